@@ -1,0 +1,1 @@
+"""Lottery-ticket and pruning research in one PyTorch Lightning + Hydra harness."""
