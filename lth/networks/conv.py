@@ -1,0 +1,71 @@
+"""Conv-2, Conv-4 and Conv-6: small VGGs without batch norm (Frankle & Carbin 2019, arXiv 1803.03635, figure 2)."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lth.networks.init import initialise_
+from lth.networks.mlp import MLP
+from lth.networks.refuse import refuse_small
+
+WIDTHS = (64, 128, 256)  # of each pair of convolutions
+
+
+def batch_norm_2d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
+    return nn.BatchNorm2d(width, affine=affine) if batch_norm else nn.Identity()
+
+
+class ConvNet(nn.Module):
+    """`pairs` pairs of 3x3 convolutions, each pair max-pooled, then two hidden layers of 256 units; ReLU throughout."""
+
+    def __init__(
+        self, pairs: int, classes: int, channels: int, image_size: int, batch_norm: bool, bias: bool, affine: bool
+    ) -> None:
+        super().__init__()
+        refuse_small(f"conv{2 * pairs}", image_size, 2**pairs)
+        widths = [width for width in WIDTHS[:pairs] for _ in range(2)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias and not batch_norm)
+            for inputs, outputs in zip([channels, *widths[:-1]], widths, strict=True)
+        )
+        self.norms = nn.ModuleList(batch_norm_2d(width, batch_norm, affine) for width in widths)
+        self.head = MLP((256, 256), classes, widths[-1], image_size // 2**pairs, batch_norm, bias, affine)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = F.relu(norm(conv(x)))
+            if index % 2:
+                x = F.max_pool2d(x, 2)
+        return self.head(x)
+
+
+def conv_net(
+    pairs: int,
+    classes: int,
+    channels: int,
+    image_size: int,
+    batch_norm: bool = False,
+    bias: bool = True,
+    affine: bool = True,
+    init: str = "kaiming_normal",
+    fan: str = "fan_in",
+) -> ConvNet:
+    """A `ConvNet` whose weights are drawn by `init`. Raises `ValueError` below 2**pairs pixels."""
+    return initialise_(ConvNet(pairs, classes, channels, image_size, batch_norm, bias, affine), init, fan)
+
+
+def conv2(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+    """Conv-2: 64 64 pool, 256 256; 4,300,992 weights on CIFAR-10. Options as for `conv_net`."""
+    return conv_net(1, classes, channels, image_size, **options)
+
+
+def conv4(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+    """Conv-4: 64 64 pool 128 128 pool, 256 256; 2,425,024 weights on CIFAR-10. Options as for `conv_net`."""
+    return conv_net(2, classes, channels, image_size, **options)
+
+
+def conv6(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+    """Conv-6: as Conv-4 with 256 256 pool before the 256 256; 2,261,184 weights on CIFAR-10. Options as for `conv_net`."""
+    return conv_net(3, classes, channels, image_size, **options)
