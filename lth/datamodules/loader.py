@@ -1,0 +1,120 @@
+"""Batches cut from tensors that already live on the training device: no workers, no copies, no waiting for the host."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from lth.datamodules.augment import Augment, Draws, crop, cutout, flip, windows
+from lth.datamodules.normalise import Normalise
+
+Batch = tuple[Tensor, Tensor]
+
+
+def batches(samples: int, batch_size: int, world: int = 1, drop_last: bool = False) -> int:
+    """How many global batches an epoch has.
+
+    An incomplete last batch is kept unless `drop_last`, or unless it has fewer samples than there are ranks: a rank
+    without a sample could not take part in the step.
+    """
+    full, rest = divmod(samples, batch_size)
+    return full + (rest >= world and rest > 0 and not drop_last)
+
+
+class ArrayLoader:
+    """Shuffled, augmented, normalised batches (x float32 (B, C, H, W), y int64 (B,)) of one epoch.
+
+    `images` are uint8 and already padded by `augment.crop`; `draw(epoch)` gives the epoch's random numbers.
+    Of each global batch of `batch_size` samples rank r takes positions r, r + world, ...: ranks differ by at most one
+    sample, and only in an incomplete last batch, whose samples DDP's mean over ranks then weighs slightly unequally.
+
+    It is its own `sampler`, since that is where Lightning announces the epoch. Iterate it by hand and call `set_epoch`
+    yourself, else every pass is epoch 0. Its state is (epoch, batches given), so a run resumes inside an epoch too.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalise: Normalise,
+        draw: Callable[[int], Draws],
+        augment: Augment,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size % world:
+            raise ValueError(f"batch_size={batch_size} is global; it must be a multiple of the {world} ranks")
+        self.length = batches(len(labels), batch_size, world, drop_last)
+        if not self.length:
+            raise ValueError(f"{len(labels)} training samples make no batch of {batch_size} for {world} ranks")
+        self.images, self.labels, self.normalise = images, labels, normalise
+        self.views = windows(images, images.shape[-1] - 2 * augment.crop)
+        self.draw, self.augment = draw, augment
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.epoch = self.position = 0
+        self.resumed: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def sampler(self) -> "ArrayLoader":
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next pass start behind the batches already given, if it is a pass over the same epoch."""
+        self.resumed = state["epoch"], state["position"]
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: nothing happens before the first batch is asked for. Lightning calls iter() before it announces
+        # the epoch, and calls it for a look without ever taking a batch.
+        epoch, start = self.resumed or (self.epoch, 0)
+        self.resumed = None
+        draws = self.draw(self.epoch).to(self.images.device)
+        for position in range(start if epoch == self.epoch else 0, self.length):
+            self.position = position + 1
+            first = position * self.batch_size
+            yield self.batch(draws, draws.order[first + self.rank : first + self.batch_size : self.world])
+
+    def batch(self, draws: Draws, index: Tensor) -> Batch:
+        """The training samples `index` as this epoch shows them."""
+        if draws.offsets is None:
+            x = self.images.index_select(0, index)
+        else:
+            x = crop(self.views, index, draws.offsets[index])
+        if draws.flips is not None:
+            x = flip(x, draws.flips[index])
+        x = self.normalise(x)
+        if draws.centres is not None:
+            x = cutout(x, draws.centres[index], self.augment.cutout)
+        return x, self.labels[index]
+
+
+class FixedLoader:
+    """Batches in the order of the tensors, never shuffled or augmented, for validation and test.
+
+    Rank r takes samples r, r + world, ...: each sample is seen once, none is repeated to fill up, so sums over ranks
+    are exact. `batch_size` is per device.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, normalise: Normalise, batch_size: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if len(labels) < world:
+            raise ValueError(f"{len(labels)} samples to evaluate on {world} ranks; valid: one for each rank or more")
+        self.images, self.labels = images[rank::world], labels[rank::world]
+        self.normalise, self.batch_size = normalise, batch_size
+
+    def __len__(self) -> int:
+        return batches(len(self.labels), self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        parts = zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
+        return ((self.normalise(x), y) for x, y in parts)

@@ -1,0 +1,55 @@
+"""The parts of a dataset: what was read must be what the configuration says, and validation is held out of training."""
+
+import torch
+from torch import Tensor
+
+from lth.pruning.seeds import generator
+
+
+def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int], classes: int) -> None:
+    """ValueError where images (N, C, H, W) or labels (N,) are not what channels, image_size and classes say."""
+    if tuple(images.shape[1:]) != shape:
+        raise ValueError(f"{name} images are {tuple(images.shape[1:])}; channels and image_size say {shape}")
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} {name} images but {len(labels)} labels")
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise ValueError(f"{name} label {int(outside[0])}; valid with classes={classes}: 0..{classes - 1}")
+
+
+def check_val_size(val_size: int | float) -> None:
+    """ValueError unless `val_size` is a count (integer >= 0) or a fraction (0 <= f < 1); a percent is refused."""
+    count = isinstance(val_size, int) and not isinstance(val_size, bool) and val_size >= 0
+    fraction = isinstance(val_size, float) and 0 <= val_size < 1
+    if not count and not fraction:
+        raise ValueError(f"val_size={val_size!r}; valid: a count of samples (0, 1, 2, ...) or a fraction (0 <= f < 1)")
+
+
+def held_out(samples: int, val_size: int | float) -> int:
+    """How many of `samples` training samples are held out; at least one must be left to train on."""
+    count = round(val_size * samples) if isinstance(val_size, float) else val_size
+    if count >= samples:
+        raise ValueError(f"val_size={val_size} leaves nothing to train on; valid: 0..{samples - 1}")
+    return count
+
+
+def split(samples: int, val_count: int, split_seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training and of the validation part, each ascending.
+
+    Drawn by its own seed, so that all replicates are picked on the same validation samples.
+    """
+    order = torch.randperm(samples, generator=generator("split", split_seed))
+    return order[val_count:].sort().values, order[:val_count].sort().values
+
+
+def per_class(labels: Tensor, classes: int, k: int, seed: int) -> Tensor:
+    """Indices of k random samples of every class, in random order; ValueError naming a class with fewer than k."""
+    counts = torch.bincount(labels, minlength=classes)
+    if k < 1 or counts.min() < k:
+        rarest, fewest = int(counts.argmin()), int(counts.min())
+        raise ValueError(f"{k} samples of every class asked, class {rarest} has {fewest}; valid: 1..{fewest}")
+    order = torch.randperm(len(labels), generator=generator("per_class", seed))
+    by_class = labels[order].argsort(stable=True)
+    first = counts.cumsum(0) - counts
+    chosen = by_class[first[:, None] + torch.arange(k)].flatten()
+    return order[chosen.sort().values]

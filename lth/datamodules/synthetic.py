@@ -1,0 +1,44 @@
+"""Learnable images of any size, number of channels and number of classes, for tests and for dry runs of big recipes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lth.datamodules.arrays import Arrays, Parts
+from lth.pruning.seeds import generator
+
+
+class Synthetic(Arrays):
+    """Each class is a smooth random pattern, each image its class's pattern under noise.
+
+    train_size, test_size: images; noise: its standard deviation, where the pattern's is about 0.25 and white is 1.
+    image_seed: of patterns, labels and noise; replicates share it, as they share a real dataset.
+    """
+
+    def __init__(
+        self, *, train_size: int = 1000, test_size: int = 200, noise: float = 0.25, image_seed: int = 0, **arrays: Any
+    ) -> None:
+        super().__init__(**arrays)
+        if train_size < 1 or test_size < 1:
+            raise ValueError(f"train_size={train_size}, test_size={test_size}; valid: 1 or more")
+        if noise < 0:
+            raise ValueError(f"noise={noise}; valid: 0 or more")
+        self.counts = {"train": train_size, "test": test_size}
+        self.noise, self.image_seed = noise, image_seed
+
+    def read(self, root: str | None) -> Parts:
+        return *self.made("train"), *self.made("test")
+
+    def made(self, part: str) -> tuple[Tensor, Tensor]:
+        """Images in parts of 512, since 224 x 224 colour in float32 is 0.6 MB each."""
+        random = generator("synthetic", self.image_seed, part)
+        labels = torch.randperm(self.counts[part], generator=random) % self.classes
+        return torch.cat([self.images(y, random) for y in labels.split(512)]), labels
+
+    def images(self, labels: Tensor, random: torch.Generator) -> Tensor:
+        coarse = torch.randn(self.classes, self.channels, 4, 4, generator=generator("patterns", self.image_seed))
+        smooth = F.interpolate(coarse[labels], self.image_size, mode="bilinear", align_corners=True)
+        noisy = 0.5 + 0.25 * smooth + self.noise * torch.randn(smooth.shape, generator=random)
+        return (noisy.clamp(0, 1) * self.scale).round().to(torch.uint8)
