@@ -67,5 +67,5 @@ def conv4(classes: int, channels: int, image_size: int, **options: Any) -> ConvN
 
 
 def conv6(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
-    """Conv-6: as Conv-4 with 256 256 pool before the 256 256; 2,261,184 weights on CIFAR-10. Options as for `conv_net`."""
+    """Conv-6: Conv-4 with one more pair, 256 256 pool; 2,261,184 weights on CIFAR-10. Options as for `conv_net`."""
     return conv_net(3, classes, channels, image_size, **options)

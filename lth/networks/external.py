@@ -4,46 +4,19 @@ Neither library is imported before it is asked for. What the dataset needs and t
 by showing the network one blank image, rather than in the first training step.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lth.networks.init import WEIGHTED, initialise_
+from lth.networks.init import INITS, WEIGHTED, initialise_
+from lth.networks.pretrained import load_, read_weights
 from lth.networks.refuse import refuse_unknown
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 MODEL_DEFAULT = "model_default"  # the initialisation the library gave
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file or a torch file, there also one kept under the key `state_dict`."""
-    if not Path(path).is_file():
-        raise ValueError(
-            f"pretrained={str(path)!r} is no file; valid: false, true or the path of a .safetensors or .pt"
-        )
-    if Path(path).suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return state.get("state_dict", state)
-
-
-def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int) -> None:
-    """Load `weights` in place, except those of a classifier over another number of classes, which stays as drawn."""
-    own = net.state_dict()
-    strangers = sorted(own.keys() ^ weights.keys())
-    if strangers:
-        raise ValueError(f"pretrained weights are of another network: {', '.join(strangers[:5])} on one side only")
-    other = [name for name in own if own[name].shape != weights[name].shape]
-    for name in other:
-        here, there = own[name].shape, weights[name].shape
-        if here[1:] != there[1:] or here[0] != classes:
-            raise ValueError(f"pretrained {name} has shape {tuple(there)}, the network's has {tuple(here)}")
-    net.load_state_dict({name: weights[name] for name in own if name not in other}, strict=False)
 
 
 def strip_(net: nn.Module, bias: bool, affine: bool) -> None:
@@ -55,40 +28,33 @@ def strip_(net: nn.Module, bias: bool, affine: bool) -> None:
             module.affine, module.weight, module.bias = False, None, None
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn a library's complaint about what it was asked for into ours; a failing download keeps its own error."""
+    try:
+        yield
+    except (TypeError, AssertionError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
 @torch.no_grad()
 def refuse_misfit(what: str, net: nn.Module, classes: int, channels: int, image_size: int) -> None:
-    """Raise unless `net` turns one image into `classes` logits, in training too; its mode comes back as it was."""
+    """Raise unless `net` turns one image into `classes` logits, in training too."""
     fits = f"channels={channels}, image_size={image_size}, classes={classes}"
-    training = net.training
     net.eval()
-    try:
+    with refusing(f"{what} cannot read the dataset's images ({fits})"):
         logits = net(torch.zeros(1, channels, image_size, image_size))
-    except Exception as error:
-        raise ValueError(f"{what} cannot read the dataset's images ({fits}): {error}") from error
-    finally:
-        net.train(training)
+    net.train()
     if getattr(net, "aux_logits", False):
         raise ValueError(f"{what} has auxiliary classifiers; valid: model.options={{aux_logits: false}}")
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
         raise ValueError(f"{what} gives {getattr(logits, 'shape', type(logits))}, not one logit per class ({fits})")
 
 
-def finish(
-    what: str,
-    net: nn.Module,
-    classes: int,
-    channels: int,
-    image_size: int,
-    bias: bool,
-    affine: bool,
-    init: str,
-    fan: str,
-) -> nn.Module:
-    strip_(net, bias, affine)
+def redraw_(net: nn.Module, init: str, fan: str) -> None:
+    refuse_unknown("init", init, (MODEL_DEFAULT, *INITS))
     if init != MODEL_DEFAULT:
         initialise_(net, init, fan)
-    refuse_misfit(what, net, classes, channels, image_size)
-    return net
 
 
 def refuse_redraw(pretrained: bool | str, init: str) -> None:
@@ -131,14 +97,18 @@ def torchvision_model(
     refuse_redraw(pretrained, init)
     if pretrained and channels != 3:
         raise ValueError(f"pretrained torchvision weights read 3 channels, the dataset has {channels}; use model=timm")
-    net = models.get_model(name, num_classes=classes, **(options or {}))
+    with refusing(f"torchvision {name} cannot be built"):
+        net = models.get_model(name, num_classes=classes, **(options or {}))
     if pretrained is True:
-        load_(net, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False), classes)
+        load_(net, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), classes)
     elif pretrained:
         load_(net, read_weights(pretrained), classes)
     if channels != 3:
         cut_channels_(net, channels)
-    return finish(f"torchvision {name}", net, classes, channels, image_size, bias, affine, init, fan)
+    strip_(net, bias, affine)
+    redraw_(net, init, fan)
+    refuse_misfit(f"torchvision {name}", net, classes, channels, image_size)
+    return net
 
 
 def timm_model(
@@ -153,7 +123,7 @@ def timm_model(
     fan: str = "fan_out",
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """timm's network `name`; `options` go to `timm.create_model` (e.g. img_size for a ViT). All else as for torchvision.
+    """timm's network `name`; `options` go to `timm.create_model` (e.g. img_size for a ViT). Else as for torchvision.
 
     With `pretrained: true` timm itself fits the first layer to the channels and the classifier to the classes.
     """
@@ -164,9 +134,12 @@ def timm_model(
     if not timm.is_model(name):
         refuse_unknown("model.name", name, timm.list_models())
     refuse_redraw(pretrained, init)
-    net = timm.create_model(
-        name, pretrained=pretrained is True, num_classes=classes, in_chans=channels, **(options or {})
-    )
+    asked = {"pretrained": pretrained is True, "num_classes": classes, "in_chans": channels, **(options or {})}
+    with refusing(f"timm {name} cannot be built with {asked}"):
+        net = timm.create_model(name, **asked)
     if pretrained and pretrained is not True:
         load_(net, read_weights(pretrained), classes)
-    return finish(f"timm {name}", net, classes, channels, image_size, bias, affine, init, fan)
+    strip_(net, bias, affine)
+    redraw_(net, init, fan)
+    refuse_misfit(f"timm {name}", net, classes, channels, image_size)
+    return net

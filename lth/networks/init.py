@@ -1,7 +1,8 @@
 """Initialisations by name, for the conv and linear weights of any network.
 
 All draws come from torch's global generator: seed it and the same weights return. Kaiming is He et al. 2015 (arXiv
-1502.01852), xavier Glorot & Bengio 2010, orthogonal Saxe et al. 2014 (1312.6120), constants Ramanujan et al. 2020 (1911.13299).
+1502.01852), xavier Glorot & Bengio 2010, orthogonal Saxe et al. 2014 (arXiv 1312.6120), signed constants are
+Ramanujan et al. 2020 (arXiv 1911.13299).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Refusals: a setting no network can honour is a `ValueError` before training, with what was wrong and what is valid."""
+"""Refusals: what no network can honour is a `ValueError` before any training, with the value and the valid ones."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
