@@ -28,7 +28,8 @@ class ArrayLoader:
     sample, and only in an incomplete last batch, whose samples DDP's mean over ranks then weighs slightly unequally.
 
     It is its own `sampler`, since that is where Lightning announces the epoch. Iterate it by hand and call `set_epoch`
-    yourself, else every pass is epoch 0. Its state is (epoch, batches given), so a run resumes inside an epoch too.
+    yourself, else every pass is epoch 0. Its state is (epoch, batches given), so a run resumes inside an epoch too, from
+    a checkpoint written between two steps: not from one written while a batch was given but not yet trained on.
     """
 
     def __init__(
@@ -63,14 +64,15 @@ class ArrayLoader:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next pass start behind the batches already given, if it is a pass over the same epoch."""
-        self.resumed = state["epoch"], state["position"]
+        self.epoch, self.position = self.resumed = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator: nothing happens before the first batch is asked for. Lightning calls iter() before it announces

@@ -1,0 +1,42 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lth.datamodules import Synthetic
+
+
+@pytest.fixture
+def made():
+    """Makes a small dataset of distinct images, read and ready; keys as in its configuration."""
+
+    def make(**keys):
+        usual = {"classes": 5, "channels": 3, "image_size": 8, "scale": 255, "mean": 0.4, "std": [0.2, 0.3, 0.4]}
+        data = Synthetic(**{**usual, "train_size": 70, "test_size": 21, "batch_size": 16, **keys})
+        data.prepare_data()
+        data.setup()
+        return data
+
+    return make
+
+
+@pytest.fixture
+def on_rank():
+    """Lets a dataset believe that it is one rank of many."""
+
+    def attach(data, rank, world):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)
+        return data
+
+    return attach
+
+
+@pytest.fixture
+def samples():
+    """The samples of an iterable of batches as hashable (image bytes, label), sorted: what was seen, in no order."""
+
+    def seen(loader):
+        return sorted((x.numpy().tobytes(), int(y)) for xs, ys in loader for x, y in zip(xs, ys, strict=True))
+
+    return seen
