@@ -1,0 +1,6 @@
+"""Lightning callbacks: what happens at a level's boundary, and what watches a level; one job each."""
+
+from lth.callbacks.prune import Prune
+from lth.callbacks.rewind import Rewind
+
+__all__ = ["Prune", "Rewind"]

@@ -1,0 +1,8 @@
+"""Masks, criteria, allocations and ladders: pure functions of tensors. Imports torch only."""
+
+from lth.pruning import allocation, criteria, ladder
+from lth.pruning.masks import Masks
+from lth.pruning.prunable import prunable
+from lth.pruning.prune import prune
+
+__all__ = ["Masks", "allocation", "criteria", "ladder", "prunable", "prune"]

@@ -1,0 +1,49 @@
+"""Checkpoints inside a level: written whole or not at all, read without pickle."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lth.callbacks.rewind import save_atomically
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `path` as the state of the last epoch's end: at least every `seconds`, and always at the level's end."""
+
+    def __init__(self, path: Path, steps: int, seconds: float = 0.0):
+        self.path, self.steps, self.seconds = path, steps, seconds
+        self._saved_at = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        due = time.monotonic() - self._saved_at >= self.seconds or trainer.global_step >= self.steps
+        if trainer.strategy.broadcast(due):  # clocks differ between ranks, and saving is collective
+            trainer.save_checkpoint(self.path)
+            self._saved_at = time.monotonic()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Temporary file, sync, rename; loading never runs code from the file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        return load_checkpoint(Path(path), map_location)
+
+
+def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of plain containers. Raises ValueError naming the file when it is damaged."""
+    try:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged or not a checkpoint of lth ({error}); delete it to repeat its level"
+        ) from None

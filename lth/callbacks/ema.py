@@ -1,0 +1,63 @@
+"""Exponential moving average of the weights, for evaluation."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+class EMA(Callback):
+    """Validates and tests with an exponential moving average of the parameters; training goes on with the raw ones.
+
+    decay: share of the old average kept at each optimizer step, 0..1. The average starts at the level's start, after
+    pruning and rewinding, so that pruned weights are zero in it too. (Lightning's own copies the module before
+    `on_fit_start`, with the weights the boundary is about to prune.)
+    """
+
+    def __init__(self, decay: float):
+        self.decay = decay
+        self.average: list[Tensor] = []
+        self._step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        weights = self._weights(pl_module)
+        if self.average:  # restored from a checkpoint, which holds them on the CPU
+            self.average = [a.to(w.device) for a, w in zip(self.average, weights, strict=True)]
+        else:
+            self.average = [w.detach().clone() for w in weights]
+        self._step = trainer.global_step
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step > self._step:
+            self._step = trainer.global_step
+            torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap(pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap(pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": [a.cpu() for a in self.average]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.average = state_dict["average"]
+
+    @torch.no_grad()
+    def _swap(self, pl_module: LightningModule) -> None:
+        for average, weight in zip(self.average, self._weights(pl_module), strict=True):
+            raw = weight.clone()
+            weight.copy_(average)
+            average.copy_(raw)
+
+    def _weights(self, pl_module: LightningModule) -> list[Tensor]:
+        return [p for p in pl_module.net.parameters() if p.requires_grad]

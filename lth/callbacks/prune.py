@@ -1,0 +1,60 @@
+"""Pruning at a level's boundary."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lth.modules.ranks import assert_same, broadcast_
+from lth.plan import Level
+from lth.pruning import prune
+from lth.pruning.criterion import Criterion
+from lth.pruning.prune import Allocation
+
+
+class Prune(Callback):
+    """Shrinks the module's masks to the level's density by `criterion` and `allocation`, in `on_fit_start`.
+
+    Does nothing when resuming inside a level: the checkpoint carries the masks. seed: the pruning seed. The weights
+    are zeroed by the module, once rewinding has had its turn.
+    """
+
+    def __init__(self, level: Level, criterion: Criterion, allocation: Allocation, rounds: int = 1, seed: int = 0):
+        self.level, self.criterion, self.allocation, self.rounds, self.seed = level, criterion, allocation, rounds, seed
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path:
+            return
+        data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device)
+        new = prune(
+            pl_module.net, pl_module.masks, self.level.density, self.criterion, self.allocation, data, self.rounds
+        )
+        broadcast_(list(new.values()))
+        pl_module.masks.copy_(new)
+        assert_same("masks after pruning", pl_module.masks.digest())
+
+
+class ScoringData:
+    """The training data as a criterion sees it: un-augmented, on the network's device, the same on every rank."""
+
+    def __init__(self, datamodule: Any, seed: int, level: int, device: Any):
+        self._data, self._seed, self._level, self._device = datamodule, seed, level, device
+        self.classes: int = datamodule.classes
+        self.image_shape = (datamodule.channels, *_sides(datamodule.image_size))
+
+    def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`n` batches of the recipe's size."""
+        batches = self._data.scoring_batches(f"{self._seed}/{self._level}")
+        return (self._on_device(batch) for batch, _ in zip(batches, range(n), strict=False))
+
+    def per_class(self, k: int) -> tuple[Tensor, Tensor]:
+        """One batch with `k` samples of every class, in random order."""
+        return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}"))
+
+    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return batch[0].to(self._device), batch[1].to(self._device)
+
+
+def _sides(image_size: Any) -> tuple[int, int]:
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)

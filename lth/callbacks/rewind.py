@@ -1,0 +1,80 @@
+"""Rewinding: weights (and batch-norm statistics) go back to an earlier step of level 0."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from lth.plan import Level, steps_of
+
+KEEP = ("rewind", "keep")
+OPTIMIZER = ("fresh", "rewind")
+
+
+class Rewind(Callback):
+    """Saves level 0's state at the rewind point, by value, and puts it back at the start of every later level.
+
+    point: 0, "500it", "2ep" or "5%" of level 0; null rewinds nothing (learning-rate rewinding, arXiv 2003.02389).
+    bn_stats: `rewind` takes the running statistics along, `keep` leaves the trained ones. optimizer: `fresh`, or
+    `rewind` to the momentum of the rewind point. Sources: arXiv 1803.03635 (point 0), 1903.01611 (later points).
+    """
+
+    def __init__(self, level: Level, point: int | str | None, bn_stats: str = "rewind", optimizer: str = "fresh"):
+        if bn_stats not in KEEP or optimizer not in OPTIMIZER:
+            raise ValueError(
+                f"bn_stats {bn_stats!r} is not one of {KEEP}, or optimizer {optimizer!r} not one of {OPTIMIZER}"
+            )
+        self.level, self.bn_stats, self.optimizer = level, bn_stats, optimizer
+        self.step = steps_of(point, level.budget)
+        self.path = level.folder.parent / "rewind.ckpt"
+        self._saved = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path or self.step is None:
+            return
+        if not self.level.first:
+            self._restore(trainer, pl_module)
+        elif self.step == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self.level.first and self.step and trainer.global_step == self.step and not self._saved:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved = True
+        if trainer.is_global_zero:
+            optimizer = trainer.optimizers[0].state_dict()
+            save_atomically({"weights": pl_module.net.state_dict(), "optimizer": optimizer}, self.path)
+
+    def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self.path.is_file(), f"level 0 finished without the rewind point {self.path}"
+        saved = torch.load(self.path, map_location=pl_module.device, weights_only=True)
+        keep = {name for name, _ in pl_module.net.named_buffers()} if self.bn_stats == "keep" else set()
+        copy_state_(pl_module.net, {k: v for k, v in saved["weights"].items() if k not in keep})
+        if self.optimizer == "rewind":
+            trainer.optimizers[0].load_state_dict(saved["optimizer"])
+
+
+@torch.no_grad()
+def copy_state_(net: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy parameters and buffers by name, in place: lists, graphs and optimizers keep pointing at them."""
+    state = net.state_dict()
+    unknown = [name for name in values if name not in state or state[name].shape != values[name].shape]
+    if unknown:
+        raise ValueError(f"these values do not fit {type(net).__name__}: {unknown}")
+    for name, value in values.items():
+        state[name].copy_(value)
+
+
+def save_atomically(value: Any, path: Path) -> None:
+    """Write with torch.save to a temporary file, sync it, then rename: a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        torch.save(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

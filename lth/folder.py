@@ -1,0 +1,115 @@
+"""A run's folder: who may work in it, what it holds, and which levels are finished."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+# where and how something runs, not what it computes: a resumed run may differ in these
+NOT_IDENTITY = (
+    "folder",
+    "overwrite",
+    "logger",
+    "checkpoint_seconds",
+    "threads",
+    "dataset.root",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_progress_bar",
+)
+OWN_FILES = ("config.yaml", "results.csv", "metrics.csv", "layers.csv", "curve.png", "rewind.ckpt")
+
+
+class RunFolder:
+    """One experiment's folder. Writing is for rank 0 only."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while the block runs. Raises ValueError when another process holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"another process is working in {self.path}; wait for it or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def claim(self, config: Mapping[str, Any], record: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Store the configuration, or check that the folder already holds this one.
+
+        Raises ValueError naming the keys that differ. overwrite: remove what lth wrote there, then start over.
+        """
+        stored = self.path / "config.yaml"
+        if overwrite and stored.exists():
+            self.clear()
+        if not stored.exists():
+            text = yaml.safe_dump({"config": dict(config), "record": dict(record)}, sort_keys=False)
+            write_atomically(stored, text)
+            return
+        differing = different_keys(yaml.safe_load(stored.read_text())["config"], config)
+        if differing:
+            raise ValueError(
+                f"{self.path} holds another configuration; these keys differ (there -> now): "
+                + ", ".join(differing)
+                + ". Choose another folder=..., or overwrite=true to start over"
+            )
+
+    def clear(self) -> None:
+        """Remove what lth wrote: levels, tables, picture, configuration. Other files stay."""
+        for level in self.path.glob("level_*"):
+            shutil.rmtree(level)
+        for name in OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def finished(self, level: Path) -> dict[str, Any] | None:
+        """What a finished level left (its row, its layers), or None."""
+        marker = level / "finished"
+        return json.loads(marker.read_text()) if marker.is_file() else None
+
+    def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
+        """Mark a level finished, with its row and layers."""
+        write_atomically(level / "finished", json.dumps(outcome, indent=1))
+
+
+def different_keys(old: Any, new: Any) -> list[str]:
+    """`key: old -> new` of every leaf in which two configurations differ, but for those that are not identity."""
+    a, b = _flat(old), _flat(new)
+    keys = [k for k in [*a, *(k for k in b if k not in a)] if a.get(k, "absent") != b.get(k, "absent")]
+    return [
+        f"{k}: {a.get(k, 'absent')!r} -> {b.get(k, 'absent')!r}"
+        for k in keys
+        if not any(k == name or k.startswith(f"{name}.") for name in NOT_IDENTITY)
+    ]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole: a crash leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, Mapping) or not config:
+        return {prefix: config} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

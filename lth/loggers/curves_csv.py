@@ -1,0 +1,57 @@
+"""The run's own curves: `metrics.csv`, one row an epoch, complete and free of doubles after any crash."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+
+class CurvesCSV(Logger):
+    """Appends rows to `path`; a column that appears later is added to the rows before it, empty."""
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+        self._columns: list[str] | None = None  # of the file, once read: appending a row must not read the file
+
+    name = "csv"
+    version = 0
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        """Nothing: the configuration stands in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._columns is None:
+            rows = self._rows()
+            self._columns = list(rows[0]) if rows else []
+        if set(metrics) <= set(self._columns):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(metrics)
+        else:
+            self._write([*self._rows(), dict(metrics)])
+
+    @rank_zero_only
+    def truncate(self, step: int) -> None:
+        """Drop the rows after `step`: what comes now writes them again."""
+        rows = self._rows()
+        kept = [row for row in rows if int(row["step"]) <= step]
+        if len(kept) < len(rows):
+            self._write(kept)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._columns = columns = list(dict.fromkeys(column for row in rows for column in row))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,116 @@
+"""What all methods share when they train a classifier: loss, metrics, optimizer and the learning rate of each step."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from lth.modules.mixup import mix
+from lth.modules.recipe import Recipe
+from lth.modules.schedules import Clock
+from lth.modules.tally import Tally
+from lth.plan import Level
+from lth.pruning import Masks
+from lth.pruning.seeds import derive
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(pl.LightningModule):
+    """One level of training of `net`, as the recipe says; `masks` cover its prunable weights.
+
+    classes: how many the metrics tell apart. seed: the data seed, from which dropout and mixup draw.
+    """
+
+    def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0):
+        super().__init__()
+        self.net, self.masks, self.recipe, self.level, self.seed = net, masks, recipe, level, seed
+        self.clock = Clock(recipe.schedule, level.budget.horizon, level.budget.epoch, recipe.schedule_every)
+        self.tally = Tally()
+        self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
+        self.tested: dict[str, float] = {}  # what the last test measured
+        self._summary: dict[str, float] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.recipe.build(self.net, set(self.masks))
+
+    def factor(self, step: int) -> float:
+        """The factor on the base learning rate at optimizer step `step` of this level."""
+        return self.clock(self.level.first_step + (0 if self.level.hold else step))
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        lr = self.recipe.lr * self.factor(self.trainer.global_step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def on_train_epoch_start(self) -> None:
+        # dropout must not depend on what was drawn before: a resumed epoch draws what the interrupted one drew
+        torch.manual_seed(derive("forward", self.seed, self.level.index, self.current_epoch, self.global_rank))
+        self.tally.reset(self.device)
+        self._summary = {}
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        x, labels = batch
+        if self.recipe.mixup:
+            key = ("batch", self.seed, self.level.index, self.current_epoch, index, self.global_rank)
+            x, partner, lam = mix(x, self.recipe.mixup, *key)
+            logits = self(x)
+            loss = lam * self.loss(logits, labels) + (1 - lam) * self.loss(logits, labels[partner])
+        else:
+            logits = self(x)
+            loss = self.loss(logits, labels)
+        self.tally.update(loss, logits, labels)
+        return loss
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy, label smoothing included."""
+        return cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def summary(self) -> dict[str, float]:
+        """Training and validation metrics of the epoch that just ended (0..1); synchronises with the device."""
+        if "train_loss" not in self._summary:
+            self._summary |= self.tally.read()
+        return self._summary
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._summary |= self._measured("val")
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.tested = self._measured("test")
+
+    def _evaluate(self, stage: str, batch: Batch) -> None:
+        x, labels = batch
+        logits = self(x).float()
+        metrics = self.evaluation[stage]
+        metrics[f"{stage}_loss"].update(cross_entropy(logits, labels), len(labels))
+        for name in (f"{stage}_accuracy", f"{stage}_top5"):
+            metrics[name].update(logits, labels)
+
+    def _measured(self, stage: str) -> dict[str, float]:
+        metrics = self.evaluation[stage]
+        # float32 has seven digits; more would print as 0.9700000286
+        values = {name: round(float(value), 7) for name, value in metrics.compute().items()}
+        metrics.reset()
+        return values
+
+
+def _evaluation(stage: str, classes: int) -> MetricCollection:
+    def accuracy(top: int) -> MulticlassAccuracy:
+        return MulticlassAccuracy(classes, top_k=min(top, classes), average="micro", validate_args=False)
+
+    metrics = {"loss": MeanMetric(nan_strategy="disable"), "accuracy": accuracy(1), "top5": accuracy(5)}
+    return MetricCollection({f"{stage}_{name}": m for name, m in metrics.items()}, compute_groups=False)

@@ -1,0 +1,47 @@
+"""Training under a mask in which pruned weights are really zero: IMP, pruning at initialisation, every fine-tuning.
+
+The network stays the plain network: no layer subclass, no hook, no buffer. Gradients are masked after unscaling and
+before clipping, weights after the optimizer's step; together two fused dispatches a step, whatever the depth.
+"""
+
+from typing import Any
+
+import torch
+
+from lth.modules.classifier import Classifier
+from lth.pruning.masks import zero_
+
+
+class KeptWeights(Classifier):
+    """Trains the weights that `masks` keep. Pruned weights and their optimizer state are exactly zero throughout."""
+
+    def on_fit_start(self) -> None:
+        # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
+        self._weights = self.masks.weights(self.net)
+        zero_(self._weights, list(self.masks.values()))
+        optimizer = self.trainer.optimizers[0]
+        for weight, mask in zip(self._weights, self.masks.values(), strict=True):
+            state = [
+                v for v in optimizer.state.get(weight, {}).values() if torch.is_tensor(v) and v.shape == mask.shape
+            ]
+            zero_(state, [mask] * len(state))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # a gradient left in place would enter the clipping norm and the momentum of weights that do not exist
+        pairs = [(w.grad, m) for w, m in zip(self._weights, self.masks.values(), strict=True) if w.grad is not None]
+        zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        zero_(self._weights, list(self.masks.values()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.masks.copy_(checkpoint["masks"])
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "KeptWeights":
+        super()._apply(fn, recurse)
+        self.masks.move_(fn)
+        return self

@@ -1,0 +1,34 @@
+"""The few things that ranks of a distributed run tell each other; with one process they do nothing."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def distributed() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of `tensor` over all ranks."""
+    if distributed():
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
+@torch.no_grad()
+def broadcast_(tensors: list[Tensor]) -> None:
+    """Overwrite `tensors` with those of rank 0, in place."""
+    if distributed():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def assert_same(what: str, digest: str) -> None:
+    """Fail when a rank's digest of `what` differs from rank 0's: ranks that drift apart train different networks."""
+    if distributed():
+        digests: list[str] = [""] * dist.get_world_size()
+        dist.all_gather_object(digests, digest)
+        assert len(set(digests)) == 1, f"{what} differ between ranks: {digests}"

@@ -1,0 +1,100 @@
+"""The plan of an experiment: which levels it has. Pure functions of numbers; the loop that runs them is `levels.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Optimizer steps: `horizon` of one full schedule, `epoch` of one pass over the data."""
+
+    horizon: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """One training run from start to finish at one density.
+
+    stage: the key of the method's `stages` that says what is trained and what happens at the boundary.
+    first_step, steps: where on the learning-rate schedule the level begins, and how many optimizer steps it takes.
+    budget: the steps of one full schedule. hold: train at the learning rate of `first_step` throughout.
+    """
+
+    index: int
+    name: str
+    density: float
+    stage: str
+    folder: Path
+    first_step: int
+    steps: int
+    budget: Budget
+    hold: bool = False
+
+    @property
+    def first(self) -> bool:
+        """Whether nothing came before: there is nothing to load and nothing to rewind to."""
+        return self.index == 0
+
+
+def steps_of(point: str | int | None, budget: Budget) -> int | None:
+    """Optimizer steps of a point in training: 500 or "500it" steps, "2ep" epochs, "5%" of the level; null stays null.
+
+    "2ep" means after two full epochs. Raises ValueError for anything else, or a point beyond the level's end.
+    """
+    if point is None:
+        return None
+    steps = _parse(str(point), budget)
+    if not 0 <= steps <= budget.horizon:
+        raise ValueError(f"point {point!r} is step {steps}, but a level has {budget.horizon} steps")
+    return steps
+
+
+def _parse(point: str, budget: Budget) -> int:
+    units: dict[str, float] = {"ep": budget.epoch, "%": budget.horizon / 100, "it": 1, "": 1}
+    for unit, steps in units.items():
+        number = point.removesuffix(unit)
+        if point.endswith(unit) and number.isdigit():
+            return round(int(number) * steps)
+    raise ValueError(f"point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
+
+
+def ladder(
+    densities: list[float], folder: Path, budget: Budget, rewind: str | int | None = None, schedule: str = "restart"
+) -> list[Level]:
+    """Equal levels, one a density (IMP and its relatives).
+
+    schedule: how the learning rate goes on after a pruning. `restart`: from the start, full length. `continue`: from
+    the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning).
+    """
+    point = steps_of(rewind, budget)
+    first_step, steps = _phase(schedule, point, budget)
+    levels = []
+    for index, density in enumerate(densities):
+        begin, length = (0, budget.horizon) if index == 0 else (first_step, steps)
+        name = "dense" if density == 1 else f"density_{density:.4g}"
+        where = folder / f"level_{index:02d}_{name}"
+        hold = index > 0 and schedule == "hold"
+        levels.append(Level(index, name, density, "train", where, begin, length, budget, hold))
+    return levels
+
+
+def single(densities: list[float], folder: Path, budget: Budget, **_: object) -> list[Level]:
+    """One level, at the ladder's last density: dense training, or pruning before any training."""
+    return ladder(densities[-1:], folder, budget)
+
+
+def _phase(schedule: str, point: int | None, budget: Budget) -> tuple[int, int]:
+    if schedule == "restart":
+        return 0, budget.horizon
+    if schedule == "hold":
+        return budget.horizon - 1, budget.horizon
+    if schedule != "continue":
+        raise ValueError(f"schedule {schedule!r} is not one of 'restart', 'continue', 'hold'")
+    if point is None or point == budget.horizon:
+        raise ValueError("schedule 'continue' needs a rewind point before the level's end")
+    return point, budget.horizon - point
+
+
+Plan = Callable[..., list[Level]]

@@ -1,0 +1,89 @@
+"""Ladders: the densities of an experiment's levels, first the density of the start. Pure functions of numbers."""
+
+import math
+from collections.abc import Sequence
+
+from lth.pruning.allocation import check_density
+
+TOLERANCE = 1e-9  # 0.8 * 0.8 must count as having reached 0.64
+
+
+def geometric(
+    density: float | None = None,
+    rate: float | None = 0.2,
+    levels: int | None = None,
+    end: str = "exact",
+    start: float = 1.0,
+) -> list[float]:
+    """Remove the fraction `rate` of what remains at each level (Frankle & Carbin, ICLR 2019).
+
+    Give two of: `density` (the final one), `rate` (per level, over 0 and under 1), `levels` (prunings after the
+    start). With density and rate, `end` says what the last level is: `exact` (the density asked for) or `overshoot`
+    (the first power of 1 - rate at or below it). `geometric(density=0.044)` is 1, 0.8, 0.64, ..., 0.055, 0.044.
+    """
+    check_density(start)
+    if [density, rate, levels].count(None) != 1:
+        raise ValueError(
+            f"a geometric ladder takes two of density={density}, rate={rate}, levels={levels}: set the third to null"
+        )
+    if rate is not None and not 0 < rate < 1:
+        raise ValueError(f"rate {rate} must be a fraction over 0 and under 1")
+    if density is not None:
+        _check_below(density, start)
+    if levels is not None:
+        _check_levels(levels)
+        ratio = 1 - rate if rate is not None else (_given(density) / start) ** (1 / levels)
+        ladder = [start * ratio**i for i in range(levels + 1)]
+        return ladder if density is None else [*ladder[:-1], density]
+    return _down_to(_given(density), 1 - _given(rate), end, start)
+
+
+def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
+    """Remove the same number of weights at each of `levels` prunings; the last level is exactly `density`."""
+    _check_below(density, check_density(start))
+    _check_levels(levels)
+    return [start + (density - start) * i / levels for i in range(levels)] + [density]
+
+
+def one_shot(density: float, start: float = 1.0) -> list[float]:
+    """One pruning, straight to `density`."""
+    _check_below(density, check_density(start))
+    return [start, density]
+
+
+def listed(densities: Sequence[float], density: float | None = None, start: float = 1.0) -> list[float]:
+    """The given densities after the start, strictly falling; `density`, where given, must be the last of them."""
+    if not densities:
+        raise ValueError("a list ladder needs at least one density")
+    rungs = [check_density(d) for d in densities]
+    if density is not None and rungs[-1] != density:
+        raise ValueError(f"sparsity.density={density} is not the last of densities={list(densities)}")
+    if rungs[0] == start:
+        rungs = rungs[1:]
+    rising = [(a, b) for a, b in zip([start, *rungs], rungs, strict=False) if b >= a]
+    if rising:
+        raise ValueError(f"a ladder must fall: {rising[0][0]} is followed by {rising[0][1]} in {list(densities)}")
+    return [start, *rungs]
+
+
+def _down_to(density: float, ratio: float, end: str, start: float) -> list[float]:
+    if end not in ("exact", "overshoot"):
+        raise ValueError(f"end {end!r} is not one of 'exact', 'overshoot'")
+    prunings = max(0, math.ceil(math.log(density / start) / math.log(ratio) - TOLERANCE))
+    ladder = [start * ratio**i for i in range(prunings + 1)]
+    return [*ladder[:-1], density] if end == "exact" and prunings else ladder
+
+
+def _check_below(density: float, start: float) -> None:
+    if check_density(density) > start * (1 + TOLERANCE):
+        raise ValueError(f"density {density} is above the ladder's start {start}: a ladder must fall")
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 1:
+        raise ValueError(f"levels {levels} must be 1 or more")
+
+
+def _given(value: float | None) -> float:
+    assert value is not None
+    return value

@@ -1,0 +1,69 @@
+"""What an experiment leaves for people: results.csv, layers.csv, curve.png and the table at its end."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lth.folder import write_atomically
+
+Row = Mapping[str, Any]
+
+
+def write_tables(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
+    """Write both tables from what the finished levels left: whole each time, so that a crash leaves no half row."""
+    write_atomically(folder / "results.csv", as_csv([outcome["row"] for outcome in outcomes]))
+    layers = [
+        {"level": outcome["row"]["level"], **layer} for outcome in outcomes for layer in outcome.get("layers", [])
+    ]
+    write_atomically(folder / "layers.csv", as_csv(layers))
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV text; the columns are those of all rows, in order of appearance."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def draw_curve(folder: Path, rows: Sequence[Row], title: str) -> Path:
+    """Accuracy (fraction) against density (log axis, falling), as a PNG."""
+    from matplotlib.figure import Figure  # imported here: it takes a second, and only this needs it
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for column, label in (("test_accuracy", "test"), ("val_accuracy", "validation"), ("train_accuracy", "train")):
+        points = [(row["density"], row[column]) for row in rows if row.get(column) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+    axes.set(xscale="log", xlabel="density (fraction of prunable weights kept)", ylabel="accuracy", title=title)
+    axes.invert_xaxis()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path = folder / "curve.png"
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def show(console: Console, folder: Path, rows: Sequence[Row], title: str) -> None:
+    """Print the table of levels and where the files are."""
+    table = Table(title=title)
+    for heading in ("level", "density", "kept", "train loss", "val acc", "test acc", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        measured = [_number(row.get(name)) for name in ("train_loss", "val_accuracy", "test_accuracy")]
+        table.add_row(str(row["level"]), f"{row['density']:.4f}", str(row["kept"]), *measured, f"{row['seconds']:.1f}")
+    console.print(table)
+    for name in ("results.csv", "curve.png"):
+        console.print(f"{folder / name}", soft_wrap=True, highlight=False)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

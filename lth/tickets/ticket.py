@@ -1,0 +1,106 @@
+"""The ticket: masks, the weights to start from, and where they came from, in one file that is read without pickle."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = "lth-ticket-1"
+
+
+@dataclass
+class Ticket:
+    """A subnetwork as a thing to keep.
+
+    masks: parameter name -> bool tensor, True = kept. weights: the full state the ticket trains from, buffers
+    included, unmasked. header: density, network, dataset, seeds, method, level, parent and the like (JSON values).
+    """
+
+    masks: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+    header: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> int:
+        """Number of kept weights."""
+        return sum(int(torch.count_nonzero(m)) for m in self.masks.values())
+
+    @property
+    def total(self) -> int:
+        """Number of prunable weights."""
+        return sum(m.numel() for m in self.masks.values())
+
+    @property
+    def density(self) -> float:
+        """Fraction of prunable weights kept, 0..1."""
+        return self.kept / self.total
+
+    def save(self, path: str | Path) -> None:
+        """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shapes = {name: list(m.shape) for name, m in self.masks.items()}
+        counts = {"kept": self.kept, "prunable": self.total, "density": self.density}
+        header = {"format": FORMAT, "shapes": shapes, **self.header, **counts}
+        tensors = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
+        # a clone of each: safetensors refuses tensors that share memory or are not contiguous
+        tensors |= {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        save_file(tensors, temporary, metadata={"lth": json.dumps(header, sort_keys=True)})
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ticket":
+        """Read a ticket file. Raises FileNotFoundError, or ValueError with one line for any other kind of file."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no ticket at {path}")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = _header(file.metadata(), path)
+                tensors = {key: file.get_tensor(key) for key in list(file.keys())}
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a ticket: {error}") from None
+        shapes = header.pop("shapes")
+        masks = {name: unpack(_part(tensors, f"mask/{name}", path), shape) for name, shape in shapes.items()}
+        weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
+        ticket = cls(masks, weights, header)
+        if ticket.kept != header["kept"]:
+            raise ValueError(f"{path} is damaged: its header counts {header['kept']} weights, its masks {ticket.kept}")
+        return ticket
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Bits of a 0/1 tensor as uint8, eight weights a byte, in flat index order."""
+    return torch.from_numpy(np.packbits(mask.bool().contiguous().cpu().numpy().reshape(-1)))
+
+
+def unpack(bits: Tensor, shape: list[int]) -> Tensor:
+    """The bool tensor of `shape` that `pack` packed."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
+        raise ValueError(f"{bits.numel()} packed bytes do not hold a mask of shape {shape}")
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
+
+
+def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:
+    try:
+        header = json.loads((metadata or {})["lth"])
+    except (KeyError, ValueError):
+        raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header") from None
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} has ticket format {header.get('format')!r}; this version reads {FORMAT!r}")
+    return header
+
+
+def _part(tensors: Mapping[str, Tensor], key: str, path: str | Path) -> Tensor:
+    if key not in tensors:
+        raise ValueError(f"{path} is damaged: {key} is missing")
+    return tensors[key]
