@@ -130,7 +130,10 @@ class Arrays(LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches per epoch, the same on every rank."""
+        """Batches per epoch, the same on every rank.
+
+        Ranks count only where they leave out a last batch too small for them, see `batches`.
+        """
         return batches(self.train_size, self.batch_size, self.world, self.drop_last)
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
@@ -144,6 +147,7 @@ class Arrays(LightningDataModule):
     def train_dataloader(self) -> ArrayLoader:
         level = 0 if self.order == "same" else self.level
         images, labels = self.part("train")
+        trainer = self.trainer
         return ArrayLoader(
             images,
             labels,
@@ -154,6 +158,7 @@ class Arrays(LightningDataModule):
             rank=self.rank,
             world=self.world,
             drop_last=self.drop_last,
+            current_epoch=None if trainer is None else lambda: trainer.current_epoch,
         )
 
     def val_dataloader(self) -> FixedLoader | list[FixedLoader]:
@@ -173,11 +178,11 @@ class Arrays(LightningDataModule):
         inner = images[..., border : border + self.image_size, border : border + self.image_size]
         return self.normalise(inner.index_select(0, index)), labels[index]
 
-    def scoring_batches(self, seed: int, batch_size: int | None = None) -> Iterator[Batch]:
+    def scoring_batches(self, seed: int | str, batch_size: int | None = None) -> Iterator[Batch]:
         """One pass over the training set without augmentation, in an order drawn by `seed`; all ranks get all of it."""
         order = torch.randperm(self.train_size, generator=generator("scoring", seed))
         return (self.plain(index) for index in order.split(batch_size or self.batch_size))
 
-    def per_class(self, k: int, seed: int) -> Batch:
+    def per_class(self, k: int, seed: int | str) -> Batch:
         """k training samples of every class without augmentation, as one batch in random order, equal on all ranks."""
         return self.plain(per_class(self.part("train")[1].cpu(), self.classes, k, seed))

@@ -27,9 +27,12 @@ class ArrayLoader:
     Of each global batch of `batch_size` samples rank r takes positions r, r + world, ...: ranks differ by at most one
     sample, and only in an incomplete last batch, whose samples DDP's mean over ranks then weighs slightly unequally.
 
-    It is its own `sampler`, since that is where Lightning announces the epoch. Iterate it by hand and call `set_epoch`
-    yourself, else every pass is epoch 0. Its state is (epoch, batches given), so a run resumes inside an epoch too, from
-    a checkpoint written between two steps: not from one written while a batch was given but not yet trained on.
+    The epoch of a pass is asked of `current_epoch()` when its first batch is taken, or set by `set_epoch`. Inside a fit
+    it must be the trainer's `current_epoch`: what Lightning announces through `sampler.set_epoch` is one too high after
+    a resume from the end of an epoch when steps, not epochs, limit the fit.
+
+    The state is (epoch, batches given), so a run resumes inside an epoch too, from a checkpoint written between two
+    steps: not from one written while a batch was given but not yet trained on.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class ArrayLoader:
         rank: int = 0,
         world: int = 1,
         drop_last: bool = False,
+        current_epoch: Callable[[], int] | None = None,
     ) -> None:
         if batch_size % world:
             raise ValueError(f"batch_size={batch_size} is global; it must be a multiple of the {world} ranks")
@@ -53,34 +57,32 @@ class ArrayLoader:
         self.views = windows(images, images.shape[-1] - 2 * augment.crop)
         self.draw, self.augment = draw, augment
         self.batch_size, self.rank, self.world = batch_size, rank, world
-        self.epoch = self.position = 0
+        self.epoch, self.position = 0, 0
+        self.current_epoch = current_epoch or (lambda: self.epoch)
         self.resumed: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.length
 
-    @property
-    def sampler(self) -> "ArrayLoader":
-        return self
-
     def set_epoch(self, epoch: int) -> None:
-        if epoch != self.epoch:
-            self.epoch, self.position = epoch, 0
+        """The epoch of the next pass, where there is no trainer to ask; without it every pass is epoch 0."""
+        self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next pass start behind the batches already given, if it is a pass over the same epoch."""
-        self.epoch, self.position = self.resumed = state["epoch"], state["position"]
+        self.resumed = self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: nothing happens before the first batch is asked for. Lightning calls iter() before it announces
-        # the epoch, and calls it for a look without ever taking a batch.
-        epoch, start = self.resumed or (self.epoch, 0)
+        # A generator: nothing happens before the first batch is asked for. Lightning calls iter() before it knows the
+        # epoch, and calls it for a look without ever taking a batch.
+        self.epoch = self.current_epoch()
+        epoch, given = self.resumed or (self.epoch, 0)
         self.resumed = None
         draws = self.draw(self.epoch).to(self.images.device)
-        for position in range(start if epoch == self.epoch else 0, self.length):
+        for position in range(given if epoch == self.epoch else 0, self.length):
             self.position = position + 1
             first = position * self.batch_size
             yield self.batch(draws, draws.order[first + self.rank : first + self.batch_size : self.world])

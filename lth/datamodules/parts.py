@@ -42,7 +42,7 @@ def split(samples: int, val_count: int, split_seed: int) -> tuple[Tensor, Tensor
     return order[val_count:].sort().values, order[:val_count].sort().values
 
 
-def per_class(labels: Tensor, classes: int, k: int, seed: int) -> Tensor:
+def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
     """Indices of k random samples of every class, in random order; ValueError naming a class with fewer than k."""
     counts = torch.bincount(labels, minlength=classes)
     if k < 1 or counts.min() < k:

@@ -24,9 +24,9 @@ def made():
 def on_rank():
     """Lets a dataset believe that it is one rank of many."""
 
-    def attach(data, rank, world):
+    def attach(data, rank, world, epoch=0):
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy, current_epoch=epoch)
         return data
 
     return attach

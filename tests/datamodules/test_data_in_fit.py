@@ -44,21 +44,22 @@ class KillAfter(Callback):
             self.die(trainer)
 
     def on_train_epoch_end(self, trainer, module):
-        if trainer.current_epoch == self.epoch:
+        if (trainer.current_epoch, "end") == (self.epoch, self.batch):
             self.die(trainer)
 
 
-def fit(data, callbacks=(), resume_from=None):
+def fit(data, callbacks=(), resume_from=None, **limit):
     torch.manual_seed(0)
     module = Linear()
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(max_epochs=3, accelerator="cpu", num_sanity_val_steps=0, callbacks=list(callbacks), **quiet)
+    limit = limit or {"max_epochs": 3}
+    trainer = Trainer(accelerator="cpu", num_sanity_val_steps=0, callbacks=list(callbacks), **limit, **quiet)
     trainer.fit(module, data, ckpt_path=resume_from)
     return module
 
 
 def usual(made, **keys):
-    return made(augment={"crop": 2, "flip": "alternating"}, val_size=10, batch_size=25, seed=1, **keys)
+    return made(**{"augment": {"crop": 2, "flip": "alternating"}, "val_size": 10, "batch_size": 25, "seed": 1, **keys})
 
 
 def test_batches_are_on_time_in_every_epoch_of_every_level(made):
@@ -86,14 +87,16 @@ def test_without_validation_a_fit_validates_nothing(made):
     assert fit(made(val_size=0, batch_size=40)).validated == []
 
 
-@pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 1), (1, 2), (2, 0), (0, None), (1, None)])
-def test_a_resumed_fit_sees_the_rest_and_ends_with_the_same_bits(made, tmp_path, epoch, batch):
-    whole, path = fit(usual(made)), tmp_path / "last.ckpt"
-    torch.manual_seed(0)
+@pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 8}], ids=["epochs", "steps"])
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 1), (1, 2), (2, 0), (0, "end"), (1, "end")])
+@pytest.mark.parametrize("val_size", [0, 10])
+def test_a_resumed_fit_sees_the_rest_and_ends_with_the_same_bits(made, tmp_path, epoch, batch, limit, val_size):
+    data, path = {"val_size": val_size, "train_size": 60 + val_size}, tmp_path / "last.ckpt"
+    whole = fit(usual(made, **data), **limit)
     with pytest.raises(Killed):
-        fit(usual(made), [KillAfter(path, epoch, batch)])
-    resumed = fit(usual(made), resume_from=path)
-    done = epoch * 3 + (3 if batch is None else batch + 1)
+        fit(usual(made, **data), [KillAfter(path, epoch, batch)], **limit)
+    resumed = fit(usual(made, **data), resume_from=path, **limit)
+    done = epoch * 3 + (3 if batch == "end" else batch + 1)
     assert same(resumed.seen, whole.seen[done:])
     assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
 

@@ -21,7 +21,7 @@ def composed(*overrides):
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_composes_and_instantiates(name, monkeypatch, tmp_path):
     monkeypatch.setenv("LTH_DATA", str(tmp_path))
-    config = composed(f"dataset={name}", "recipe.batch_size=50", "seed=7")
+    config = composed(f"dataset={name}", "recipe.batch_size=50", "seeds.data=7")
     data = hydra.utils.instantiate(config.dataset)
     assert isinstance(data, Arrays)
     assert (data.batch_size, data.seed, data.level) == (50, 7, 0)
