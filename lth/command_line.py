@@ -68,7 +68,7 @@ def folder_name(choices: dict[str, str], overrides: list[str], seed: int, densit
     if choices["trainer"] == "debug":
         named["trainer"] = "debug"
     name = ",".join(f"{k}={v}" for k, v in sorted(named.items()))
-    method = "-".join(filter(None, [choices["method"], choices["sparsity"], density and f"{density:g}"]))
+    method = f"{choices['method']}-{choices['sparsity']}" + (f"-{density:g}" if density is not None else "")
     return "/".join(["runs", choices["dataset"], choices["model"], method, *_short(name), f"seed{seed}"])
 
 

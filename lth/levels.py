@@ -31,7 +31,7 @@ from lth.record import environment
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Run, or go on with, the experiment that `cfg` describes. Returns the last level's accuracy (validation, else test).
+    """Run, or go on with, the experiment that `cfg` describes. Returns the last level's accuracy.
 
     Everything that can be wrong with the configuration raises ValueError before any training.
     """
@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> float | None:
         return Experiment(cfg, folder).train()
     with folder.locked():
         experiment = Experiment(cfg, folder)
-        folder.claim(OmegaConf.to_container(cfg, resolve=True), environment(), overwrite=cfg.overwrite)
+        folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
         return experiment.train()
 
 
@@ -52,9 +52,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
-        self.config: dict[str, Any] = plain
+        self.config: Any = OmegaConf.to_container(cfg, resolve=True)
         self.recipe: Recipe = instantiate(cfg.recipe)
         check_precision(self.recipe.precision, cfg.trainer.accelerator)
         self.net = self._network()
@@ -115,7 +113,7 @@ class Experiment:
         """The level's line in results.csv: last epoch's training and validation, best validation, test read once."""
         if "val_loss" not in curves.last and self.data.val_dataloader():
             trainer.validate(module, datamodule=self.data, verbose=False)  # a level that ended within an epoch
-            curves.last |= module.summary()
+            curves.last |= module.validated
         trainer.test(module, datamodule=self.data, verbose=False)
         best = {f"best_{name}": value for name, value in curves.best.items()}
         kept = self.masks.kept
@@ -232,8 +230,8 @@ def check_precision(precision: str, accelerator: str) -> None:
 
 def quiet_lightning() -> None:
     """Lightning's per-Trainer banners and tips would appear once a level."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.accelerators.cuda").setLevel(logging.WARNING)
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")

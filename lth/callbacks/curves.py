@@ -32,6 +32,8 @@ class Curves(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = pl_module.summary()
+        if not metrics:  # this epoch was trained, and logged, before the run was interrupted
+            return
         if metrics.get("val_accuracy", -1.0) > self.best.get("val_accuracy", -1.0):
             self.best = {"val_accuracy": metrics["val_accuracy"], "epoch": trainer.current_epoch}
         self.last = dict(metrics)

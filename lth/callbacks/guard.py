@@ -14,7 +14,7 @@ class StopOnNonFinite(Callback):
         self.level = level
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loss = pl_module.summary()["train_loss"]
+        loss = pl_module.summary().get("train_loss", 0.0)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the training loss of level {self.level.index} ({self.level.name}) became {loss} in epoch "

@@ -41,8 +41,9 @@ class ShowProgress(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = pl_module.summary()
-        which = "val" if "val_accuracy" in metrics else "train"
-        self._accuracy = f"{which} accuracy {metrics[f'{which}_accuracy']:.4f}"
+        for which in ("train", "val"):
+            if f"{which}_accuracy" in metrics:
+                self._accuracy = f"{which} accuracy {metrics[f'{which}_accuracy']:.4f}"
 
     def close(self) -> None:
         """Take the bar down."""

@@ -32,7 +32,8 @@ class Classifier(pl.LightningModule):
         self.clock = Clock(recipe.schedule, level.budget.horizon, level.budget.epoch, recipe.schedule_every)
         self.tally = Tally()
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
-        self.tested: dict[str, float] = {}  # what the last test measured
+        self.validated: dict[str, float] = {}  # what the last validation and the last test measured
+        self.tested: dict[str, float] = {}
         self._summary: dict[str, float] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +76,13 @@ class Classifier(pl.LightningModule):
         return cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
     def summary(self) -> dict[str, float]:
-        """Training and validation metrics of the epoch that just ended (0..1); synchronises with the device."""
+        """Training and validation metrics of the epoch that just ended (0..1); synchronises with the device.
+
+        Empty when this process has not trained the epoch: Lightning calls `on_train_epoch_end` once more after
+        resuming from a checkpoint that was written in it.
+        """
+        if not self.tally.count:
+            return {}
         if "train_loss" not in self._summary:
             self._summary |= self.tally.read()
         return self._summary
@@ -84,7 +91,8 @@ class Classifier(pl.LightningModule):
         self._evaluate("val", batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._summary |= self._measured("val")
+        self.validated = self._measured("val")
+        self._summary |= self.validated
 
     def test_step(self, batch: Batch, index: int) -> None:
         self._evaluate("test", batch)

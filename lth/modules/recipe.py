@@ -56,7 +56,8 @@ class Recipe:
 
     def build(self, net: nn.Module, prunable: set[str]) -> torch.optim.Optimizer:
         """The optimizer over the trainable parameters of `net`; `prunable` names the weights masks cover."""
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         norms = {id(p) for m in net.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)}
         for name, p in net.named_parameters():
             decays = {"all": True, "no_norm": id(p) not in norms, "prunable": name in prunable}[self.decay]

@@ -52,12 +52,12 @@ def one_shot(density: float, start: float = 1.0) -> list[float]:
 
 
 def listed(densities: Sequence[float], density: float | None = None, start: float = 1.0) -> list[float]:
-    """The given densities after the start, strictly falling; `density`, where given, must be the last of them."""
-    if not densities:
-        raise ValueError("a list ladder needs at least one density")
+    """The given densities after the start, strictly falling; a final `density`, where given, cuts them off there."""
     rungs = [check_density(d) for d in densities]
-    if density is not None and rungs[-1] != density:
-        raise ValueError(f"sparsity.density={density} is not the last of densities={list(densities)}")
+    if density is not None:
+        rungs = [*(d for d in rungs if d > density), check_density(density)]
+    if not rungs:
+        raise ValueError("a list ladder needs at least one density")
     if rungs[0] == start:
         rungs = rungs[1:]
     rising = [(a, b) for a, b in zip([start, *rungs], rungs, strict=False) if b >= a]

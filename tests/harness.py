@@ -1,0 +1,142 @@
+"""Runs whole experiments from tests: composed from `conf/`, in this process or in one that can be killed."""
+
+import csv
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from lth.command_line import register_resolvers
+from lth.folder import RunFolder
+from lth.levels import run
+from lth.modules.classifier import Classifier
+from lth.pruning.masks import fingerprint
+from lth.tickets import Ticket
+
+CONF = Path(__file__).parent.parent / "conf"
+# a few seconds of training on images made on the spot: three epochs of four steps a level
+SMALL = (
+    "dataset=synthetic",
+    "dataset.train_size=100",
+    "dataset.test_size=40",
+    "dataset.val_size=20",
+    "dataset.image_size=8",
+    "dataset.channels=1",
+    "dataset.classes=4",
+    "model=mlp",
+    "model.widths=[24,16]",
+    "recipe.epochs=3",
+    "recipe.batch_size=20",
+    "checkpoint_seconds=0",
+    "trainer=cpu",
+    "threads=1",
+)
+
+
+def names(group: str) -> list[str]:
+    """The configurations of a group, by globbing."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def configuration(folder: Path | str, *overrides: str, small: bool = True) -> DictConfig:
+    """The composed configuration of a command line."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=[*(SMALL if small else ()), *overrides, f"folder={folder}"])
+
+
+def train(folder: Path | str, *overrides: str, small: bool = True) -> float | None:
+    """Run an experiment in this process."""
+    torch.set_num_threads(1)
+    return run(configuration(folder, *overrides, small=small))
+
+
+def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | None = None) -> int:
+    """Run an experiment in a process of its own; return its exit code (-9 when its bomb went off).
+
+    bomb: ("step", n) kills it in the n-th training step, ("before finish", k) when level k is trained but not marked
+    finished, ("after finish", k) between level k and the next.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lth.levels", "hydra", "tests.harness"])
+    process = context.Process(target=_job, args=(folder, tuple(overrides), bomb))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _job(folder: Path, overrides: tuple[str, ...], bomb: tuple[str, int] | None) -> None:
+    if bomb is not None:
+        _plant(*bomb)
+    train(folder, *overrides)
+
+
+def _plant(where: str, count: int) -> None:
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if where == "step":
+        step, done = Classifier.training_step, [0]
+
+        def counted(self: Any, *args: Any) -> Any:
+            done[0] += 1
+            if done[0] == count:
+                die()
+            return step(self, *args)
+
+        Classifier.training_step = counted
+        return
+    finish = RunFolder.finish
+
+    def fatal(self: Any, level: Path, outcome: Any) -> None:
+        index = int(level.name.split("_")[1])
+        if index == count and where == "before finish":
+            die()
+        finish(self, level, outcome)
+        if index == count and where == "after finish":
+            die()
+
+    RunFolder.finish = fatal
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """results.csv without the times."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def curves(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv without the times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Everything an experiment left that must not depend on interruptions, as hashes and rows."""
+    left: dict[str, Any] = {"results": rows(folder), "curves": curves(folder)}
+    for level in sorted(folder.glob("level_*")):
+        checkpoint = torch.load(level / "last.ckpt", weights_only=True)
+        ticket = Ticket.load(level / "ticket.safetensors")
+        left[level.name] = {
+            "weights": fingerprint(checkpoint["state_dict"]),
+            "masks": fingerprint(checkpoint.get("masks", {})),
+            "optimizer": fingerprint(_tensors(checkpoint["optimizer_states"])),
+            "ticket": fingerprint({**ticket.weights, **ticket.masks}),
+        }
+    return left
+
+
+def _tensors(value: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    if torch.is_tensor(value):
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {k: v for key, item in items for k, v in _tensors(item, f"{prefix}/{key}").items()}
