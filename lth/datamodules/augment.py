@@ -5,7 +5,7 @@ an epoch's samples do not depend on batch size, order, device, rank or number of
 of any random generator.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -60,9 +60,13 @@ class Draws(NamedTuple):
     flips: Tensor | None  # (n,) bool
     centres: Tensor | None  # (n, 2) centre of the cutout
 
-    def to(self, device: torch.device) -> "Draws":
-        """The same draws on `device`: four small copies an epoch, so that no batch waits for the host."""
-        return Draws(*(None if part is None else part.to(device) for part in self))
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
+        """`change` applied to whatever is drawn."""
+        return Draws(*(None if part is None else change(part) for part in self))
+
+    def in_order(self) -> "Draws":
+        """The draws by position in the epoch instead of by sample, so that a batch is a slice of them, not a gather."""
+        return self.each(lambda part: part if part is self.order else part[self.order])
 
 
 def draw(samples: int, image_size: int, augment: Augment, seed: int, level: int, epoch: int) -> Draws:

@@ -1,5 +1,6 @@
 """Batches cut from tensors that already live on the training device: no workers, no copies, no waiting for the host."""
 
+import operator
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
@@ -81,24 +82,25 @@ class ArrayLoader:
         self.epoch = self.current_epoch()
         epoch, given = self.resumed or (self.epoch, 0)
         self.resumed = None
-        draws = self.draw(self.epoch).to(self.images.device)
+        # A few small copies an epoch, so that no batch waits for the host.
+        draws = self.draw(self.epoch).in_order().each(lambda part: part.to(self.images.device))
+        labels = self.labels[draws.order]
         for position in range(given if epoch == self.epoch else 0, self.length):
             self.position = position + 1
             first = position * self.batch_size
-            yield self.batch(draws, draws.order[first + self.rank : first + self.batch_size : self.world])
+            mine = slice(first + self.rank, first + self.batch_size, self.world)
+            yield self.augmented(draws.each(operator.itemgetter(mine))), labels[mine]
 
-    def batch(self, draws: Draws, index: Tensor) -> Batch:
-        """The training samples `index` as this epoch shows them."""
+    def augmented(self, draws: Draws) -> Tensor:
+        """The samples `draws.order` as the draws would have them."""
         if draws.offsets is None:
-            x = self.images.index_select(0, index)
+            x = self.images.index_select(0, draws.order)
         else:
-            x = crop(self.views, index, draws.offsets[index])
+            x = crop(self.views, draws.order, draws.offsets)
         if draws.flips is not None:
-            x = flip(x, draws.flips[index])
+            x = flip(x, draws.flips)
         x = self.normalise(x)
-        if draws.centres is not None:
-            x = cutout(x, draws.centres[index], self.augment.cutout)
-        return x, self.labels[index]
+        return x if draws.centres is None else cutout(x, draws.centres, self.augment.cutout)
 
 
 class FixedLoader:

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 AUGMENT = {"crop": 2, "flip": "random", "cutout": 3}
 
@@ -121,6 +122,7 @@ def test_a_loader_resumes_behind_the_batches_already_given(made, given_before):
     resumed.set_epoch(2)
     iter(resumed)  # a look, as Lightning takes one
     assert equal(first + list(resumed), epoch_of(made(augment=AUGMENT), 2))
+    assert equal(list(resumed), epoch_of(made(augment=AUGMENT), 2))  # a second pass is whole
     resumed.set_epoch(3)
     assert equal(list(resumed), epoch_of(made(augment=AUGMENT), 3))
 
@@ -139,3 +141,27 @@ def test_every_loader_is_as_long_as_it_says(made):
     data = made(val_size=9, eval_batch_size=4)
     for given in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         assert len(given) == len(list(given))
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations torch dispatches, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_a_batch_asks_nothing_back_from_the_device_and_costs_the_same_at_any_size(made):
+    counts = []
+    for batch_size in (4, 32):
+        given = iter(made(augment=AUGMENT, batch_size=batch_size).train_dataloader())
+        next(given)  # the epoch's random numbers go to the device before its first batch
+        with Operations() as operations:
+            next(given)
+        assert not {"_local_scalar_dense", "nonzero", "_to_copy", "copy_"} & set(operations.names)
+        counts.append(len(operations.names))
+    assert counts[0] == counts[1]

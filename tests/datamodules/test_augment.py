@@ -96,6 +96,7 @@ def test_an_epoch_is_a_permutation_and_draws_every_place_and_side():
     assert draws.centres.unique().tolist() == list(range(9))
     assert 0.4 < draws.flips.float().mean() < 0.6
     assert (draws.offsets[:, 0] != draws.offsets[:, 1]).any()
+    assert not torch.equal(draws.offsets, draw(2000, 7, EVERYTHING, seed=1, level=0, epoch=0).centres)
 
 
 def test_draws_repeat_and_change_with_seed_level_and_epoch():
