@@ -234,4 +234,5 @@ def quiet_lightning() -> None:
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
