@@ -47,6 +47,7 @@ def test_fewer_channels_keep_the_spread_of_the_librarys_first_layer():
     torch.manual_seed(0)
     grey = build(torchvision_model, "resnet18", channels=1)
     assert torch.equal(grey.conv1.weight, colour.conv1.weight[:, :1])
+    assert grey.conv1.in_channels == 1
 
 
 @FACTORIES

@@ -26,8 +26,9 @@ def test_every_network_has_a_file():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_file_says_what_it_is_and_names_the_common_options(path):
+def test_every_file_says_what_it_is_and_names_its_factory_and_the_common_options(path):
     assert path.read_text().startswith("# ")
+    assert load(path.stem)._target_.removesuffix("_model") == f"lth.networks.{path.stem}"
     assert {"classes", "channels", "image_size", "bias", "affine", "init"} <= OmegaConf.load(path).keys()
 
 

@@ -138,6 +138,7 @@ def test_layers_come_in_the_order_on_which_pyramidal_densities_rest(name, rate):
 @pytest.mark.parametrize(
     ("name", "options", "multiply_adds"),
     [
+        ("conv4", {}, 98_306_560),
         ("resnet20", {}, 40_813_184),
         ("resnet56", {}, 125_747_840),
         ("resnet18", {}, 555_422_720),
@@ -145,7 +146,7 @@ def test_layers_come_in_the_order_on_which_pyramidal_densities_rest(name, rate):
         ("resnet50", IMAGENET, 4_089_184_256),
     ],
 )
-def test_multiply_adds_of_one_image_are_as_published(name, options, multiply_adds):
+def test_multiply_adds_of_one_image_are_those_of_the_strides_and_pools_published(name, options, multiply_adds):
     net = build(name, **options)
     size = options.get("image_size", 32)
     with FlopCounterMode(display=False) as counter:
