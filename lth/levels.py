@@ -30,6 +30,9 @@ from lth.pruning.seeds import derive
 from lth.record import environment
 
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+
+
 def run(cfg: DictConfig) -> float | None:
     """Run, or go on with, the experiment that `cfg` describes. Returns the last level's accuracy.
 
@@ -95,8 +98,7 @@ class Experiment:
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, self.cfg.checkpoint_seconds)
         watching = [StopOnNonFinite(level), curves, progress, saving]
-        averaging = [EMA(self.recipe.ema)] if self.recipe.ema else []
-        trainer = self._trainer(level, [*boundary, ticket, *averaging, *watching], loggers)
+        trainer = self._trainer(level, [*boundary, ticket, *self._averaging(), *watching], loggers)
         trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
@@ -185,6 +187,9 @@ class Experiment:
         copy_state_(self.net, weights)
         self.masks.copy_(before["masks"])
 
+    def _averaging(self) -> list[pl.Callback]:
+        return [EMA(self.recipe.ema)] if self.recipe.ema else []
+
     def _trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         return instantiate(
             self.cfg.trainer,
@@ -221,6 +226,8 @@ class Experiment:
 
 def check_precision(precision: str, accelerator: str) -> None:
     """Refuse a precision the device lacks, where Lightning would warn and take another."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"recipe.precision {precision!r} is not one of {PRECISIONS}")
     cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
     if precision == "16-mixed" and cpu:
         raise ValueError("recipe.precision=16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed")

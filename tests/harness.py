@@ -49,8 +49,10 @@ def configuration(folder: Path | str, *overrides: str, small: bool = True) -> Di
     """The composed configuration of a command line."""
     register_resolvers()
     GlobalHydra.instance().clear()
+    own_model = any(override.startswith("model=") for override in overrides)
+    start = [o for o in SMALL if not (own_model and o.startswith("model"))] if small else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*(SMALL if small else ()), *overrides, f"folder={folder}"])
+        return compose("config", overrides=[*start, *overrides, f"folder={folder}"])
 
 
 def train(folder: Path | str, *overrides: str, small: bool = True) -> float | None:

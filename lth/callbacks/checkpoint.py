@@ -30,7 +30,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Temporary file, sync, rename; loading never runs code from the file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_atomically(checkpoint, Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:

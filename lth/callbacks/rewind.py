@@ -72,6 +72,7 @@ def copy_state_(net: nn.Module, values: dict[str, Tensor]) -> None:
 
 def save_atomically(value: Any, path: Path) -> None:
     """Write with torch.save to a temporary file, sync it, then rename: a crash leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         torch.save(value, file)

@@ -1,0 +1,73 @@
+"""Every YAML of every group composes and builds what it names; found by globbing, so that none is forgotten."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from lth.modules.schedules import Clock
+from tests.harness import CONF, configuration, names, train
+
+FILES = sorted(CONF.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(CONF).as_posix())
+def test_every_yaml_opens_with_its_purpose(file: Path):
+    first = next(line for line in file.read_text().splitlines() if not line.startswith("# @package"))
+    assert first.startswith("# ")
+    assert len(first) > 10
+
+
+@pytest.mark.parametrize("recipe", names("recipe"))
+@pytest.mark.parametrize("optimizer", names("recipe/optimizer"))
+def test_recipes_build_with_every_optimizer(recipe: str, optimizer: str, tmp_path: Path):
+    cfg = configuration(tmp_path, f"recipe={recipe}", f"recipe/optimizer={optimizer}", small=False)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    built = instantiate(cfg.recipe).build(net, {"0.weight"})
+    assert sum(len(group["params"]) for group in built.param_groups) == 4
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+@pytest.mark.parametrize("schedule", names("recipe/schedule"))
+def test_schedules_give_a_rate_between_zero_and_one_at_every_step(schedule: str, every: str, tmp_path: Path):
+    cfg = configuration(tmp_path, f"recipe/schedule={schedule}")
+    clock = Clock(instantiate(cfg.recipe).schedule, 60, 6, every)
+    assert all(0 <= clock(step) <= 1 for step in range(60))
+    assert max(clock(step) for step in range(60)) > 0.8
+
+
+@pytest.mark.parametrize("trainer", names("trainer"))
+def test_trainers_build(trainer: str, tmp_path: Path):
+    cpu = [] if torch.cuda.is_available() else ["trainer.accelerator=cpu", "trainer.devices=1"]
+    built = instantiate(configuration(tmp_path, f"trainer={trainer}", *cpu).trainer, logger=False)
+    assert built.num_sanity_val_steps == 0
+
+
+@pytest.mark.parametrize("logger", names("logger"))
+def test_loggers_build(logger: str, tmp_path: Path):
+    cfg = configuration(tmp_path, f"logger={logger}")
+    assert all(instantiate(node) is not None for node in (cfg.logger or {}).values())
+
+
+@pytest.mark.parametrize("policy", names("prunable"))
+def test_prunable_policies_fit_a_network_with_shortcuts(policy: str, tmp_path: Path):
+    from lth.pruning import prunable
+
+    cfg = configuration(tmp_path, f"prunable={policy}", "model=resnet20", small=False)
+    net = instantiate(cfg.model)
+    assert 0 < len(prunable(net, cfg.prunable.include, cfg.prunable.exclude)) <= 22
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_experiments_run_two_steps(experiment: str, tmp_path: Path):
+    short = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
+    assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
+
+
+@pytest.mark.parametrize("group", ["criterion", "allocation"])
+def test_every_part_of_a_method_goes_with_imp(group: str, tmp_path: Path):
+    for part in names(f"method/{group}"):
+        folder = tmp_path / part
+        train(folder, f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1")
+        assert (folder / "results.csv").exists()
