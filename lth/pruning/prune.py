@@ -53,7 +53,9 @@ def _keep(scores: Scores, masks: Masks, density: float, allocation: Allocation) 
     if sum(counts.values()) != target:
         raise ValueError(f"the allocation kept {sum(counts.values())} weights at density {density}, not {target}")
     new = masks.clone()
-    return new.copy_({name: largest({name: score}, counts[name])[name] for name, score in ranked.items()})
+    new.copy_({name: largest({name: score}, counts[name])[name] for name, score in ranked.items()})
+    assert new.kept == target, f"{new.kept} weights kept, not {target}"
+    return new
 
 
 def _within(score: Tensor, mask: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def _infinity(integer: torch.dtype) -> int:
 def _kth_largest(keys: Sequence[Tensor], k: int) -> tuple[int, int]:
     """The k-th largest key and how many of the keys equal to it are among the k largest."""
     if k == 0:
-        return torch.iinfo(torch.int64).max, 0
+        return torch.iinfo(keys[0].dtype).max, 0  # over every key; int64's largest would wrap to -1 beside int32 keys
     bits = torch.iinfo(keys[0].dtype).bits
     lowest = min(int(key.amin()) for key in keys if key.numel()) >> (bits - _DIGIT)  # 0 unless some are negative
     digits = [key >> (bits - _DIGIT) for key in keys]
