@@ -42,7 +42,9 @@ def largest(scores: Scores, k: int) -> dict[str, Tensor]:
 
 
 def _keys(scores: Scores, k: int) -> dict[str, Tensor]:
-    keys = {name: _sortable(score, name) for name, score in scores.items()}
+    exact = all(score.dtype in (torch.float16, torch.bfloat16, torch.float32) for score in scores.values())
+    dtype = torch.float32 if exact else torch.float64  # one for all layers: their keys are compared with each other
+    keys = {name: _sortable(score.detach().to(dtype), name) for name, score in scores.items()}
     available = sum(_candidates(key) for key in keys.values())
     if not 0 <= k <= available:
         raise ValueError(f"cannot keep {k} weights: {available} of {sum(map(Tensor.numel, keys.values()))} are left")
@@ -60,15 +62,14 @@ def _candidates(key: Tensor) -> int:
 def _sortable(score: Tensor, name: str) -> Tensor:
     """Flat integers in the order of the floats: IEEE bits of non-negative floats are ordered as they are, the bits of
     negative ones run backwards. -inf sorts below every finite score; NaN and +inf are refused."""
-    if score.dtype not in (torch.float32, torch.float64):
-        score = score.float()
     integer = torch.int32 if score.dtype == torch.float32 else torch.int64
-    bits = score.detach().contiguous().flatten().view(integer)
+    flat = score.contiguous().flatten()
+    bits = flat.view(integer)
     if bits.numel() == 0:
         return bits
     low, high = torch.aminmax(bits)
     if low < 0:
-        bits = (score.detach().contiguous().flatten() + 0.0).view(integer)  # -0.0 ties with 0.0
+        bits = (flat + 0.0).view(integer)  # -0.0 ties with 0.0
         bits = torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
         low, high = torch.aminmax(bits)
     if high >= _infinity(integer) or low < -_infinity(integer) - 1:
