@@ -67,4 +67,5 @@ def _total(scores: Scores) -> int:
 
 
 def _available(scores: Scores) -> dict[str, int]:
-    return {name: int(torch.count_nonzero(score > -torch.inf)) for name, score in scores.items()}
+    # not `score > -inf`: a NaN is no pruned weight, and the selection that follows refuses it by its layer's name
+    return {name: int(torch.count_nonzero(score != -torch.inf)) for name, score in scores.items()}
