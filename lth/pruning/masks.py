@@ -59,7 +59,7 @@ class Masks(Mapping[str, Tensor]):
     def weights(self, net: nn.Module) -> list[nn.Parameter]:
         """The parameters of `net` these masks cover, in order. Raises ValueError where names or shapes differ."""
         parameters = dict(net.named_parameters())
-        self._check({name: p.shape for name, p in parameters.items()}, "the network", extra_allowed=True)
+        self.check_fit({name: p.shape for name, p in parameters.items()}, "the network", extra_allowed=True)
         return [parameters[name] for name in self]
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class Masks(Mapping[str, Tensor]):
     @torch.no_grad()
     def copy_(self, other: Mapping[str, Tensor]) -> "Masks":
         """Take over the kept positions of `other` (0/1 or bool, same names and shapes), in place."""
-        self._check({name: m.shape for name, m in other.items()}, "the given masks")
+        self.check_fit({name: m.shape for name, m in other.items()}, "the given masks")
         for name, mask in self._tensors.items():
             mask.copy_(other[name])
         return self
@@ -91,7 +91,8 @@ class Masks(Mapping[str, Tensor]):
         """A hash of the kept positions, equal on every device and dtype."""
         return fingerprint(self.bools())
 
-    def _check(self, shapes: Mapping[str, torch.Size], whose: str, extra_allowed: bool = False) -> None:
+    def check_fit(self, shapes: Mapping[str, torch.Size], whose: str, extra_allowed: bool = False) -> None:
+        """Raise ValueError listing the names and shapes in which these masks and `whose` tensors differ."""
         missing = [name for name in self if name not in shapes]
         extra = [] if extra_allowed else [name for name in shapes if name not in self._tensors]
         wrong = [

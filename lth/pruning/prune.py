@@ -47,6 +47,8 @@ def prune(
 
 
 def _keep(scores: Scores, masks: Masks, density: float, allocation: Allocation) -> Masks:
+    # a score of another shape would be broadcast over pruned layers, and miscounted over whole ones
+    masks.check_fit({name: score.shape for name, score in scores.items()}, "the criterion's scores", extra_allowed=True)
     ranked = {name: _within(scores[name], mask) for name, mask in masks.items()}
     counts = allocation(ranked, density)
     target = count_kept(density, masks.total)
