@@ -29,7 +29,6 @@ from lth.pruning.masks import fingerprint
 from lth.pruning.seeds import derive
 from lth.record import environment
 
-
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
 

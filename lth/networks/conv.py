@@ -13,6 +13,7 @@ WIDTHS = (64, 128, 256)  # of each pair of convolutions
 
 
 def batch_norm_2d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
+    """Batch norm over `width` channels, or nothing."""
     return nn.BatchNorm2d(width, affine=affine) if batch_norm else nn.Identity()
 
 

@@ -52,12 +52,14 @@ def refuse_misfit(what: str, net: nn.Module, classes: int, channels: int, image_
 
 
 def redraw_(net: nn.Module, init: str, fan: str) -> None:
+    """Draw the weights anew where the user asked for it; `model_default` leaves the library's."""
     refuse_unknown("init", init, (MODEL_DEFAULT, *INITS))
     if init != MODEL_DEFAULT:
         initialise_(net, init, fan)
 
 
 def refuse_redraw(pretrained: bool | str, init: str) -> None:
+    """An initialisation beside pretrained weights would silently throw those away."""
     if pretrained and init != MODEL_DEFAULT:
         raise ValueError(f"init={init!r} would overwrite pretrained={pretrained!r}; valid: {MODEL_DEFAULT}")
 

@@ -47,6 +47,7 @@ def fans(layer: Any) -> tuple[int, int]:
 
 
 def draw_(layer: Any, init: str, fan: str, gain: float) -> None:
+    """Draw one weight by the rule `init`."""
     fan_in, fan_out = fans(layer)
     # A classifier's fan_out is the number of classes: scaled by it, ten classes would get weights of size 0.45.
     chosen = fan_out if fan == "fan_out" and not isinstance(layer, nn.Linear) else fan_in

@@ -9,6 +9,7 @@ from lth.networks.init import initialise_
 
 
 def batch_norm_1d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
+    """Batch norm over `width` features, or nothing."""
     return nn.BatchNorm1d(width, affine=affine) if batch_norm else nn.Identity()
 
 

@@ -56,11 +56,13 @@ class Inverted(nn.Module):
 
 
 def separable_blocks(affine: bool) -> nn.Sequential:
+    """The depthwise-separable blocks of MobileNet v1."""
     inputs = (32, *(outputs for outputs, _ in SEPARABLE[:-1]))
     return nn.Sequential(*(Separable(i, o, stride, affine) for i, (o, stride) in zip(inputs, SEPARABLE, strict=True)))
 
 
 def inverted_blocks(large: bool, affine: bool) -> nn.Sequential:
+    """The inverted residuals of MobileNet v2."""
     blocks = nn.Sequential()
     inputs = 32
     for stage, (expansion, outputs, depth, stride) in enumerate(INVERTED):
@@ -91,6 +93,7 @@ class MobileNet(nn.Module):
 
 
 def is_large(stem: str, image_size: int) -> bool:
+    """Whether the strides of ImageNet apply, by name or by image size."""
     large = is_imagenet_stem(stem, image_size)
     refuse_small(f"a MobileNet (stem={stem})", image_size, 32 if large else 8)
     return large

@@ -14,6 +14,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 
 
 def make_stage(inputs: int, outputs: int, depth: int, affine: bool) -> nn.Module:
+    """A stage of VGG: `depth` 3x3 convolutions of one width."""
     return nn.Sequential(*(ConvBN(inputs if n == 0 else outputs, outputs, affine=affine) for n in range(depth)))
 
 
