@@ -105,12 +105,17 @@ class Masks(Mapping[str, Tensor]):
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of names and bits, for comparing ranks, runs and files."""
+    """A hash of names, dtypes, shapes and bits, whatever the order, for comparing ranks, runs and files."""
     digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(raw(tensor).cpu().numpy())
     return digest.hexdigest()
+
+
+def raw(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor's values in index order, as flat uint8."""
+    return tensor.detach().contiguous().flatten().view(torch.uint8)
 
 
 @torch.no_grad()

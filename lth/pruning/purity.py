@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+
+from lth.pruning.masks import raw
 
 
 @contextmanager
 def untouched(net: nn.Module) -> Iterator[None]:
     """Restore buffers, parameters, gradients, train/eval flags and torch's random state of `net` on leaving.
 
-    Autocast is switched off inside: a mask must not depend on the precision the network trains in. Costs one copy of
-    parameters and buffers.
+    To the last bit, whatever was done to them: changed in place, converted (`net.double()`) or replaced. Autocast is
+    switched off inside: a mask must not depend on the precision the network trains in. Costs one copy of parameters
+    and buffers.
     """
     tensors = [*net.parameters(), *net.buffers()]
-    values = [t.detach().clone() for t in tensors]
+    values = [(t, t.data, t.detach().clone()) for t in tensors]
     grads = [(p, p.grad, p.requires_grad) for p in net.parameters()]
-    modes = [(m, m.training) for m in net.modules()]
+    modules = [(m, m.training, dict(m._parameters), dict(m._buffers)) for m in net.modules()]
     devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     device_type = tensors[0].device.type
     for p, _, _ in grads:
@@ -26,12 +30,21 @@ def untouched(net: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices), torch.autocast(device_type, enabled=False):
             yield
     finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, values, strict=True):
-                if not torch.equal(tensor, value):
-                    tensor.copy_(value)
+        for module, mode, parameters, buffers in modules:
+            module.training = mode
+            _put_back(module._parameters, parameters)
+            _put_back(module._buffers, buffers)
+        for tensor, storage, value in values:
+            if tensor.dtype != storage.dtype or tensor.data_ptr() != storage.data_ptr():
+                tensor.data = storage
+            if not torch.equal(raw(tensor), raw(value)):  # bits: -0.0 equals 0.0, but is not the same
+                storage.copy_(value)
         for p, grad, requires_grad in grads:
             p.grad = grad
             p.requires_grad_(requires_grad)
-        for module, mode in modes:
-            module.training = mode
+
+
+def _put_back(room: dict[str, Any], content: dict[str, Any]) -> None:
+    if list(room) != list(content) or any(room[name] is not tensor for name, tensor in content.items()):
+        room.clear()
+        room.update(content)
