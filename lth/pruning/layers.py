@@ -1,12 +1,13 @@
 """The layer table: shape, kept weights, density and multiply-adds of every prunable layer."""
 
+from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lth.pruning.masks import Masks
-from lth.pruning.prunable import LAYERS
+from lth.pruning.prunable import weights_of
 from lth.pruning.purity import untouched
 
 
@@ -32,21 +33,28 @@ def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int])
 
 
 def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """How often each conv or linear weight is used for one image: its output positions, by parameter name."""
-    uses: dict[str, int] = {}
-    names = {m: f"{prefix}.weight".lstrip(".") for prefix, m in net.named_modules() if isinstance(m, LAYERS)}
+    """How often each conv, linear or attention weight is used for one image: its output positions, by parameter name.
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        width = output.shape[1] if not isinstance(module, nn.Linear) else output.shape[-1]
-        uses[names[module]] = uses.get(names[module], 0) + output.numel() // width
+    A weight that several layers share is counted in each of them. Attention is taken to look at its own tokens.
+    """
+    uses: Counter[int] = Counter()
 
-    hooks = [module.register_forward_hook(count) for module in names]
+    def count(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, nn.MultiheadAttention):  # it reads out_proj's weight without calling the layer
+            weights, times = [*weights_of(module), module.out_proj.weight], output[0].numel() // module.embed_dim
+        else:
+            weights, times = weights_of(module), output.numel() // weights_of(module)[0].shape[0]
+        for weight in weights:
+            uses[id(weight)] += times
+
+    hooks = [module.register_forward_hook(count) for module in net.modules() if weights_of(module)]
     parameter = next(net.parameters())
     try:
         with untouched(net), torch.no_grad():
             net.eval()
-            net(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
+            # not net(...): a compiled network would call no hooks and report no uses
+            net.forward(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-    return uses
+    return {name: uses[id(weight)] for name, weight in net.named_parameters() if id(weight) in uses}

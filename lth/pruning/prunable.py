@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-PACKED = "in_proj_weight"
+PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # of attention; None where unused
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
@@ -26,13 +26,20 @@ def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[
 
 
 def _layer_weights(net: nn.Module) -> dict[str, nn.Parameter]:
-    wanted = set()
-    for module in net.modules():
-        if isinstance(module, LAYERS):
-            wanted.add(id(module.weight))
-        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            wanted.add(id(module.in_proj_weight))
+    wanted = {id(weight) for module in net.modules() for weight in weights_of(module)}
     return {name: p for name, p in net.named_parameters() if id(p) in wanted}
+
+
+def weights_of(module: nn.Module) -> list[nn.Parameter]:
+    """The weights a layer multiplies its input with; none of anything that is not a prunable layer.
+
+    Attention gives its projections, packed or not, but not `out_proj`, which is a linear layer of its own.
+    """
+    if isinstance(module, LAYERS):
+        return [module.weight]
+    if isinstance(module, nn.MultiheadAttention):
+        return [w for w in (getattr(module, name) for name in PROJECTIONS) if w is not None]
+    return []
 
 
 def _matching(patterns: Iterable[str], found: dict[str, nn.Parameter]) -> set[str]:
