@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lth.folder import RunFolder
 from lth.levels import Experiment
 from lth.plan import Level
-from tests.harness import configuration
+from tests.harness import configuration, train
 
 MODELS = {"mlp": ["model=mlp", "model.widths=[24,16]"], "resnet20": ["model=resnet20"]}
 
@@ -85,3 +85,57 @@ def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model,
     extra = ours - plain
     print(sum(extra.values()), dict(extra))
     assert ours.total() - plain.total() <= 15
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
+    masked = lightning_step(tmp_path, *MODELS[model])
+    plain = lightning_step(
+        tmp_path, *MODELS[model], "method.stages.train.module._target_=lth.modules.classifier.Classifier"
+    )
+    assert (masked - plain).total() <= 2
+    assert masked["aten._foreach_mul_.List"] == 2
+
+
+@pytest.mark.parametrize("option", ["recipe.clip=1", "recipe.mixup=0.5", "recipe.ema=0.9", "recipe.augment.crop=1"])
+def test_no_training_step_waits_for_the_device(option, tmp_path):
+    """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""
+    built = experiment(tmp_path, option)
+    level = built.levels[0]
+    module, boundary = built._parts(level)
+    counting = CountBetweenSteps()
+    built._trainer(level, [*boundary, *built._averaging(), counting], []).fit(module, datamodule=built.data)
+    assert len(counting.steps) >= 6
+    assert not any(step["aten._local_scalar_dense.default"] for step in counting.steps)
+
+
+class CountBetweenSteps(CountSteps):
+    """Counts from one step's end to the next one's, within an epoch: fetching the batch is included."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        pass
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if self._mode is not None:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._mode = None
+        if not trainer.is_last_batch:
+            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+
+@pytest.mark.slow
+def test_changing_masks_compiles_nothing_anew(tmp_path, monkeypatch):
+    from torch._dynamo.utils import counters
+
+    graphs = []
+    finish = RunFolder.finish
+
+    def counted(self, level, outcome):
+        graphs.append(counters["stats"]["unique_graphs"])
+        finish(self, level, outcome)
+
+    monkeypatch.setattr(RunFolder, "finish", counted)
+    counters.clear()
+    train(tmp_path, "compile=true", "sparsity=list", "sparsity.densities=[0.5,0.3]")
+    assert graphs[0] >= 1
+    assert graphs == graphs[:1] * 3
