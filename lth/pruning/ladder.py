@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lth.pruning.allocation import check_density
 
 TOLERANCE = 1e-9  # 0.8 * 0.8 must count as having reached 0.64
+ENDS = ("exact", "overshoot")
 
 
 def geometric(
@@ -26,6 +28,8 @@ def geometric(
         raise ValueError(
             f"a geometric ladder takes two of density={density}, rate={rate}, levels={levels}: set the third to null"
         )
+    if end not in ENDS:
+        raise ValueError(f"end {end!r} is not one of {ENDS}")
     if rate is not None and not 0 < rate < 1:
         raise ValueError(f"rate {rate} must be a fraction over 0 and under 1")
     if density is not None:
@@ -54,21 +58,19 @@ def one_shot(density: float, start: float = 1.0) -> list[float]:
 def listed(densities: Sequence[float], density: float | None = None, start: float = 1.0) -> list[float]:
     """The given densities after the start, strictly falling; a final `density`, where given, cuts them off there."""
     rungs = [check_density(d) for d in densities]
-    if density is not None:
-        rungs = [*(d for d in rungs if d > density), check_density(density)]
-    if not rungs:
+    if not rungs and density is None:
         raise ValueError("a list ladder needs at least one density")
-    if rungs[0] == start:
-        rungs = rungs[1:]
-    rising = [(a, b) for a, b in zip([start, *rungs], rungs, strict=False) if b >= a]
+    rungs = rungs if rungs[:1] == [check_density(start)] else [start, *rungs]
+    rising = [(a, b) for a, b in pairwise(rungs) if b >= a]
     if rising:
         raise ValueError(f"a ladder must fall: {rising[0][0]} is followed by {rising[0][1]} in {list(densities)}")
-    return [start, *rungs]
+    if density is None:
+        return rungs
+    _check_below(density, start)
+    return [*(d for d in rungs if d > density), density]
 
 
 def _down_to(density: float, ratio: float, end: str, start: float) -> list[float]:
-    if end not in ("exact", "overshoot"):
-        raise ValueError(f"end {end!r} is not one of 'exact', 'overshoot'")
     prunings = max(0, math.ceil(math.log(density / start) / math.log(ratio) - TOLERANCE))
     ladder = [start * ratio**i for i in range(prunings + 1)]
     return [*ladder[:-1], density] if end == "exact" and prunings else ladder
@@ -80,8 +82,8 @@ def _check_below(density: float, start: float) -> None:
 
 
 def _check_levels(levels: int) -> None:
-    if levels < 1:
-        raise ValueError(f"levels {levels} must be 1 or more")
+    if not isinstance(levels, int) or levels < 1:
+        raise ValueError(f"levels {levels!r} must be a whole number, 1 or more")
 
 
 def _given(value: float | None) -> float:
