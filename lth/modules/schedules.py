@@ -21,7 +21,7 @@ def multistep(
     step: float, total: float, epoch: float, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
 ) -> float:
     """Times `gamma` at each milestone (epochs; values under 1 are fractions of the level)."""
-    at = [m * total if 0 < m < 1 else m * epoch for m in milestones]
+    at = [round(m * total, 6) if 0 < m < 1 else m * epoch for m in milestones]  # 0.55 * 100 is over 55
     return _warm(step, warmup * epoch) * gamma ** sum(step >= m for m in at)
 
 
