@@ -55,7 +55,7 @@ def _parse(point: str, budget: Budget) -> int:
     units: dict[str, float] = {"ep": budget.epoch, "%": budget.horizon / 100, "it": 1, "": 1}
     for unit, steps in units.items():
         number = point.removesuffix(unit)
-        if point.endswith(unit) and number.isdigit():
+        if point.endswith(unit) and number.isdecimal():
             return round(int(number) * steps)
     raise ValueError(f"point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
 
