@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,9 @@ NOT_IDENTITY = (
     "trainer.strategy",
     "trainer.enable_progress_bar",
 )
-OWN_FILES = ("config.yaml", "results.csv", "metrics.csv", "layers.csv", "curve.png", "rewind.ckpt")
+OWN_FILES = ("results.csv", "metrics.csv", "layers.csv", "curve.png", "rewind.ckpt", "config.yaml")
+OWN_FOLDERS = ("tensorboard", "wandb")
+LEVEL = re.compile(r"level_\d{2,}_")
 
 
 class RunFolder:
@@ -55,14 +58,20 @@ class RunFolder:
 
         Raises ValueError naming the keys that differ. overwrite: remove what lth wrote there, then start over.
         """
-        stored = self.path / "config.yaml"
-        if overwrite and stored.exists():
+        stored = self._stored()
+        if stored is None and self._levels() and not overwrite:
+            raise ValueError(
+                f"{self.path} holds levels, but no config.yaml that says of what. "
+                "Choose another folder=..., or overwrite=true to start over"
+            )
+        if overwrite and (stored is not None or self._levels()):
             self.clear()
-        if not stored.exists():
+            stored = None
+        if stored is None:
             text = yaml.safe_dump({"config": dict(config), "record": dict(record)}, sort_keys=False)
-            write_atomically(stored, text)
+            write_atomically(self.path / "config.yaml", text)
             return
-        differing = different_keys(yaml.safe_load(stored.read_text())["config"], config)
+        differing = different_keys(stored, config)
         if differing:
             raise ValueError(
                 f"{self.path} holds another configuration; these keys differ (there -> now): "
@@ -71,9 +80,12 @@ class RunFolder:
             )
 
     def clear(self) -> None:
-        """Remove what lth wrote: levels, tables, picture, configuration. Other files stay."""
-        for level in self.path.glob("level_*"):
+        """Remove what lth wrote: levels, tables, picture, trackers' records, configuration. Other files stay."""
+        for level in reversed(self._levels()):
+            (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
         for name in OWN_FILES:
             (self.path / name).unlink(missing_ok=True)
 
@@ -85,6 +97,22 @@ class RunFolder:
     def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
         """Mark a level finished, with its row and layers."""
         write_atomically(level / "finished", json.dumps(outcome, indent=1))
+
+    def _levels(self) -> list[Path]:
+        return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+
+    def _stored(self) -> Any:
+        """The configuration the folder holds, or None. Raises ValueError for a config.yaml of someone else's."""
+        path = self.path / "config.yaml"
+        if not path.exists():
+            return None
+        try:
+            content = yaml.safe_load(path.read_text())
+        except yaml.YAMLError:
+            content = None
+        if not isinstance(content, dict) or not {"config", "record"} <= set(content):
+            raise ValueError(f"{path} was not written by lth: it is not a run's folder. Choose another folder=...")
+        return content["config"]
 
 
 def different_keys(old: Any, new: Any) -> list[str]:
