@@ -127,10 +127,13 @@ def different_keys(old: Any, new: Any) -> list[str]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole: a crash leaves the old one or the new one."""
+    """Write a text file whole, synced before it gets its name: a crash leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
