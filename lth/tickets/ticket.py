@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from lth.pruning.masks import fingerprint
 
 FORMAT = "lth-ticket-1"
 
@@ -47,19 +50,31 @@ class Ticket:
         """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shapes = {name: list(m.shape) for name, m in self.masks.items()}
-        counts = {"kept": self.kept, "prunable": self.total, "density": self.density}
-        header = {"format": FORMAT, "shapes": shapes, **self.header, **counts}
         tensors = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
         # a clone of each: safetensors refuses tensors that share memory or are not contiguous
         tensors |= {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
+        header = {
+            **self.header,
+            "format": FORMAT,
+            "shapes": {name: list(m.shape) for name, m in self.masks.items()},
+            "kept": self.kept,
+            "prunable": self.total,
+            "density": self.density,
+        }
+        header = json.loads(json.dumps(header))  # as it will be read: keys are text, tuples are lists
+        header["sha256"] = checksums(header, tensors)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file(tensors, temporary, metadata={"lth": json.dumps(header, sort_keys=True)})
+        save_file(tensors, temporary, metadata={"lth": json.dumps(header)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":
-        """Read a ticket file. Raises FileNotFoundError, or ValueError with one line for any other kind of file."""
+        """Read a ticket file. Raises FileNotFoundError, or ValueError with one line for any other kind of file.
+
+        Checksums cover all it holds: a file damaged by as little as one bit is refused.
+        """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no ticket at {path}")
         try:
@@ -68,13 +83,25 @@ class Ticket:
                 tensors = {key: file.get_tensor(key) for key in list(file.keys())}
         except SafetensorError as error:
             raise ValueError(f"{path} is not a ticket: {error}") from None
-        shapes = header.pop("shapes")
-        masks = {name: unpack(_part(tensors, f"mask/{name}", path), shape) for name, shape in shapes.items()}
+        found = checksums(header, tensors)
+        damaged = [part for part, digest in found.items() if digest != header["sha256"].get(part)]
+        if damaged:
+            raise ValueError(f"{path} is damaged: the checksum of its {' and '.join(damaged)} does not match")
+        masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in header.pop("shapes").items()}
         weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
-        ticket = cls(masks, weights, header)
-        if ticket.kept != header["kept"]:
-            raise ValueError(f"{path} is damaged: its header counts {header['kept']} weights, its masks {ticket.kept}")
-        return ticket
+        return cls(masks, weights, header)
+
+
+def checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """SHA-256 of what a ticket file holds: its header (but for the checksums), its masks, its weights."""
+    text = json.dumps({key: value for key, value in header.items() if key != "sha256"}, sort_keys=True)
+    masks = {key: tensor for key, tensor in tensors.items() if key.startswith("mask/")}
+    rest = {key: tensor for key, tensor in tensors.items() if key not in masks}
+    return {
+        "header": sha256(text.encode()).hexdigest(),
+        "masks": fingerprint(masks),
+        "weights": fingerprint(rest),
+    }
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -86,7 +113,7 @@ def unpack(bits: Tensor, shape: list[int]) -> Tensor:
     """The bool tensor of `shape` that `pack` packed."""
     count = int(np.prod(shape, dtype=np.int64))
     if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
-        raise ValueError(f"{bits.numel()} packed bytes do not hold a mask of shape {shape}")
+        raise ValueError(f"{bits.numel()} packed bytes of {bits.dtype} do not hold a mask of shape {shape}")
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
 
 
@@ -94,13 +121,11 @@ def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]
     try:
         header = json.loads((metadata or {})["lth"])
     except (KeyError, ValueError):
-        raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header") from None
+        header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header")
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} has ticket format {header.get('format')!r}; this version reads {FORMAT!r}")
+    if not isinstance(header.get("sha256"), dict):
+        raise ValueError(f"{path} is damaged: its header has no checksums")
     return header
-
-
-def _part(tensors: Mapping[str, Tensor], key: str, path: str | Path) -> Tensor:
-    if key not in tensors:
-        raise ValueError(f"{path} is damaged: {key} is missing")
-    return tensors[key]
