@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.command_line import register_resolvers
 from lth.folder import RunFolder
@@ -20,6 +22,7 @@ from lth.modules.classifier import Classifier
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
 
+Bombs = dict[int, tuple[str, int]] | None
 CONF = Path(__file__).parent.parent / "conf"
 # a few seconds of training on images made on the spot: three epochs of four steps a level
 SMALL = (
@@ -67,16 +70,43 @@ def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | 
     bomb: ("step", n) kills it in the n-th training step, ("before finish", k) when level k is trained but not marked
     finished, ("after finish", k) between level k and the next.
     """
+    (code,) = _start([(folder, tuple(overrides), bomb, {})])
+    return code
+
+
+def train_on_ranks(folder: Path, overrides: Sequence[str], ranks: int = 2, bombs: Bombs = None) -> list[int]:
+    """Run an experiment on CPU processes (gloo); return their exit codes. bombs: by rank, as in `train_apart`."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
+    devices = "trainer=ddp_cpu", f"trainer.devices={ranks}"
+    return _start(
+        [
+            (folder, (*overrides, *devices), (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)})
+            for rank in range(ranks)
+        ]
+    )
+
+
+def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lth.levels", "hydra", "tests.harness"])
-    process = context.Process(target=_job, args=(folder, tuple(overrides), bomb))
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+    processes = [context.Process(target=_job, args=job) for job in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes if process.exitcode is not None]
 
 
-def _job(folder: Path, overrides: tuple[str, ...], bomb: tuple[str, int] | None) -> None:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _job(folder: Path, overrides: tuple[str, ...], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
+    os.environ.update(where)
+    if where:  # the imports came before the environment: say again which rank this is
+        rank_zero_only.rank = int(where["LOCAL_RANK"])
     if bomb is not None:
         _plant(*bomb)
     train(folder, *overrides)
