@@ -1,6 +1,9 @@
 """Criteria: functions that give each weight a score; larger = keep. One file each, named by Hydra's `_target_`."""
 
+from lth.pruning.criteria.grasp import grasp
 from lth.pruning.criteria.magnitude import magnitude
 from lth.pruning.criteria.random import random
+from lth.pruning.criteria.snip import snip
+from lth.pruning.criteria.synflow import synflow
 
-__all__ = ["magnitude", "random"]
+__all__ = ["grasp", "magnitude", "random", "snip", "synflow"]

@@ -1,0 +1,46 @@
+"""Gradients of the training loss with respect to the kept weights, as SNIP and GraSP need them."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from lth.pruning.criterion import Batches
+from lth.pruning.masks import Masks
+
+MODES = ("train", "eval")
+
+
+def prepared(net: nn.Module, masks: Masks, bn: str) -> list[nn.Parameter]:
+    """The prunable weights, pruned ones set to zero, in a network whose batch norm is in mode `bn`.
+
+    Changes the network: call it where `prune` undoes such changes.
+    """
+    if bn not in MODES:
+        raise ValueError(f"bn {bn!r} is not one of {MODES}")
+    net.train(bn == "train")
+    masks.apply_(net)
+    weights = masks.weights(net)
+    for weight in weights:
+        weight.requires_grad_(True)
+    return weights
+
+
+def scoring_set(
+    batches: Batches | None, n_batches: int | None, samples_per_class: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Either `n_batches` batches, or one batch with `samples_per_class` of every class. Exactly one may be given."""
+    if batches is None:
+        raise ValueError("this criterion scores with training data, and none was given")
+    if (n_batches is None) == (samples_per_class is None):
+        raise ValueError(f"give one of n_batches={n_batches} and samples_per_class={samples_per_class}, the other null")
+    if samples_per_class is not None:
+        return iter([batches.per_class(samples_per_class)])
+    assert n_batches is not None
+    return batches.draw(n_batches)
+
+
+@torch.no_grad()
+def add_(total: list[Tensor], more: tuple[Tensor, ...]) -> None:
+    """total += more, tensor by tensor, in place."""
+    torch._foreach_add_(total, list(more))

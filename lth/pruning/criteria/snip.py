@@ -1,0 +1,29 @@
+"""SNIP: connection sensitivity |dL/dm| = |g * w| (Lee et al., ICLR 2019, arXiv 1810.02340)."""
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lth.pruning.criteria.gradients import add_, prepared, scoring_set
+from lth.pruning.criterion import Batches, Scores
+from lth.pruning.masks import Masks
+
+
+def snip(
+    net: nn.Module,
+    masks: Masks,
+    batches: Batches | None = None,
+    *,
+    n_batches: int | None = None,
+    samples_per_class: int | None = 10,
+    bn: str = "train",
+) -> Scores:
+    """How much the loss changes with each weight's mask. Gradients are averaged over the set before the absolute value.
+
+    n_batches or samples_per_class: the scoring set. bn: batch-norm mode while scoring, `train` or `eval`.
+    """
+    weights = prepared(net, masks, bn)
+    gradients = [torch.zeros_like(w) for w in weights]
+    for x, y in scoring_set(batches, n_batches, samples_per_class):
+        add_(gradients, torch.autograd.grad(cross_entropy(net(x), y), weights))
+    return {name: (w * g).detach().abs() for name, w, g in zip(masks, weights, gradients, strict=True)}

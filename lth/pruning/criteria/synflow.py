@@ -1,0 +1,27 @@
+"""SynFlow: synaptic flow, without data (Tanaka et al., NeurIPS 2020, arXiv 2006.05467). The point is the iteration:
+one round empties layers, a hundred conserve the flow; `prune` makes the rounds."""
+
+import torch
+from torch import nn
+
+from lth.pruning.criterion import Batches, Scores
+from lth.pruning.linearised import absolute, flow_gradients
+from lth.pruning.masks import Masks
+
+
+def synflow(
+    net: nn.Module, masks: Masks, batches: Batches | None = None, *, dtype: str = "float64", bn: str = "eval"
+) -> Scores:
+    """|dR/dw * w| with R the summed outputs of the network with absolute weights, on an image of ones.
+
+    dtype: float64 (R passes 1e25 in a ResNet-20) or float32. bn: `eval` uses the running statistics, near the identity
+    at initialisation; `identity` makes it so. Uses the shape of images, not their content.
+    """
+    if batches is None:
+        raise ValueError("synflow needs the images' shape, and no data was given")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype {dtype!r} is not one of 'float64', 'float32'")
+    state = absolute(net, getattr(torch, dtype), bn)
+    weights = {name: state[name] * mask for name, mask in masks.items()}
+    gradients = flow_gradients(net, state, weights, batches.image_shape)
+    return {name: (weight * gradients[name]).abs() for name, weight in weights.items()}

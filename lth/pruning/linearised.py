@@ -1,0 +1,53 @@
+"""The network as a linear flow of non-negative weights: what SynFlow scores and what effective density counts."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lth.pruning.masks import Masks
+
+BN = ("eval", "identity")
+NEUTRAL = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+
+
+@torch.no_grad()
+def absolute(net: nn.Module, dtype: torch.dtype, bn: str) -> dict[str, Tensor]:
+    """Parameters and floating buffers of `net` as absolute values in `dtype`; integer buffers stay as they are.
+
+    bn: `eval` takes the running statistics as they are, `identity` makes every batch norm one.
+    """
+    if bn not in BN:
+        raise ValueError(f"bn {bn!r} is not one of {BN}")
+    state = {n: t.to(dtype).abs() if t.is_floating_point() else t for n, t in net.state_dict().items()}
+    if bn == "identity":
+        for prefix, module in net.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                names = {f"{prefix}.{name}": value for name, value in NEUTRAL.items()}
+                state |= {n: torch.full_like(state[n], value) for n, value in names.items() if n in state}
+    return state
+
+
+def flow_gradients(
+    net: nn.Module, state: dict[str, Tensor], weights: dict[str, Tensor], image_shape: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """dR/dw of R = the summed outputs on an image of ones, for a network with `state` and, in it, `weights`."""
+    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    example = next(iter(leaves.values()))
+    ones = torch.ones(1, *image_shape, dtype=example.dtype, device=example.device)
+    net.eval()
+    flow = functional_call(net, {**state, **leaves}, (ones,)).sum()
+    return dict(zip(leaves, torch.autograd.grad(flow, list(leaves.values())), strict=True))
+
+
+def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Which kept weights lie on a path of kept weights from input to output: bool tensors.
+
+    Exact for any architecture: kept weights become positive and equal within a layer, biases 0, batch norm the
+    identity; a weight is live where the output's gradient is not 0 (tickets without it train weights nothing reads).
+    """
+    state = absolute(net, torch.float64, "identity")
+    biases = {n: torch.zeros_like(t) for n, t in state.items() if n.endswith("bias")}
+    # divided by the mean in-degree, so that a hundred layers neither overflow nor vanish
+    weights = {n: m.double() / max(1.0, float(m.sum()) / m.shape[0]) for n, m in masks.items()}
+    gradients = flow_gradients(net, {**state, **biases}, weights, image_shape)
+    return {name: (gradients[name] != 0) & mask.bool() for name, mask in masks.items()}
