@@ -1,0 +1,31 @@
+"""Allocations: how many weights each layer keeps at a density. All have one signature and return exact counts.
+
+`(scores, density) -> {layer: count}`. The counts sum to round(density * total); the published variants that fall short
+of it exist behind `as_published`. Scores give shapes, and -inf where a weight is pruned already.
+"""
+
+from lth.pruning.allocation.counts import apportion, check_density, count_kept, fill
+from lth.pruning.allocation.erdos_renyi import balanced, er, erk, erk_plus, pyramid
+from lth.pruning.allocation.given import from_densities, in_proportion
+from lth.pruning.allocation.smart_ratio import smart_ratio
+from lth.pruning.allocation.whole import Allocation, fixing, global_, uniform, uniform_plus
+
+__all__ = [
+    "Allocation",
+    "apportion",
+    "balanced",
+    "check_density",
+    "count_kept",
+    "er",
+    "erk",
+    "erk_plus",
+    "fill",
+    "fixing",
+    "from_densities",
+    "global_",
+    "in_proportion",
+    "pyramid",
+    "smart_ratio",
+    "uniform",
+    "uniform_plus",
+]

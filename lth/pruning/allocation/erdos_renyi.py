@@ -1,0 +1,89 @@
+"""Erdos-Renyi allocations: a layer's share grows with the sum of its dimensions, not with their product."""
+
+import math
+
+from lth.pruning.allocation.counts import amount, apportion, available
+from lth.pruning.allocation.whole import fixing
+from lth.pruning.topk import Scores
+
+PUBLISHED = (None, "clip")
+
+
+def erk(
+    scores: Scores, density: float, *, power: float = 1.0, as_published: str | None = None, at_least: int = 1
+) -> dict[str, int]:
+    """Erdos-Renyi-kernel: density proportional to sum(shape) / product(shape) (RigL, arXiv 1911.11134).
+
+    power: of that ratio; 0 is uniform. as_published: `clip` cuts layers off at 1 and loses what they cannot hold, as
+    the code of arXiv 2210.02412 does; the default gives it to the others. at_least: fewest weights of a layer.
+    """
+    shares = {n: s.numel() * (sum(s.shape) / s.numel()) ** power for n, s in scores.items()}
+    return _share(scores, density, shares, as_published, at_least)
+
+
+def er(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
+    """Erdos-Renyi: density proportional to (in + out) / (in * out), kernel left aside (SET, arXiv 1707.04780)."""
+    shares = {n: s.numel() * (s.shape[0] + s.shape[1]) / (s.shape[0] * s.shape[1]) for n, s in scores.items()}
+    return _share(scores, density, shares, as_published, at_least)
+
+
+def erk_plus(scores: Scores, density: float, *, head: float = 1.0) -> dict[str, int]:
+    """ERK with the classifier at density `head` (arXiv 2202.02643)."""
+    return fixing(scores, density, base=erk, layers={"@head": head})
+
+
+def balanced(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
+    """The same number of weights in every layer, small layers dense (Gadhikar et al., ICML 2023, arXiv 2210.02412).
+
+    as_published: `clip` loses what small layers cannot hold; `sequential` hands it to later layers only (TurboPrune).
+    """
+    if as_published == "sequential":
+        return _sequential(scores, density)
+    return _share(scores, density, dict.fromkeys(scores, 1.0), as_published, at_least)
+
+
+def pyramid(scores: Scores, density: float, *, tie_shortcuts: bool = False, at_least: int = 1) -> dict[str, int]:
+    """Density r^l in the l-th layer, r solved for the total (arXiv 2210.02412). The head gets the lowest density.
+
+    tie_shortcuts: a shortcut takes the exponent of the layer before it, instead of the next one.
+    """
+    exponents, depth = {}, 0
+    for name in scores:
+        depth += not (tie_shortcuts and ("shortcut" in name or "downsample" in name))
+        exponents[name] = depth
+    rate = _rate({name: (scores[name].numel(), e) for name, e in exponents.items()}, amount(scores, density))
+    real = {name: scores[name].numel() * rate**e for name, e in exponents.items()}
+    return apportion(real, amount(scores, density), available(scores), at_least)
+
+
+def _share(
+    scores: Scores, density: float, shares: dict[str, float], as_published: str | None, at_least: int
+) -> dict[str, int]:
+    if as_published not in PUBLISHED:
+        raise ValueError(f"as_published {as_published!r} is not one of {PUBLISHED}")
+    wanted = amount(scores, density)
+    if as_published == "clip":
+        scale = wanted / sum(shares.values())
+        real = {n: min(float(scores[n].numel()), scale * share) for n, share in shares.items()}
+        return apportion(real, sum(real.values()), available(scores), at_least)
+    return apportion(shares, wanted, available(scores), at_least)
+
+
+def _sequential(scores: Scores, density: float) -> dict[str, int]:
+    count, level, real = len(scores), amount(scores, density) / len(scores), {}
+    for index, (name, score) in enumerate(scores.items()):
+        real[name] = min(level, float(score.numel()))
+        if level >= score.numel():
+            level += (level - score.numel()) / (count - index)
+    return apportion(real, sum(real.values()), available(scores))
+
+
+def _rate(layers: dict[str, tuple[int, int]], wanted: float) -> float:
+    """The root in (0, 1] of sum(n * r^l) = wanted, by bisection to the last bit."""
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return high
+        enough = math.fsum(n * middle**e for n, e in layers.values()) >= wanted
+        low, high = (low, middle) if enough else (middle, high)

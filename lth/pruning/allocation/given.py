@@ -1,0 +1,42 @@
+"""Allocations that repeat given layer densities."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lth.pruning.allocation.counts import amount, apportion, available
+from lth.pruning.topk import Scores
+
+UNITS = {
+    "density": lambda value: value,
+    "sparsity": lambda value: 1 - value,
+    "percent_kept": lambda value: value / 100,
+    "percent_pruned": lambda value: 1 - value / 100,
+}
+
+
+def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) -> dict[str, int]:
+    """Densities in proportion to those of `kept` (layer name -> number kept), scaled to the density asked for.
+
+    Matched by name: raises ValueError for missing or unknown layers.
+    """
+    missing, unknown = [n for n in scores if n not in kept], [n for n in kept if n not in scores]
+    if missing or unknown:
+        raise ValueError(f"the given layer densities do not fit the network: missing {missing}, unknown {unknown}")
+    return apportion({n: float(kept[n]) for n in scores}, amount(scores, density), available(scores))
+
+
+def from_densities(scores: Scores, density: float, *, path: str) -> dict[str, int]:
+    """Layer densities of a JSON file {"unit": ..., "layers": {name: value}}, scaled to the density asked for.
+
+    unit: density, sparsity, percent_kept or percent_pruned; without it the file is refused, since nobody can tell.
+    """
+    table = json.loads(Path(path).read_text())
+    if table.get("unit") not in UNITS:
+        raise ValueError(f"{path} must declare its unit, one of {list(UNITS)}; it says {table.get('unit')!r}")
+    densities = {name: UNITS[table["unit"]](value) for name, value in table["layers"].items()}
+    outside = {name: d for name, d in densities.items() if not 0 <= d <= 1}
+    if outside:
+        raise ValueError(f"{path}: these are no densities in the unit {table['unit']!r}: {outside}")
+    sizes = {name: scores[name].numel() if name in scores else 0 for name in densities}
+    return in_proportion(scores, density, kept={n: d * sizes[n] for n, d in densities.items()})

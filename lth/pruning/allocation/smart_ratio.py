@@ -1,0 +1,45 @@
+"""SmartRatio: densities that fall quadratically with depth (Su et al., NeurIPS 2020, arXiv 2009.11094)."""
+
+from lth.pruning.allocation.counts import amount, apportion, available
+from lth.pruning.topk import Scores
+
+
+def smart_ratio(
+    scores: Scores, density: float, *, head: float = 0.3, vgg: bool = False, as_published: bool = False
+) -> dict[str, int]:
+    """Layer l of L keeps a density proportional to (L-l+1)^2 + (L-l+1), the classifier always `head`.
+
+    vgg: additionally divided by l^2. What an overfull layer cannot hold goes to the next ones with room. as_published:
+    counts are rounded down and miss the total by a few; the default adds what is missing. Raises ValueError when the
+    head alone exceeds the budget.
+    """
+    sizes = {name: score.numel() for name, score in scores.items()}
+    *hidden, last = sizes
+    budget = amount(scores, density) - head * sizes[last]
+    if budget <= 0:
+        raise ValueError(f"density {density} is at or below the classifier's {head} of {sizes[last]} weights")
+    depth = len(sizes)
+    raw = {n: _falling(depth - i) / (i + 1) ** (2 if vgg else 0) for i, n in enumerate(hidden)}
+    scale = budget / sum(sizes[n] * raw[n] for n in hidden)
+    real = _spill({n: scale * raw[n] for n in hidden}, sizes) | {last: head * sizes[last]}
+    if as_published:
+        return {name: int(value + 1e-9) for name, value in real.items()}
+    return apportion(real, amount(scores, density), available(scores))
+
+
+def _falling(height: int) -> int:
+    return height**2 + height
+
+
+def _spill(densities: dict[str, float], sizes: dict[str, int]) -> dict[str, float]:
+    """Whole weights over a density of 1 go to the next layers that have room, in order."""
+    surplus, real = 0, {}
+    for name, density in densities.items():
+        if density >= 1:
+            surplus += int((density - 1) * sizes[name])
+            real[name] = float(sizes[name])
+        else:
+            moved = min(surplus, int((1 - density) * sizes[name]))
+            surplus -= moved
+            real[name] = float(sizes[name]) if surplus else density * sizes[name] + moved
+    return real

@@ -1,0 +1,65 @@
+"""Allocations that look at the network as a whole: all layers compete, or all keep the same density."""
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+
+from lth.pruning.allocation.counts import amount, apportion, available, check_density, count_kept
+from lth.pruning.topk import Scores, counts_of_largest
+
+Allocation = Callable[[Scores, float], dict[str, int]]
+
+
+def global_(scores: Scores, density: float) -> dict[str, int]:
+    """All layers compete: each keeps what it holds of the largest scores of the whole network."""
+    return counts_of_largest(scores, count_kept(density, sum(score.numel() for score in scores.values())))
+
+
+def uniform(scores: Scores, density: float) -> dict[str, int]:
+    """The same density in every layer."""
+    shares = {name: float(score.numel()) for name, score in scores.items()}
+    return apportion(shares, amount(scores, density), available(scores))
+
+
+def fixing(scores: Scores, density: float, *, base: Allocation, layers: Mapping[str, float]) -> dict[str, int]:
+    """Some layers at a density of their own, the others by `base` with what is left of the budget.
+
+    layers: name pattern (or `@first`, `@head`) -> density. Raises ValueError for a pattern that matches nothing, or
+    when the fixed layers alone exceed the budget.
+    """
+    fixed = _fixed(list(scores), layers)
+    counts = {name: count_kept(d, scores[name].numel()) for name, d in fixed.items()}
+    rest = {name: score for name, score in scores.items() if name not in fixed}
+    left = amount(scores, density) - sum(d * scores[name].numel() for name, d in fixed.items())
+    if left <= 0:
+        raise ValueError(f"density {density} does not leave a weight beside the fixed layers {fixed}")
+    total = count_kept(density, sum(score.numel() for score in scores.values()))
+    others = base(rest, left / sum(score.numel() for score in rest.values()))
+    counts |= apportion(others, total - sum(counts.values()), available(rest))
+    return {name: counts[name] for name in scores}
+
+
+def uniform_plus(scores: Scores, density: float, *, head: float = 0.2, as_published: bool = False) -> dict[str, int]:
+    """First layer dense, classifier at `head` or more, the rest equal (ImageNet practice; Liu et al., 2202.02643).
+
+    as_published: the released formula, which divides by all weights and so falls a little short.
+    """
+    if not as_published:
+        return fixing(scores, density, base=uniform, layers={"@first": 1.0, "@head": max(density, head)})
+    sizes = {name: score.numel() for name, score in scores.items()}
+    first, *_, last = sizes
+    real = {name: density * n for name, n in sizes.items()} | {first: float(sizes[first])}
+    if density < head:
+        rest = (amount(scores, density) - sizes[first] - head * sizes[last]) / sum(sizes.values())
+        real = {name: rest * n for name, n in sizes.items()} | {first: float(sizes[first]), last: head * sizes[last]}
+    return apportion(real, sum(real.values()), available(scores))
+
+
+def _fixed(names: list[str], layers: Mapping[str, float]) -> dict[str, float]:
+    special = {"@first": names[0], "@head": names[-1]}
+    fixed: dict[str, float] = {}
+    for pattern, density in layers.items():
+        matched = [n for n in names if fnmatchcase(n, special.get(pattern, pattern))]
+        if not matched:
+            raise ValueError(f"pattern {pattern!r} matches none of the layers {names}")
+        fixed |= dict.fromkeys(matched, check_density(density))
+    return fixed
