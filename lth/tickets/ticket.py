@@ -53,14 +53,15 @@ class Ticket:
         tensors = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
         # a clone of each: safetensors refuses tensors that share memory or are not contiguous
         tensors |= {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
-        header = {
-            **self.header,
+        own = {
             "format": FORMAT,
+            "sha256": None,
             "shapes": {name: list(m.shape) for name, m in self.masks.items()},
             "kept": self.kept,
             "prunable": self.total,
             "density": self.density,
         }
+        header = {**own, **self.header, **own}
         header = json.loads(json.dumps(header))  # as it will be read: keys are text, tuples are lists
         header["sha256"] = checksums(header, tensors)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
