@@ -18,7 +18,9 @@ def absolute(net: nn.Module, dtype: torch.dtype, bn: str) -> dict[str, Tensor]:
     """
     if bn not in BN:
         raise ValueError(f"bn {bn!r} is not one of {BN}")
-    state = {n: t.to(dtype).abs() if t.is_floating_point() else t for n, t in net.state_dict().items()}
+    # not state_dict(): it names a shared weight twice and leaves out buffers that are not saved
+    tensors = dict([*net.named_parameters(), *net.named_buffers()])
+    state = {n: t.to(dtype).abs() if t.is_floating_point() else t for n, t in tensors.items()}
     if bn == "identity":
         for prefix, module in net.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -36,7 +38,8 @@ def flow_gradients(
     ones = torch.ones(1, *image_shape, dtype=example.dtype, device=example.device)
     net.eval()
     flow = functional_call(net, {**state, **leaves}, (ones,)).sum()
-    return dict(zip(leaves, torch.autograd.grad(flow, list(leaves.values())), strict=True))
+    gradients = torch.autograd.grad(flow, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, Tensor]:
