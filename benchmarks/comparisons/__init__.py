@@ -1,0 +1,1 @@
+"""One file per comparison; its name is the name on the command line."""

@@ -1,0 +1,23 @@
+"""What lth and Lightning cost: a level against a training loop written by hand on the same network and batches."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.cases import CASES, RESNET20, UNPRUNED, Case, timed_level
+from benchmarks.interleave import Arm, Comparison
+from benchmarks.level import PlainStep
+from benchmarks.setting import Setting
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """Steady steps of a dense level: start-up, evaluation and checkpoints are outside the lap."""
+    for case in CASES:
+        yield from compare(case, setting)
+
+
+def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
+    """One network's comparison, whose folder lasts as long as it is looked at."""
+    with timed_level(case, setting, *UNPRUNED) as level:
+        by_hand = partial(level.by_hand, PlainStep, level.masks)
+        arms = [Arm("lth", level.by_lth, level.images), Arm("hand-written loop", by_hand, level.images)]
+        yield Comparison(case.title, arms, "images/s", "0.95 or more" if case is RESNET20 else "")

@@ -1,0 +1,34 @@
+"""What a mask costs: a level under masks of density 0.1 against a dense one and one without masks, same path."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from benchmarks.cases import CASES, RESNET20, UNPRUNED, Case, timed_level
+from benchmarks.interleave import Arm, Comparison
+from benchmarks.setting import Setting
+
+METHODS = {
+    "masked (density 0.1)": (
+        "method=random",
+        "sparsity=one_shot",
+        "sparsity.density=0.1",
+        "method.plan._target_=lth.plan.single",
+    ),
+    "dense (masks of ones)": UNPRUNED,
+    # a dense level multiplies by ones; without this arm the price of the multiplication itself would stay hidden
+    "no masks": (*UNPRUNED, "method.stages.train.module._target_=lth.modules.classifier.Classifier"),
+}
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """Steady steps of levels that differ in their masks only."""
+    for case in CASES:
+        yield from compare(case, setting)
+
+
+def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
+    """One network's comparison, whose folders last as long as it is looked at."""
+    with ExitStack() as folders:
+        levels = {name: folders.enter_context(timed_level(case, setting, *how)) for name, how in METHODS.items()}
+        arms = [Arm(name, level.by_lth, level.images) for name, level in levels.items()]
+        yield Comparison(case.title, arms, "images/s", "0.98 or more" if case is RESNET20 else "")
