@@ -17,6 +17,7 @@ from lth.callbacks.curves import Curves
 from lth.callbacks.ema import EMA
 from lth.callbacks.guard import StopOnNonFinite
 from lth.callbacks.keep_ticket import KeepTicket
+from lth.callbacks.layer_report import LayerReport
 from lth.callbacks.progress import ShowProgress
 from lth.callbacks.rewind import copy_state_
 from lth.folder import RunFolder
@@ -59,7 +60,8 @@ class Experiment:
         check_precision(self.recipe.precision, cfg.trainer.accelerator)
         self.net = self._network()
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
-        densities = instantiate(cfg.sparsity)
+        self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
+        densities = instantiate(cfg.sparsity, start=self.support.density)
         self.data: pl.LightningDataModule = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
@@ -85,7 +87,7 @@ class Experiment:
             progress.close()
             for logger in loggers:
                 getattr(logger, "close", lambda: None)()
-        return self._report([outcome["row"] for outcome in outcomes])
+        return self._report(outcomes)
 
     def _train(self, level: Level, loggers: list[Any], progress: ShowProgress) -> dict[str, Any]:
         module, boundary = self._parts(level)
@@ -97,7 +99,8 @@ class Experiment:
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, self.cfg.checkpoint_seconds)
         watching = [StopOnNonFinite(level), curves, progress, saving]
-        trainer = self._trainer(level, [*boundary, ticket, *self._averaging(), *watching], loggers)
+        layers = LayerReport(level, self.image_shape, self.console, self.cfg.allow_dead)
+        trainer = self._trainer(level, [*boundary, layers, ticket, *self._averaging(), *watching], loggers)
         trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
@@ -146,8 +149,10 @@ class Experiment:
                 f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
             )
 
-    def _report(self, rows: list[dict[str, Any]]) -> float | None:
+    def _report(self, outcomes: list[dict[str, Any]]) -> float | None:
+        rows = [outcome["row"] for outcome in outcomes]
         if not rank_zero_only.rank:
+            results.write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             title = "{method} of {model} on {dataset}".format(**self.config["choices"])
             results.draw_curve(self.folder.path, rows, title)
             results.show(self.console, self.folder.path, rows, title)
@@ -179,7 +184,7 @@ class Experiment:
         """Weights and masks the level begins with: the initial ones, or what the level before left on disk."""
         if level.first:
             copy_state_(self.net, self.initial)
-            self.masks.copy_({name: torch.ones_like(mask) for name, mask in self.masks.items()})
+            self.masks.copy_(self.support)
             return
         before = load_checkpoint(self.levels[level.index - 1].folder / "last.ckpt")
         weights = {k.removeprefix("net."): v for k, v in before["state_dict"].items() if k.startswith("net.")}

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.command_line import register_resolvers
 from lth.folder import RunFolder
 from lth.levels import run
 from lth.modules.classifier import Classifier
+from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
 
@@ -46,6 +48,29 @@ SMALL = (
 def names(group: str) -> list[str]:
     """The configurations of a group, by globbing."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def usual(method: str, tmp_path: Path) -> list[str]:
+    """Overrides under which `method` trains a small experiment: iterative ones a ladder, ticket users a ticket."""
+    cfg = configuration(tmp_path, f"method={method}")
+    overrides = [f"method={method}"]
+    if cfg.sparsity._target_ == "lth.pruning.ladder.geometric":
+        overrides += ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
+    elif cfg.sparsity.density is not None:
+        overrides.append("sparsity.density=0.3")
+    if "${ticket}" in str(OmegaConf.to_container(cfg.method)):
+        overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
+    return overrides
+
+
+def a_ticket(path: Path, cfg: DictConfig) -> Path:
+    """A ticket of the configured network, half of whose weights are kept, more in the first layer."""
+    net = instantiate(cfg.model)
+    masks = Masks.ones(net)
+    for index, mask in enumerate(masks.values()):
+        mask.view(-1)[:: 2 + index] = 0
+    Ticket(masks.bools(), net.state_dict()).save(path)
+    return path
 
 
 def configuration(folder: Path | str, *overrides: str, small: bool = True) -> DictConfig:

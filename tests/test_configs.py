@@ -1,5 +1,6 @@
 """Every YAML of every group composes and builds what it names; found by globbing, so that none is forgotten."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from hydra.utils import instantiate
 
 from lth.modules.schedules import Clock
-from tests.harness import CONF, configuration, names, train
+from lth.tickets import Ticket
+from tests.harness import CONF, a_ticket, configuration, names, train
 
 FILES = sorted(CONF.rglob("*.yaml"))
 
@@ -65,9 +67,37 @@ def test_experiments_run_two_steps(experiment: str, tmp_path: Path):
     assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
 
 
-@pytest.mark.parametrize("group", ["criterion", "allocation"])
-def test_every_part_of_a_method_goes_with_imp(group: str, tmp_path: Path):
-    for part in names(f"method/{group}"):
-        folder = tmp_path / part
-        train(folder, f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1")
-        assert (folder / "results.csv").exists()
+PARTS = [
+    (group, part)
+    for group in ("criterion", "allocation", "placement", "repair", "weights")
+    for part in names(f"method/{group}")
+]
+
+
+@pytest.mark.parametrize(("group", "part"), PARTS, ids="/".join)
+def test_every_part_of_a_method_goes_with_imp(group: str, part: str, tmp_path: Path):
+    chosen = [f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1"]
+    chosen.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', configuration(tmp_path))}")
+    if part == "from_densities":
+        table = {"unit": "percent_kept", "layers": {f"{n}.weight": 50 for n in ("hidden.0", "hidden.1", "classifier")}}
+        (tmp_path / "table.json").write_text(json.dumps(table))
+        chosen.append(f"method.allocation.path={tmp_path / 'table.json'}")
+    train(tmp_path / "run", *chosen)
+    assert (tmp_path / "run" / "results.csv").exists()
+
+
+@pytest.mark.parametrize("support", names("support"))
+def test_no_method_leaves_its_support(support: str, tmp_path: Path):
+    """IMP inside a sparse net: the ladder begins at the support's density, masks stay inside it."""
+    chosen = ["sparsity.density=0.1", f"support={support}"]
+    if support != "none":
+        chosen.append("support.density=0.4")
+    if support == "from_ticket":
+        chosen.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', configuration(tmp_path))}")
+    train(tmp_path / "run", *chosen, "recipe.epochs=1")
+    first, *others = [Ticket.load(t) for t in sorted((tmp_path / "run").glob("level_*/ticket.safetensors"))]
+    assert first.density == pytest.approx(1 if support == "none" else 0.4, abs=0.001)
+    assert others[-1].density == pytest.approx(0.1, abs=0.001)
+    assert len(others) == (11 if support == "none" else 7)
+    for ticket in others:
+        assert all((ticket.masks[name] <= mask).all() for name, mask in first.masks.items())

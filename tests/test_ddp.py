@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.harness import names, rows, state, train, train_on_ranks
-from tests.test_resume import LADDER, ladder
+from tests.harness import names, rows, state, train, train_on_ranks, usual
+
+LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 
 def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -17,7 +18,7 @@ def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", names("method"))
 def test_two_ranks_equal_one_process_with_the_same_global_batch(method: str, tmp_path: Path):
-    overrides = [f"method={method}", *ladder(method)]
+    overrides = usual(method, tmp_path)
     assert train_on_ranks(tmp_path / "two", overrides) == [0, 0]
     train(tmp_path / "one", *overrides)
     for two, one in zip(weights(tmp_path / "two"), weights(tmp_path / "one"), strict=True):

@@ -9,30 +9,56 @@ from torch import Tensor
 from lth.modules.ranks import assert_same, broadcast_
 from lth.plan import Level
 from lth.pruning import prune
+from lth.pruning.allocation import Allocation
 from lth.pruning.criterion import Criterion
-from lth.pruning.prune import Allocation
+from lth.pruning.flow import Repair, leave
+from lth.pruning.placement import Placement, by_score
 
 
 class Prune(Callback):
     """Shrinks the module's masks to the level's density by `criterion` and `allocation`, in `on_fit_start`.
 
-    Does nothing when resuming inside a level: the checkpoint carries the masks. seed: the pruning seed. The weights
-    are zeroed by the module, once rewinding has had its turn.
+    rounds: scorings on the way. placement: where in a layer its kept weights lie. repair: what is done for units
+    without inputs or readers. exact: false accepts an allocation that falls short of the count (`as_published`). seed:
+    the pruning seed. Does nothing when resuming inside a level: the checkpoint carries the masks. The weights are
+    zeroed by the module, once rewinding has had its turn.
     """
 
-    def __init__(self, level: Level, criterion: Criterion, allocation: Allocation, rounds: int = 1, seed: int = 0):
-        self.level, self.criterion, self.allocation, self.rounds, self.seed = level, criterion, allocation, rounds, seed
+    def __init__(
+        self,
+        level: Level,
+        criterion: Criterion,
+        allocation: Allocation,
+        rounds: int = 1,
+        placement: Placement = by_score,
+        repair: Repair = leave,
+        exact: bool = True,
+        seed: int = 0,
+    ):
+        self.level, self.criterion, self.allocation = level, criterion, allocation
+        self.rounds, self.placement, self.repair, self.exact, self.seed = rounds, placement, repair, exact, seed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:
             return
-        data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device)
+        net, masks = pl_module.net, pl_module.masks
         new = prune(
-            pl_module.net, pl_module.masks, self.level.density, self.criterion, self.allocation, data, self.rounds
+            net,
+            masks,
+            self.level.density,
+            self.criterion,
+            self.allocation,
+            ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device),
+            rounds=self.rounds,
+            placement=self.placement,
+            seed=self.seed,
+            exact=self.exact,
         )
+        if new.digest() != masks.digest():  # a level that prunes nothing has nothing to repair
+            new = self.repair(net, new, self.seed)
         broadcast_(list(new.values()))
-        pl_module.masks.copy_(new)
-        assert_same("masks after pruning", pl_module.masks.digest())
+        masks.copy_(new)
+        assert_same("masks after pruning", masks.digest())
 
 
 class ScoringData:
@@ -40,17 +66,19 @@ class ScoringData:
 
     def __init__(self, datamodule: Any, seed: int, level: int, device: Any):
         self._data, self._seed, self._level, self._device = datamodule, seed, level, device
+        self._sets = 0
         self.classes: int = datamodule.classes
         self.image_shape = (datamodule.channels, *_sides(datamodule.image_size))
 
     def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`n` batches of the recipe's size."""
+        """`n` batches of the recipe's size, in a seeded order."""
         batches = self._data.scoring_batches(f"{self._seed}/{self._level}")
         return (self._on_device(batch) for batch, _ in zip(batches, range(n), strict=False))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        """One batch with `k` samples of every class, in random order."""
-        return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}"))
+        """One batch with `k` samples of every class, in random order; another one at every call."""
+        self._sets += 1
+        return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}/{self._sets}"))
 
     def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return batch[0].to(self._device), batch[1].to(self._device)

@@ -14,6 +14,7 @@ from lth.pruning.masks import Masks
 from lth.pruning.prunable import LAYERS
 from lth.pruning.seeds import derive
 
+Repair = Callable[[nn.Module, Masks, int], Masks]
 Mode = Callable[[np.ndarray, bool, np.random.Generator], None]
 
 
@@ -24,6 +25,11 @@ def dead_units(net: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
         grid = _grid(mask, groups.get(name, 1))
         found[name] = int((~grid.any((2, 3))).sum()), int((~grid.any((1, 3))).sum())
     return found
+
+
+def leave(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
+    """No repair."""
+    return masks
 
 
 def rewire(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
@@ -62,8 +68,8 @@ def _fill_rows(part: np.ndarray, random: np.random.Generator) -> None:
         fullest = int(counts.argmax())
         if counts[fullest] < 2:
             return
-        part[(fullest, *_pick(part[fullest], random))] = False
-        part[(row, *_anywhere(part[row], random))] = True
+        part[fullest][_pick(part[fullest], random)] = False
+        part[row][_anywhere(part[row], random)] = True
 
 
 def _fill_columns(part: np.ndarray, random: np.random.Generator) -> None:
@@ -79,16 +85,16 @@ def _fill_columns(part: np.ndarray, random: np.random.Generator) -> None:
 
 def _add(part: np.ndarray, columns: bool, random: np.random.Generator) -> None:
     for row in np.flatnonzero(~part.any((1, 2))):
-        part[(row, *_anywhere(part[row], random))] = True
+        part[row][_anywhere(part[row], random)] = True
     for column in np.flatnonzero(~part.any((0, 2))) if columns else ():
-        row, position = _anywhere(part[:, column], random)
-        part[row, column, position] = True
+        part[:, column][_anywhere(part[:, column], random)] = True
 
 
 def _pick(plane: np.ndarray, random: np.random.Generator) -> tuple[int, int]:
     """A random kept position."""
     kept = np.argwhere(plane)
-    return tuple(kept[random.integers(len(kept))])
+    first, second = kept[random.integers(len(kept))]
+    return int(first), int(second)
 
 
 def _anywhere(plane: np.ndarray, random: np.random.Generator) -> tuple[int, int]:

@@ -49,6 +49,13 @@ def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
     return [start + (density - start) * i / levels for i in range(levels)] + [density]
 
 
+def unpruned(density: float | None = None, start: float = 1.0) -> list[float]:
+    """No pruning: the start alone."""
+    if density not in (None, start):
+        raise ValueError(f"density {density} would need a pruning; this ladder has none (sparsity=one_shot has one)")
+    return [check_density(start)]
+
+
 def one_shot(density: float, start: float = 1.0) -> list[float]:
     """One pruning, straight to `density`."""
     _check_below(density, check_density(start))

@@ -6,30 +6,50 @@ from typing import Any
 import torch
 from torch import nn
 
+from lth.pruning.flow import dead_units
+from lth.pruning.linearised import effective
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import weights_of
 from lth.pruning.purity import untouched
 
 
 def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """One row a prunable layer: name, shape, total, kept, density, macs, macs_kept.
+    """One row a prunable layer: shape, total, kept, density, effective, dead outputs and inputs, macs, macs_kept.
 
     macs: multiply-adds of one image of `image_shape` (channels, height, width), from the shapes of a real forward
     pass, biases ignored; macs_kept: those of kept weights alone, each of which is used at every output position.
+    effective: kept weights on a path from input to output; None where that cannot be told (networks that normalise
+    over features).
     """
-    uses = positions(net, image_shape)
-    return [
-        {
-            "layer": name,
-            "shape": "x".join(map(str, mask.shape)),
-            "total": mask.numel(),
-            "kept": kept,
-            "density": kept / mask.numel(),
-            "macs": mask.numel() * uses.get(name, 0),
-            "macs_kept": kept * uses.get(name, 0),
-        }
-        for (name, kept), mask in zip(masks.kept_by_layer().items(), masks.values(), strict=True)
-    ]
+    uses, dead = positions(net, image_shape), dead_units(net, masks)
+    live = live_weights(net, masks, image_shape)
+    rows = []
+    for (name, kept), mask in zip(masks.kept_by_layer().items(), masks.values(), strict=True):
+        rows.append(
+            {
+                "layer": name,
+                "shape": "x".join(map(str, mask.shape)),
+                "total": mask.numel(),
+                "kept": kept,
+                "density": kept / mask.numel(),
+                "effective": None if live is None else live[name],
+                "dead_outputs": dead[name][0],
+                "dead_inputs": dead[name][1],
+                "macs": mask.numel() * uses.get(name, 0),
+                "macs_kept": kept * uses.get(name, 0),
+            }
+        )
+    return rows
+
+
+def live_weights(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, int] | None:
+    """Kept weights of each layer on a path from input to output; None where all-ones masks would not be live either."""
+    everything = Masks({name: torch.ones_like(mask) for name, mask in masks.items()})
+    with untouched(net):
+        full, live = effective(net, everything, image_shape), effective(net, masks, image_shape)
+    if not all(bool(layer.all()) for layer in full.values()):
+        return None
+    return {name: int(torch.count_nonzero(layer)) for name, layer in live.items()}
 
 
 def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:

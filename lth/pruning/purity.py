@@ -26,10 +26,12 @@ def untouched(net: nn.Module) -> Iterator[None]:
     device_type = tensors[0].device.type
     for p, _, _ in grads:
         p.grad = None
+    compiled, net._compiled_call_impl = net._compiled_call_impl, None  # scoring in float64 must not compile anew
     try:
         with torch.random.fork_rng(devices=devices), torch.autocast(device_type, enabled=False):
             yield
     finally:
+        net._compiled_call_impl = compiled
         for module, mode, parameters, buffers in modules:
             module.training = mode
             _put_back(module._parameters, parameters)

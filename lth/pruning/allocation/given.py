@@ -26,11 +26,13 @@ def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) 
     return apportion({n: float(kept[n]) for n in scores}, amount(scores, density), available(scores))
 
 
-def from_densities(scores: Scores, density: float, *, path: str) -> dict[str, int]:
+def from_densities(scores: Scores, density: float, *, path: str | None) -> dict[str, int]:
     """Layer densities of a JSON file {"unit": ..., "layers": {name: value}}, scaled to the density asked for.
 
     unit: density, sparsity, percent_kept or percent_pruned; without it the file is refused, since nobody can tell.
     """
+    if path is None:
+        raise ValueError("from_densities needs the path of its table: method.allocation.path=FILE.json")
     table = json.loads(Path(path).read_text())
     if table.get("unit") not in UNITS:
         raise ValueError(f"{path} must declare its unit, one of {list(UNITS)}; it says {table.get('unit')!r}")

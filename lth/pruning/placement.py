@@ -1,0 +1,39 @@
+"""Placements: where in each layer the kept weights lie, once scores and allocation have said how many."""
+
+from collections.abc import Callable
+
+import torch
+
+from lth.pruning.masks import Masks
+from lth.pruning.seeds import generator
+from lth.pruning.topk import largest
+
+Placement = Callable[[Masks, Masks, int], Masks]  # masks before, masks chosen by score, seed -> masks
+
+
+def by_score(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
+    """Where the scores are largest."""
+    return chosen
+
+
+def shuffled(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
+    """Uniformly at random among the weights kept before; every layer keeps its count."""
+    places = {}
+    for name, mask in before.items():
+        draws = torch.rand(mask.shape, generator=generator("placement", seed, name)).to(mask.device)
+        ranked = torch.where(mask.bool(), draws, -torch.inf)
+        places[name] = largest({name: ranked}, int(torch.count_nonzero(chosen[name])))[name]
+    return before.clone().copy_(places)
+
+
+def bernoulli(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
+    """Each weight kept before, independently, with its layer's density: the Erdos-Renyi graph proper.
+
+    The total varies by sqrt(sum n p (1 - p)) around the one asked for.
+    """
+    places = {}
+    for name, mask in before.items():
+        share = float(torch.count_nonzero(chosen[name])) / max(1, int(torch.count_nonzero(mask)))
+        draws = torch.rand(mask.shape, generator=generator("placement", seed, name), dtype=torch.float64)
+        places[name] = (draws < share).to(mask.device) & mask.bool()
+    return before.clone().copy_(places)

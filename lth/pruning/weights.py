@@ -1,0 +1,99 @@
+"""Initial weights under a mask: variance scaled to what is kept, or repaired towards orthogonality (in place)."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lth.pruning.masks import Masks
+from lth.pruning.seeds import generator
+
+log = logging.getLogger(__name__)
+Rule = Callable[[nn.Module, Masks, int], None]
+
+
+def as_drawn(net: nn.Module, masks: Masks, seed: int = 0) -> None:
+    """The network's own initialisation."""
+
+
+def normal(net: nn.Module, masks: Masks, seed: int = 0) -> None:
+    """N(0, 2 / (fan_in * layer density)): Kaiming, corrected for what the mask keeps (arXiv 2210.02412)."""
+    _draw(net, masks, seed, lambda shape, std, random: torch.randn(shape, generator=random) * std)
+
+
+def uniform(net: nn.Module, masks: Masks, seed: int = 0) -> None:
+    """Uniform in (-b, b) with the standard deviation of `normal`."""
+    _draw(net, masks, seed, lambda shape, std, random: (2 * torch.rand(shape, generator=random) - 1) * std * 3**0.5)
+
+
+def bimodal(net: nn.Module, masks: Masks, seed: int = 0, *, mu: float = 0.05) -> None:
+    """+mu or -mu with probability one half each, plus the noise of `normal`."""
+
+    def draw(shape: torch.Size, std: float, random: torch.Generator) -> Tensor:
+        sign = torch.randint(0, 2, shape, generator=random) * 2 - 1
+        return mu * sign + std * torch.randn(shape, generator=random)
+
+    _draw(net, masks, seed, draw)
+
+
+@torch.no_grad()
+def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
+    """N(0, 1 / (3 fan_in d)) with one density d for the whole network (arXiv 2202.02643)."""
+    density = masks.density
+    for name, weight in zip(masks, masks.weights(net), strict=True):
+        std = 1 / math.sqrt(3 * _fan_in(weight) * density)
+        draws = torch.randn(weight.shape, generator=generator("weights", seed, name)) * std
+        weight.copy_(draws.to(weight) * masks[name])
+
+
+def orthogonal(
+    net: nn.Module, masks: Masks, seed: int = 0, *, steps: int = 1000, lr: float = 1e-2, tolerance: float = 1e-6
+) -> None:
+    """Move each layer's kept weights towards orthogonal rows (or columns, where there are fewer), by gradient descent.
+
+    steps, lr: of plain SGD on ||A A^T - I||_F; stops early under `tolerance`. A sparse mask may admit no orthogonal
+    matrix: the residual is logged. Costs out^2 * fan_in a step and layer (arXiv 2210.02412).
+    """
+    for name, weight in zip(masks, masks.weights(net), strict=True):
+        before, after = _orthogonalise(weight, masks[name], steps, lr, tolerance)
+        log.info("orthogonal repair of %s: residual %.4g -> %.4g", name, before, after)
+
+
+def _orthogonalise(weight: nn.Parameter, mask: Tensor, steps: int, lr: float, tolerance: float) -> tuple[float, float]:
+    m = mask.flatten(1)
+    a = (weight.detach().flatten(1) * m).requires_grad_()
+    history = []
+    for _ in range(steps):
+        residual = orthogonality_residual(a)
+        history.append(residual.item())
+        if history[-1] <= tolerance:
+            break
+        (gradient,) = torch.autograd.grad(residual, a)
+        with torch.no_grad():
+            a.sub_(lr * gradient * m)
+    with torch.no_grad():
+        weight.copy_(a.view(weight.shape))
+        return history[0], orthogonality_residual(a).item()
+
+
+def orthogonality_residual(a: Tensor) -> Tensor:
+    """||A A^T - I||_F for a wide matrix, ||A^T A - I||_F for a tall one."""
+    gram = a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a
+    return torch.linalg.norm(gram - torch.eye(len(gram), device=a.device, dtype=a.dtype))
+
+
+@torch.no_grad()
+def _draw(
+    net: nn.Module, masks: Masks, seed: int, rule: Callable[[torch.Size, float, torch.Generator], Tensor]
+) -> None:
+    """Every prunable weight anew; the standard deviation follows its layer's density. An empty layer becomes zero."""
+    for name, weight in zip(masks, masks.weights(net), strict=True):
+        density = float(masks[name].sum()) / weight.numel()
+        std = math.sqrt(2 / (_fan_in(weight) * density)) if density else 0.0
+        weight.copy_(rule(weight.shape, std, generator("weights", seed, name)).to(weight) * masks[name])
+
+
+def _fan_in(weight: Tensor) -> int:
+    return weight[0].numel()
