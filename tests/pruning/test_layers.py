@@ -134,6 +134,12 @@ def test_attention_uses_its_weights_at_every_token():
     }
 
 
+def test_batch_norm_over_a_single_image_is_no_obstacle():
+    """In training mode it refuses a batch of one."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5)).train()
+    assert layer_table(net, Masks.ones(net), (3, 2, 2))[0]["macs"] == 60
+
+
 def test_a_compiled_network_is_counted_like_the_plain_one(monkeypatch):
     """Compiled code calls no hooks: counted through it, every layer would be reported as unused."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
