@@ -25,6 +25,7 @@ from lth.modules import Recipe
 from lth.modules.ranks import assert_same
 from lth.plan import Budget, Level
 from lth.pruning import Masks
+from lth.pruning.allocation import count_kept
 from lth.pruning.layers import layer_table
 from lth.pruning.masks import fingerprint
 from lth.pruning.seeds import derive
@@ -62,6 +63,7 @@ class Experiment:
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
         densities = instantiate(cfg.sparsity, start=self.support.density)
+        refuse_empty(densities, self.masks.total)
         self.data: pl.LightningDataModule = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
@@ -237,6 +239,13 @@ def check_precision(precision: str, accelerator: str) -> None:
         raise ValueError("recipe.precision=16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed")
     if precision == "bf16-mixed" and not cpu and not torch.cuda.is_bf16_supported():
         raise ValueError("recipe.precision=bf16-mixed: this GPU lacks bfloat16; use 16-mixed or 32-true")
+
+
+def refuse_empty(densities: list[float], total: int) -> None:
+    """A density may round to no weight at all."""
+    for density in densities:
+        if count_kept(density, total) == 0:
+            raise ValueError(f"density {density} keeps none of the {total} prunable weights")
 
 
 def quiet_lightning() -> None:

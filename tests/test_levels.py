@@ -180,6 +180,9 @@ IMPOSSIBLE = {
     "recipe.optimizer.nesterov=true recipe.optimizer.momentum=0": "Nesterov momentum requires",
     "dataset.val_size=1000": "val_size",
     "model.init=magic": "magic",
+    "sparsity.density=0.0001": "keeps none of",
+    "recipe/schedule=triangular recipe.schedule.peak=2": "peak=2 must be",
+    "recipe/schedule=trapezoidal recipe.schedule.cooldown=-1": "factor",
 }
 
 

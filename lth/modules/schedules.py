@@ -37,7 +37,7 @@ def triangular(
     step: float, total: float, epoch: float, *, start: float = 0.2, peak: float = 0.2, end: float = 0.0
 ) -> float:
     """Linear from `start` up to 1 at the fraction `peak` of the level, then down to `end` (arXiv 2406.02773)."""
-    top = int(peak * total)
+    top = int(_fraction("peak", peak) * total)
     if step < top:
         return start + (1 - start) * step / top
     return 1 + (end - 1) * (step - top) / (total - top)
@@ -53,9 +53,15 @@ def one_cycle(
     step: float, total: float, epoch: float, *, peak: float = 0.3, start: float = 1 / 25, end: float = 1e-4
 ) -> float:
     """Cosine up from `start` to 1 at the fraction `peak`, cosine down to `start * end` (Smith, arXiv 1708.07120)."""
-    top = peak * total
+    top = _fraction("peak", peak) * total
     low, progress = (start, step / top) if step < top else (start * end, 1 - (step - top) / (total - top))
     return low + (1 - low) * (1 - math.cos(math.pi * progress)) / 2
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(f"recipe.schedule.{name}={value} must be a fraction of the level, at least 0 and under 1")
+    return value
 
 
 def _warm(step: float, warmup: float) -> float:
@@ -74,9 +80,20 @@ class Clock:
     def __post_init__(self) -> None:
         if self.every not in ("step", "epoch"):
             raise ValueError(f"schedule_every {self.every!r} is not one of 'step', 'epoch'")
+        for step in (0, self.total // 2, self.total - 1):
+            self._check(step)
 
     def __call__(self, step: int) -> float:
         """The factor on the base learning rate at optimizer step `step`."""
         if self.every == "epoch":
             return self.schedule(step // self.epoch, self.total / self.epoch, 1)
         return self.schedule(step, self.total, self.epoch)
+
+    def _check(self, step: int) -> None:
+        """A peak or a warm-up outside the level shows here, not as a strange curve after hours."""
+        try:
+            factor = self(step)
+        except ZeroDivisionError:
+            factor = math.nan
+        if not 0 <= factor <= 1 + 1e-9:
+            raise ValueError(f"recipe.schedule gives the factor {factor} at step {step} of {self.total}")

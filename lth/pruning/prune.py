@@ -34,6 +34,8 @@ def prune(
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
     kept, target = masks.kept, count_kept(density, masks.total)
+    if target == 0:
+        raise ValueError(f"density {density} keeps none of {masks.total} weights")
     if target > kept:
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
     if target == kept:
