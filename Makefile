@@ -29,7 +29,7 @@ lint: install ## ruff: errors, style, formatting
 	$(BIN)/ruff format --check .
 
 types: install ## mypy
-	$(BIN)/mypy lth hydra_plugins run.py
+	$(BIN)/mypy lth hydra_plugins benchmarks run.py
 
 format: install ## rewrite the sources in the one format
 	$(BIN)/ruff check --fix .

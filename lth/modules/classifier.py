@@ -36,6 +36,13 @@ class Classifier(pl.LightningModule):
         self.tested: dict[str, float] = {}
         self._summary: dict[str, float] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook some 44 times a step, and nn.Module's bookkeeping would cost 3 µs each
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 

@@ -17,10 +17,10 @@ class KeptWeights(Classifier):
 
     def on_fit_start(self) -> None:
         # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
-        self._weights = self.masks.weights(self.net)
-        zero_(self._weights, list(self.masks.values()))
+        self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())
+        zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
-        for weight, mask in zip(self._weights, self.masks.values(), strict=True):
+        for weight, mask in zip(self._weights, self._kept, strict=True):
             state = [
                 v for v in optimizer.state.get(weight, {}).values() if torch.is_tensor(v) and v.shape == mask.shape
             ]
@@ -28,12 +28,12 @@ class KeptWeights(Classifier):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # a gradient left in place would enter the clipping norm and the momentum of weights that do not exist
-        pairs = [(w.grad, m) for w, m in zip(self._weights, self.masks.values(), strict=True) if w.grad is not None]
+        pairs = [(w.grad, m) for w, m in zip(self._weights, self._kept, strict=True) if w.grad is not None]
         zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        zero_(self._weights, list(self.masks.values()))
+        zero_(self._weights, self._kept)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}
