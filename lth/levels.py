@@ -45,8 +45,8 @@ def run(cfg: DictConfig) -> float | None:
     folder = RunFolder(cfg.folder)
     if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
         return Experiment(cfg, folder).train()
+    experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
     with folder.locked():
-        experiment = Experiment(cfg, folder)
         folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
         return experiment.train()
 
@@ -79,6 +79,7 @@ class Experiment:
         for logger in loggers:
             logger.log_hyperparams(self.config)
         outcomes = []
+        self._say_what_is_finished()
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -103,6 +104,8 @@ class Experiment:
         watching = [StopOnNonFinite(level), curves, progress, saving]
         layers = LayerReport(level, self.image_shape, self.console, self.cfg.allow_dead)
         trainer = self._trainer(level, [*boundary, layers, ticket, *self._averaging(), *watching], loggers)
+        if last.is_file() and trainer.is_global_zero:
+            self.console.print(f"resuming level {level.index} from its last checkpoint")
         trainer.fit(module, datamodule=self.data, ckpt_path=last if last.is_file() else None)
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
@@ -147,9 +150,14 @@ class Experiment:
         if not self.console.is_terminal:
             row = outcomes[-1]["row"]
             self.console.print(
-                f"level {level.index + 1}/{len(self.levels)}  density {row['density']:.4f}  "
+                f"level {level.index} ({level.index + 1}/{len(self.levels)})  density {row['density']:.4f}  "
                 f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
             )
+
+    def _say_what_is_finished(self) -> None:
+        done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
+        if done and not rank_zero_only.rank:
+            self.console.print(f"{done} of {len(self.levels)} levels are finished already")
 
     def _report(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows = [outcome["row"] for outcome in outcomes]

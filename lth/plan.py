@@ -47,7 +47,8 @@ def steps_of(point: str | int | None, budget: Budget) -> int | None:
         return None
     steps = _parse(str(point), budget)
     if not 0 <= steps <= budget.horizon:
-        raise ValueError(f"point {point!r} is step {steps}, but a level has {budget.horizon} steps")
+        epochs = f"{budget.horizon / budget.epoch:g} epochs"
+        raise ValueError(f"rewind point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs})")
     return steps
 
 
@@ -57,7 +58,7 @@ def _parse(point: str, budget: Budget) -> int:
         number = point.removesuffix(unit)
         if point.endswith(unit) and number.isdecimal():
             return round(int(number) * steps)
-    raise ValueError(f"point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
+    raise ValueError(f"rewind point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
 
 
 def ladder(

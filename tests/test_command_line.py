@@ -79,7 +79,8 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "\x1b" not in first.stdout
     again = call(*arguments, cwd=tmp_path)
     assert again.returncode == 0
-    assert "level 1/3" not in again.stdout
+    assert "test accuracy" not in again.stdout
+    assert "3 of 3 levels are finished already" in again.stdout
     assert "results.csv" in again.stdout
 
 

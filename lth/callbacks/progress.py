@@ -55,6 +55,7 @@ class ShowProgress(Callback):
         assert self._bar is not None
         self._drawn = time.monotonic()
         epochs = -(-self.level.steps // self.level.budget.epoch)
-        where = f"level {self.level.index + 1}/{len(self.levels)}  density {self.level.density:.4g}"
+        number = f"level {self.level.index} ({self.level.index + 1}/{len(self.levels)})"
+        where = f"{number}  density {self.level.density:.4g}"
         text = f"{where}  epoch {trainer.current_epoch + 1}/{epochs}  {self._accuracy}"
         self._bar.update(self._task, completed=self._done + trainer.global_step, description=text)

@@ -40,6 +40,8 @@ class Recipe:
         at_least = {"epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "mixup": 0}
         for name, low in at_least.items():
             value = getattr(self, name)
+            if not isinstance(value, int | float | None):
+                raise ValueError(f"recipe.{name}={value!r} must be a number")
             if value is not None and value < low:
                 raise ValueError(f"recipe.{name}={value} must be at least {low}")
         for name in ("label_smoothing", "ema"):

@@ -10,7 +10,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, ylabel: str = "test accu
     """Write the picture of summarised rows; the band is one standard deviation over seeds."""
     from matplotlib.figure import Figure  # imported here: it takes a second
 
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    lines = len({row["group"] for row in rows})
+    figure = Figure(figsize=(7, 4.2 + 0.2 * lines), layout="constrained")
     axes = figure.add_subplot()
     for (_, label), group in groupby(rows, key=lambda row: (row["group"], row["label"])):
         line = list(group)
@@ -25,6 +26,6 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, ylabel: str = "test accu
     axes.set(xscale="log", xlabel="density (fraction of prunable weights kept)", ylabel=ylabel)
     axes.invert_xaxis()
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", fontsize="small")
     figure.savefig(path, dpi=120)
     return path

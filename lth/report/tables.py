@@ -32,11 +32,14 @@ def summarise(runs: Sequence[Run], column: str = "test_accuracy") -> list[dict[s
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a line a density and a column a group: mean ± standard deviation, in percent."""
+    """A table with a line a density and a column a group: mean ± sample standard deviation over seeds, in percent."""
     groups = list(dict.fromkeys((row["group"], row["label"]) for row in rows))
     cells = {(row["group"], f"{row['density']:.3f}"): _cell(row) for row in rows}
     densities = sorted({density for _, density in cells}, key=float, reverse=True)
-    lines = ["| density | " + " | ".join(label for _, label in groups) + " |", "|" + "---|" * (len(groups) + 1)]
+    lines = [
+        "| density (accuracies in %) | " + " | ".join(label for _, label in groups) + " |",
+        "|" + "---|" * (len(groups) + 1),
+    ]
     for density in densities:
         lines.append("| " + " | ".join([density, *(cells.get((g, density), "") for g, _ in groups)]) + " |")
     return "\n".join(lines)
