@@ -43,13 +43,24 @@ def draw_curve(folder: Path, rows: Sequence[Row], title: str) -> Path:
         points = [(row["density"], row[column]) for row in rows if row.get(column) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axes.set(xscale="log", xlabel="density (fraction of prunable weights kept)", ylabel="accuracy", title=title)
-    axes.invert_xaxis()
-    axes.grid(alpha=0.3)
+    axes.set(ylabel="accuracy", title=title)
+    density_axis(axes, [row["density"] for row in rows])
     axes.legend()
     path = folder / "curve.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def density_axis(axes: Any, densities: Sequence[float]) -> None:
+    """A logarithmic axis of falling density, with ticks a person would write."""
+    axes.set(xscale="log", xlabel="density (fraction of prunable weights kept)")
+    lowest = min(densities, default=1.0)
+    ticks = [t for power in range(6) for t in (10.0**-power, 5 * 10.0 ** -(power + 1), 2 * 10.0 ** -(power + 1))]
+    shown = [tick for tick in ticks if tick >= lowest * 0.99]
+    axes.set_xticks(shown, labels=[f"{tick:g}" for tick in shown])
+    axes.set_xticks([], minor=True)
+    axes.invert_xaxis()
+    axes.grid(alpha=0.3)
 
 
 def show(console: Console, folder: Path, rows: Sequence[Row], title: str) -> None:

@@ -5,6 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from lth.results import density_axis
+
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path, ylabel: str = "test accuracy") -> Path:
     """Write the picture of summarised rows; the band is one standard deviation over seeds."""
@@ -23,9 +25,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, ylabel: str = "test accu
             [m + s for m, s in zip(mean, spread, strict=True)],
         )
         axes.fill_between(density, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
-    axes.set(xscale="log", xlabel="density (fraction of prunable weights kept)", ylabel=ylabel)
-    axes.invert_xaxis()
-    axes.grid(alpha=0.3)
+    axes.set(ylabel=ylabel)
+    density_axis(axes, [row["density"] for row in rows])
     figure.legend(loc="outside lower center", fontsize="small")
     figure.savefig(path, dpi=120)
     return path

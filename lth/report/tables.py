@@ -34,7 +34,7 @@ def summarise(runs: Sequence[Run], column: str = "test_accuracy") -> list[dict[s
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table with a line a density and a column a group: mean ± sample standard deviation over seeds, in percent."""
     groups = list(dict.fromkeys((row["group"], row["label"]) for row in rows))
-    cells = {(row["group"], f"{row['density']:.3f}"): _cell(row) for row in rows}
+    cells = {(row["group"], f"{row['density']:.4f}"): _cell(row) for row in rows}
     densities = sorted({density for _, density in cells}, key=float, reverse=True)
     lines = [
         "| density (accuracies in %) | " + " | ".join(label for _, label in groups) + " |",
