@@ -1,8 +1,8 @@
 """The command line: mistakes are answered with the nearest valid names; folders follow from the overrides."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,16 +48,20 @@ def test_a_typing_error_is_answered_with_the_nearest_valid_name(mistake: str, an
 
 
 def test_help_comes_in_under_four_seconds(tmp_path: Path):
-    start = time.perf_counter()
+    def used() -> float:  # processor time: the wall clock of a busy machine says nothing about the command
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
     result = call("--help", cwd=tmp_path)
-    assert time.perf_counter() - start < 4
+    assert used() - before < 4
     assert result.returncode == 0
     assert "method: " in result.stdout
 
 
 def test_importing_lth_is_quick_and_pulls_in_no_tracker_or_vision_library():
     code = (
-        "import sys, time; start = time.perf_counter(); import lth; assert time.perf_counter() - start < 2.5;"
+        "import sys, time; start = time.process_time(); import lth; assert time.process_time() - start < 2.5;"
         "heavy = {'torchvision', 'timm', 'wandb', 'matplotlib', 'ffcv'} & set(sys.modules); assert not heavy, heavy;"
         "import lth.pruning; heavy = {'torchvision', 'timm', 'wandb', 'matplotlib'} & set(sys.modules);"
         "assert not heavy, heavy; assert lth.pruning.Masks"
