@@ -1,10 +1,11 @@
 """Exact selection of the largest scores: two or four 16-bit histograms instead of a sort.
 
-Costs about 0.1 s at 25.5 million float32 scores on one core, where `torch.topk` takes seconds, and needs no copy of
-all scores in one tensor. Ties go to the lower flat index, so that counts are always exact.
+Costs under 0.2 s at 25.5 million float32 scores on one core, a third of what `torch.topk` takes, and needs no copy of all
+scores in one tensor. Ties go to the lower flat index, so that counts are always exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 Scores = Mapping[str, Tensor]
 
 _DIGIT = 16
+_PIECE = 1 << 18  # keys, 1 MB of them
 
 
 def counts_of_largest(scores: Scores, k: int) -> dict[str, int]:
@@ -87,20 +89,33 @@ def _kth_largest(keys: Sequence[Tensor], k: int) -> tuple[int, int]:
     if k == 0:
         return torch.iinfo(keys[0].dtype).max, 0  # over every key; int64's largest would wrap to -1 beside int32 keys
     bits = torch.iinfo(keys[0].dtype).bits
-    lowest = min(int(key.amin()) for key in keys if key.numel()) >> (bits - _DIGIT)  # 0 unless some are negative
-    digits = [key >> (bits - _DIGIT) for key in keys]
-    keys, digit, k = _narrow(keys, [d - lowest for d in digits] if lowest else digits, k)
+    pieces = _pieces([key for key in keys if key.numel()])
+    lowest = min(int(piece.amin()) for piece in pieces) >> (bits - _DIGIT)  # 0 unless some are negative
+    rest, digit, k = _narrow(pieces, lambda key: (key >> (bits - _DIGIT)) - lowest, k)
     threshold = digit + lowest
     for shift in range(bits - 2 * _DIGIT, -1, -_DIGIT):
-        keys, digit, k = _narrow(keys, [(key >> shift) & 0xFFFF for key in keys], k)
+        rest, digit, k = _narrow([rest], partial(_digit, shift=shift), k)
         threshold = (threshold << _DIGIT) | digit
     return threshold, k
 
 
-def _narrow(keys: Sequence[Tensor], digits: Sequence[Tensor], k: int) -> tuple[list[Tensor], int, int]:
+def _digit(key: Tensor, shift: int) -> Tensor:
+    return (key >> shift) & 0xFFFF
+
+
+def _pieces(keys: Sequence[Tensor]) -> list[Tensor]:
+    """Cuts that stay in the cache of one core, small layers joined: a histogram costs as much as 65,536 keys."""
+    small = [key for key in keys if key.numel() < _PIECE // 4]
+    large = [piece for key in keys if key.numel() >= _PIECE // 4 for piece in key.split(_PIECE)]
+    return [*large, torch.cat(small)] if small else large
+
+
+def _narrow(keys: Sequence[Tensor], digit_of: Callable[[Tensor], Tensor], k: int) -> tuple[Tensor, int, int]:
     """Keys that share the digit of the k-th largest one, that digit, and the rank of the k-th among them."""
-    histogram = torch.stack([torch.bincount(d, minlength=1 << _DIGIT) for d in digits]).sum(0)
+    histogram = torch.zeros(1 << _DIGIT, dtype=torch.int64, device=keys[0].device)
+    for key in keys:
+        histogram += torch.bincount(digit_of(key), minlength=1 << _DIGIT)
     at_least = histogram.flip(0).cumsum(0).flip(0)
     digit = int(torch.count_nonzero(at_least >= k)) - 1
     above = int(at_least[digit] - histogram[digit])
-    return [key[d == digit] for key, d in zip(keys, digits, strict=True)], digit, k - above
+    return torch.cat([key[digit_of(key) == digit] for key in keys]), digit, k - above
