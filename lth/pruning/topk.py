@@ -1,7 +1,7 @@
 """Exact selection of the largest scores: two or four 16-bit histograms instead of a sort.
 
-Costs under 0.2 s at 25.5 million float32 scores on one core, a third of what `torch.topk` takes, and needs no copy of all
-scores in one tensor. Ties go to the lower flat index, so that counts are always exact.
+Costs under 0.2 s at 25.5 million float32 scores on one core, a third of what `torch.topk` takes, and needs no copy of
+all scores in one tensor. Ties go to the lower flat index, so that counts are always exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
