@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy
 from benchmarks.clock import Lap
 from lth.callbacks.progress import ShowProgress
 from lth.datamodules import ArrayLoader
+from lth.experiment import Experiment
 from lth.folder import RunFolder
-from lth.levels import Experiment
+from lth.levels import Loop
 from lth.modules import Recipe
 from lth.plan import Level
 from lth.pruning import Masks
@@ -38,7 +39,7 @@ class TimedLevel(Experiment):
     def by_lth(self) -> float:
         """Train the level as a run does; returns the seconds of its lap."""
         shutil.rmtree(self.levels[0].folder, ignore_errors=True)
-        self._train(self.levels[0], [], ShowProgress(self.levels, Console(file=io.StringIO())))
+        Loop(self).train_level(self.levels[0], [], ShowProgress(self.levels, Console(file=io.StringIO())))
         return self.lap.seconds
 
     def by_hand(self, way: type["PlainStep"], masks: Masks) -> float:
@@ -58,11 +59,11 @@ class TimedLevel(Experiment):
 
     def loader(self) -> ArrayLoader:
         """The level's batches, as a fit is given them."""
-        self.data.trainer = super()._trainer(self.levels[0], [], [])
+        self.data.trainer = super().trainer(self.levels[0], [], [])
         return self.data.train_dataloader()
 
-    def _trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
-        return super()._trainer(level, [*callbacks, TellLap(self.lap)], loggers)
+    def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
+        return super().trainer(level, [*callbacks, TellLap(self.lap)], loggers)
 
 
 class TellLap(pl.Callback):

@@ -13,6 +13,9 @@ class Budget:
     epoch: int
 
 
+Budgets = dict[str, Budget]  # by the method's stages
+
+
 @dataclass(frozen=True)
 class Level:
     """One training run from start to finish at one density.
@@ -62,13 +65,18 @@ def _parse(point: str, budget: Budget) -> int:
 
 
 def ladder(
-    densities: list[float], folder: Path, budget: Budget, rewind: str | int | None = None, schedule: str = "restart"
+    densities: list[float],
+    folder: Path,
+    budgets: Budgets,
+    rewind: str | int | None = None,
+    schedule: str = "restart",
 ) -> list[Level]:
-    """Equal levels, one a density (IMP and its relatives).
+    """Equal levels, one a density (IMP and its relatives), all of the stage `train`.
 
     schedule: how the learning rate goes on after a pruning. `restart`: from the start, full length. `continue`: from
     the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning).
     """
+    budget = budgets["train"]
     point = steps_of(rewind, budget)
     first_step, steps = _phase(schedule, point, budget)
     levels = []
@@ -81,9 +89,9 @@ def ladder(
     return levels
 
 
-def single(densities: list[float], folder: Path, budget: Budget, **_: object) -> list[Level]:
+def single(densities: list[float], folder: Path, budgets: Budgets, **_: object) -> list[Level]:
     """One level, at the ladder's last density: dense training, or pruning before any training."""
-    return ladder(densities[-1:], folder, budget)
+    return ladder(densities[-1:], folder, budgets)
 
 
 def _phase(schedule: str, point: int | None, budget: Budget) -> tuple[int, int]:

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lth.experiment import Experiment
 from lth.folder import RunFolder
-from lth.levels import Experiment
 from lth.plan import Level
 from tests.harness import configuration, train
 
@@ -57,8 +57,8 @@ def lightning_step(tmp_path, *overrides: str) -> Counter:
     built = experiment(tmp_path, *overrides)
     counting = CountSteps()
     level: Level = built.levels[0]
-    module, boundary = built._parts(level)
-    trainer = built._trainer(level, [*boundary, counting], [])
+    module, boundary = built.parts(level)
+    trainer = built.trainer(level, [*boundary, counting], [])
     trainer.fit(module, datamodule=built.data)
     return counting.steps[2]
 
@@ -102,9 +102,9 @@ def test_no_training_step_waits_for_the_device(option, tmp_path):
     """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""
     built = experiment(tmp_path, option)
     level = built.levels[0]
-    module, boundary = built._parts(level)
+    module, boundary = built.parts(level)
     counting = CountBetweenSteps()
-    built._trainer(level, [*boundary, *built._averaging(), counting], []).fit(module, datamodule=built.data)
+    built.trainer(level, [*boundary, counting], []).fit(module, datamodule=built.data)
     assert len(counting.steps) >= 6
     assert not any(step["aten._local_scalar_dense.default"] for step in counting.steps)
 

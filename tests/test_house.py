@@ -16,7 +16,7 @@ ALLOWED = {
     "tickets": {"torch", "numpy", "safetensors", "lth.pruning", "lth.tickets"},
 }
 LIGHTNING_ROOMS = ("modules", "callbacks", "datamodules", "loggers")
-HYDRA_FILES = {"levels.py", "command_line.py"}
+HYDRA_FILES = {"levels.py", "experiment.py", "command_line.py"}
 OPTIONAL = {"torchvision", "timm", "wandb", "matplotlib", "ffcv", "sklearn"}
 STANDARD = set(__import__("sys").stdlib_module_names)
 
@@ -45,7 +45,9 @@ def test_dependencies_point_one_way(path: Path):
         assert {m for m in modules if not within(m, ALLOWED[room])} == set()
     if room in LIGHTNING_ROOMS or room in ALLOWED:
         everywhere = imports(path, top_level=False)
-        assert not any(within(m, {"hydra", "omegaconf", "lth.levels", "lth.command_line"}) for m in everywhere)
+        assert not any(
+            within(m, {"hydra", "omegaconf", "lth.levels", "lth.experiment", "lth.command_line"}) for m in everywhere
+        )
     elif path.name not in HYDRA_FILES:
         assert not any(within(m, {"hydra", "omegaconf"}) for m in modules)
 

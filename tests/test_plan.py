@@ -7,6 +7,7 @@ import pytest
 from lth.plan import Budget, Level, ladder, single, steps_of
 
 BUDGET = Budget(horizon=1000, epoch=50)  # twenty epochs
+BUDGETS = {"train": BUDGET}
 DENSITIES = [1.0, 0.8, 0.64]
 FOLDER = Path("runs")
 
@@ -58,7 +59,7 @@ def test_a_point_that_is_none_is_refused_with_the_forms_there_are(point):
 
 
 def test_equal_levels_one_a_density():
-    levels = ladder(DENSITIES, FOLDER, BUDGET)
+    levels = ladder(DENSITIES, FOLDER, BUDGETS)
     assert [level.index for level in levels] == [0, 1, 2]
     assert [level.density for level in levels] == DENSITIES
     assert {(level.first_step, level.steps, level.hold, level.stage) for level in levels} == {(0, 1000, False, "train")}
@@ -73,7 +74,7 @@ def test_so_is_what_only_looks_like_one(point):
 
 
 def test_folders_are_named_by_number_and_density():
-    levels = ladder([1.0, 0.8, 0.8**2, 0.8**11, 0.044, 1e-5], FOLDER, BUDGET)
+    levels = ladder([1.0, 0.8, 0.8**2, 0.8**11, 0.044, 1e-5], FOLDER, BUDGETS)
     assert [level.folder.name for level in levels] == [
         "level_00_dense",
         "level_01_density_0.8",
@@ -86,7 +87,7 @@ def test_folders_are_named_by_number_and_density():
 
 
 def test_folders_of_a_long_and_fine_ladder_are_all_different():
-    levels = ladder([1 - i * 1e-6 for i in range(120)], FOLDER, BUDGET)
+    levels = ladder([1 - i * 1e-6 for i in range(120)], FOLDER, BUDGETS)
     assert len({level.folder for level in levels}) == 120
 
 
@@ -105,7 +106,7 @@ def test_folders_of_a_long_and_fine_ladder_are_all_different():
     ],
 )
 def test_the_learning_rate_restarts_continues_or_is_held_after_a_pruning(schedule, rewind, first_step, steps, hold):
-    dense, *later = ladder(DENSITIES, FOLDER, BUDGET, rewind, schedule)
+    dense, *later = ladder(DENSITIES, FOLDER, BUDGETS, rewind, schedule)
     assert (dense.first_step, dense.steps, dense.hold) == (0, 1000, False)  # level 0 is always full length
     assert {(level.first_step, level.steps, level.hold) for level in later} == {(first_step, steps, hold)}
     assert all(level.first_step < BUDGET.horizon for level in later)
@@ -114,29 +115,29 @@ def test_the_learning_rate_restarts_continues_or_is_held_after_a_pruning(schedul
 @pytest.mark.parametrize("rewind", [None, "20ep", 1000, "100%"])
 def test_nothing_is_left_to_continue_without_a_point_before_the_end(rewind):
     with pytest.raises(ValueError, match="needs a rewind point before the level's end"):
-        ladder(DENSITIES, FOLDER, BUDGET, rewind, "continue")
+        ladder(DENSITIES, FOLDER, BUDGETS, rewind, "continue")
 
 
 @pytest.mark.parametrize("schedule", ["resume", "Restart", "", None])
 def test_an_unknown_phase_is_refused(schedule):
     with pytest.raises(ValueError, match="is not one of 'restart', 'continue', 'hold'"):
-        ladder(DENSITIES, FOLDER, BUDGET, 0, schedule)
+        ladder(DENSITIES, FOLDER, BUDGETS, 0, schedule)
 
 
 @pytest.mark.parametrize("schedule", ["restart", "continue", "hold"])
 def test_a_rewind_beyond_the_levels_end_is_refused_before_any_level(schedule):
     with pytest.raises(ValueError, match="but a level has 1000 steps"):
-        ladder(DENSITIES, FOLDER, BUDGET, "21ep", schedule)
+        ladder(DENSITIES, FOLDER, BUDGETS, "21ep", schedule)
 
 
 def test_a_single_level_is_the_ladders_last_at_full_length():
-    assert single(DENSITIES, FOLDER, BUDGET, rewind="2ep", schedule="continue") == [
+    assert single(DENSITIES, FOLDER, BUDGETS, rewind="2ep", schedule="continue") == [
         Level(0, "density_0.64", 0.64, "train", FOLDER / "level_00_density_0.64", 0, 1000, BUDGET)
     ]
-    assert single([1.0], FOLDER, BUDGET)[0].name == "dense"
+    assert single([1.0], FOLDER, BUDGETS)[0].name == "dense"
 
 
 def test_a_ladder_that_starts_below_one_begins_with_a_pruned_level():
-    levels = ladder([0.2, 0.1], FOLDER, BUDGET, "2ep", "continue")
+    levels = ladder([0.2, 0.1], FOLDER, BUDGETS, "2ep", "continue")
     assert levels[0].name == "density_0.2"
     assert (levels[0].first_step, levels[0].steps) == (0, 1000)

@@ -6,6 +6,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lth.pruning.masks import zero_
+
 
 class EMA(Callback):
     """Validates and tests with an exponential moving average of the parameters; training goes on with the raw ones.
@@ -18,7 +20,7 @@ class EMA(Callback):
     def __init__(self, decay: float):
         self.decay = decay
         self.average: list[Tensor] = []
-        self._step = 0
+        self._step, self._changes = 0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         weights = self._weights(pl_module)
@@ -26,13 +28,18 @@ class EMA(Callback):
             self.average = [a.to(w.device) for a, w in zip(self.average, weights, strict=True)]
         else:
             self.average = [w.detach().clone() for w in weights]
-        self._step = trainer.global_step
+        self._step, self._changes = trainer.global_step, pl_module.changes
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step > self._step:
             self._step = trainer.global_step
             torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
+        if pl_module.changes > self._changes:  # a weight dropped within the level is zero in the average too
+            self._changes = pl_module.changes
+            place = {id(w): a for w, a in zip(self._weights(pl_module), self.average, strict=True)}
+            kept = pl_module.masks
+            zero_([place[id(w)] for w in kept.weights(pl_module.net)], list(kept.values()))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._swap(pl_module)

@@ -23,12 +23,16 @@ Batch = tuple[Tensor, Tensor]
 class Classifier(pl.LightningModule):
     """One level of training of `net`, as the recipe says; `masks` cover its prunable weights.
 
-    classes: how many the metrics tell apart. seed: the data seed, from which dropout and mixup draw.
+    support: masks in which a method that lets weights come back has to stay. classes: how many the metrics tell apart.
+    seed: the data seed, from which dropout and mixup draw.
     """
 
-    def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0):
+    def __init__(
+        self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
+    ):
         super().__init__()
-        self.net, self.masks, self.recipe, self.level, self.seed = net, masks, recipe, level, seed
+        self.net, self.masks, self.support, self.recipe = net, masks, support, recipe
+        self.level, self.seed = level, seed
         self.clock = Clock(recipe.schedule, level.budget.horizon, level.budget.epoch, recipe.schedule_every)
         self.tally = Tally()
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
@@ -45,6 +49,13 @@ class Classifier(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
+
+    def harden_(self) -> None:
+        """Leave in network and masks what was found, once a level is trained. Nothing where they already hold it."""
+
+    def found(self) -> dict[str, Tensor]:
+        """The weights a next level begins with, where they are not the network's own (name -> tensor)."""
+        return {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.build(self.net, set(self.masks))

@@ -15,9 +15,16 @@ from lth.pruning.masks import zero_
 class KeptWeights(Classifier):
     """Trains the weights that `masks` keep. Pruned weights and their optimizer state are exactly zero throughout."""
 
+    changes = 0  # of the masks, for whoever keeps copies of the weights
+
     def on_fit_start(self) -> None:
         # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
         self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())
+        self.remask_()
+
+    def remask_(self) -> None:
+        """Make weights and optimizer state zero wherever the masks, which have just changed, prune."""
+        self.changes += 1
         zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
         for weight, mask in zip(self._weights, self._kept, strict=True):
@@ -37,6 +44,7 @@ class KeptWeights(Classifier):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}
+        checkpoint["found"] = self.found()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.masks.copy_(checkpoint["masks"])

@@ -9,8 +9,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from lth.experiment import Experiment
 from lth.folder import RunFolder
-from lth.levels import Experiment
 from tests.harness import configuration
 
 SGD = ["recipe.lr=0.05", "recipe.weight_decay=0.01", "recipe.optimizer.nesterov=true"]
@@ -35,11 +35,10 @@ def run_level(folder, *overrides: str, watch: pl.Callback | None = None) -> Expe
     pruned = ["method=omp", "method.plan._target_=lth.plan.single", "sparsity.density=0.3", "prunable=no_head"]
     built = Experiment(configuration(folder, *pruned, *overrides), RunFolder(folder))
     level = built.levels[0]
-    module, boundary = built._parts(level)
-    averaging = built._averaging()
-    trainer = built._trainer(level, [*boundary, *averaging, *([watch] if watch else [])], [])
+    module, boundary = built.parts(level)
+    trainer = built.trainer(level, [*boundary, *([watch] if watch else [])], [])
     trainer.fit(module, datamodule=built.data)
-    built.trainer, built.averaging = trainer, averaging
+    built.trainer = trainer
     return built
 
 
@@ -90,7 +89,7 @@ def reference(folder, trained: Experiment, *overrides: str) -> dict[str, torch.T
     net, recipe = copy.deepcopy(built.net).double(), built.recipe
     masks = {name: mask.double() for name, mask in trained.masks.items()}
     optimizer = recipe.build(net, set(masks))
-    clock, step = trained._parts(trained.levels[0])[0].clock, 0
+    clock, step = trained.parts(trained.levels[0])[0].clock, 0
     loader = built.data.train_dataloader()
     for epoch in range(3):
         loader.set_epoch(epoch)
@@ -122,7 +121,7 @@ def test_without_masked_gradients_momentum_would_grow_at_pruned_positions(tmp_pa
 
 def test_masks_follow_the_module_and_stay_out_of_its_state(tmp_path):
     built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
-    module, _ = built._parts(built.levels[0])
+    module, _ = built.parts(built.levels[0])
     module.double()
     assert all(mask.dtype == torch.float64 for mask in module.masks.values())
     assert set(module.state_dict()) == {f"net.{name}" for name in built.net.state_dict()}

@@ -1,0 +1,153 @@
+"""The parts of an experiment: built once from its configuration, so that mistakes show before training."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lth.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
+from lth.callbacks.ema import EMA
+from lth.callbacks.rewind import copy_state_
+from lth.folder import RunFolder
+from lth.modules import Recipe
+from lth.plan import Budget, Level
+from lth.pruning import Masks
+from lth.pruning.allocation import count_kept
+from lth.pruning.seeds import derive
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+ONE_FOR_ALL = ("batch_size", "augment")  # the datamodule's, which serves every stage
+
+
+class Experiment:
+    """Network, masks, data and plan of a configuration; module, callbacks and Trainer of each of its levels.
+
+    Everything wrong with the configuration raises ValueError here.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: RunFolder):
+        self.cfg, self.folder = cfg, folder
+        self.config: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.recipe = self._recipe("", None)
+        self.recipes = {name: self._recipe(name, stage.get("recipe")) for name, stage in cfg.method.stages.items()}
+        self.net = self._network()
+        self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
+        self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
+        densities = instantiate(cfg.sparsity, start=self.support.density)
+        refuse_empty(densities, self.masks.total)
+        self.data: pl.LightningDataModule = instantiate(cfg.dataset)
+        self.data.prepare_data()
+        self.data.setup("fit")
+        self.levels = self._plan(densities)
+        for level in {level.stage: level for level in reversed(self.levels)}.values():
+            self.parts(level)
+        self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
+
+    def parts(self, level: Level) -> tuple[Any, list[pl.Callback]]:
+        """The level's LightningModule and the callbacks of its boundary."""
+        stage = self.cfg.method.stages[level.stage]
+        module = instantiate(stage.module)(
+            net=self.net,
+            masks=self.masks,
+            support=self.support,
+            recipe=self.recipes[level.stage],
+            level=level,
+            classes=self.data.classes,
+        )
+        return module, [instantiate(callback)(level=level) for callback in stage.callbacks.values()]
+
+    def start_from(self, level: Level) -> None:
+        """Give network and masks the values a level begins with: the initial ones, or what the level before left."""
+        if level.first:
+            copy_state_(self.net, self.initial)
+            self.masks.copy_(self.support)
+            return
+        before = load_checkpoint(self.levels[level.index - 1].folder / "last.ckpt")
+        weights = {k.removeprefix("net."): v for k, v in before["state_dict"].items() if k.startswith("net.")}
+        copy_state_(self.net, weights | before["found"])
+        self.masks.copy_(before["masks"])
+
+    def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
+        """A fresh Trainer for the level: optimizer, schedule and best value are fresh by construction."""
+        recipe = self.recipes[level.stage]
+        return instantiate(
+            self.cfg.trainer,
+            callbacks=[*callbacks, EMA(recipe.ema)] if recipe.ema else callbacks,
+            logger=loggers or False,
+            max_epochs=-1,
+            max_steps=level.steps,
+            precision=recipe.precision,
+            gradient_clip_val=recipe.clip,
+            accumulate_grad_batches=recipe.accumulate,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=str(level.folder),
+        )
+
+    def provenance(self, level: Level) -> dict[str, Any]:
+        """The header of the level's ticket: where its masks and weights come from."""
+        parent = self.levels[level.index - 1].folder.name if not level.first else None
+        return {
+            **self.config["choices"],
+            "network": self.config["model"],
+            "seeds": self.config["seeds"],
+            "level": level.index,
+            "name": level.name,
+            "target_density": level.density,
+            "parent": parent,
+        }
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        size = self.config["dataset"]["image_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.config["dataset"]["channels"], height, width
+
+    def _network(self) -> torch.nn.Module:
+        torch.manual_seed(derive("init", self.cfg.seeds.init))
+        net = instantiate(self.cfg.model)
+        if self.cfg.channels_last:
+            net.to(memory_format=torch.channels_last)
+        if self.cfg.compile:
+            net.compile()
+        return net
+
+    def _recipe(self, stage: str, own: DictConfig | None) -> Recipe:
+        """The experiment's recipe, with the fields a stage sets for itself (null = the experiment's)."""
+        fields = {key: value for key, value in (own or {}).items() if value is not None}
+        shared = [key for key in fields if key in ONE_FOR_ALL]
+        unknown = [key for key in fields if key not in self.cfg.recipe]
+        if shared or unknown:
+            raise ValueError(f"the recipe of stage {stage!r} cannot set {shared}, and there is no {unknown}")
+        if {"epochs", "steps"} & set(fields):
+            fields = {"epochs": None, "steps": None, **fields}
+        recipe: Recipe = instantiate(OmegaConf.create({**self.cfg.recipe, **fields}))
+        check_precision(recipe.precision, self.cfg.trainer.accelerator)
+        return recipe
+
+    def _plan(self, densities: list[float]) -> list[Level]:
+        budgets = {}
+        for stage, recipe in self.recipes.items():
+            epoch = -(-self.data.steps_per_epoch // recipe.accumulate)
+            budgets[stage] = Budget(recipe.horizon(epoch), epoch)
+        return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
+
+
+def check_precision(precision: str, accelerator: str) -> None:
+    """Refuse a precision the device lacks, where Lightning would warn and take another."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"recipe.precision {precision!r} is not one of {PRECISIONS}")
+    cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if precision == "16-mixed" and cpu:
+        raise ValueError("recipe.precision=16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed")
+    if precision == "bf16-mixed" and not cpu and not torch.cuda.is_bf16_supported():
+        raise ValueError("recipe.precision=bf16-mixed: this GPU lacks bfloat16; use 16-mixed or 32-true")
+
+
+def refuse_empty(densities: list[float], total: int) -> None:
+    """A density may round to no weight at all."""
+    for density in densities:
+        if count_kept(density, total) == 0:
+            raise ValueError(f"density {density} keeps none of the {total} prunable weights")
