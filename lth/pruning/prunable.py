@@ -45,14 +45,15 @@ def weights_of(module: nn.Module) -> list[nn.Parameter]:
 def _matching(patterns: Iterable[str], found: dict[str, nn.Parameter]) -> set[str]:
     matched: set[str] = set()
     for pattern in patterns:
-        names = _names(pattern, list(found))
+        names = names_matching(pattern, list(found))
         if not names:
             raise ValueError(f"pattern {pattern!r} matches no prunable weight; there are {list(found)}")
         matched |= names
     return matched
 
 
-def _names(pattern: str, names: list[str]) -> set[str]:
+def names_matching(pattern: str, names: Sequence[str]) -> set[str]:
+    """Those of `names`, weights in the order of their network, that `pattern` stands for (see `prunable`)."""
     if pattern == "@first":
         return {names[0]}
     if pattern == "@head":

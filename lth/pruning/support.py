@@ -1,8 +1,11 @@
 """Support: masks given from outside, in which a method must stay; e.g. an Erdos-Renyi net in which IMP then works."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from torch import nn
 
-from lth.pruning.allocation import Allocation
+from lth.pruning.allocation import Allocation, fixing
 from lth.pruning.criteria.random import random
 from lth.pruning.criterion import Scores
 from lth.pruning.flow import Repair, leave
@@ -27,11 +30,16 @@ def sampled(
     allocation: Allocation,
     placement: Placement = by_score,
     repair: Repair = leave,
+    dense: Sequence[str] = (),
     seed: int = 0,
     exact: bool = True,
 ) -> Masks:
-    """A random sparse net with the layer counts of `allocation` at `density`; independent of any later random mask."""
+    """A random sparse net with the layer counts of `allocation` at `density`; independent of any later random mask.
+
+    dense: name patterns of layers the support holds whole.
+    """
     salt = derive("support", seed)
+    allocation = partial(fixing, base=allocation, dense=dense)
 
     def scores(net: nn.Module, masks: Masks, batches: object) -> Scores:
         return random(net, masks, None, seed=salt)

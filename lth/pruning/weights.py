@@ -57,25 +57,29 @@ def orthogonal(
     matrix: the residual is logged. Costs out^2 * fan_in a step and layer (arXiv 2210.02412).
     """
     for name, weight in zip(masks, masks.weights(net), strict=True):
-        before, after = _orthogonalise(weight, masks[name], steps, lr, tolerance)
+        repaired, before, after = orthogonalise(weight.detach(), masks[name], steps, lr, tolerance)
+        with torch.no_grad():
+            weight.copy_(repaired)
         log.info("orthogonal repair of %s: residual %.4g -> %.4g", name, before, after)
 
 
-def _orthogonalise(weight: nn.Parameter, mask: Tensor, steps: int, lr: float, tolerance: float) -> tuple[float, float]:
+@torch.enable_grad()
+def orthogonalise(weight: Tensor, mask: Tensor, steps: int, lr: float, tolerance: float) -> tuple[Tensor, float, float]:
+    """`weight` under `mask` after gradient descent towards orthogonality, and the residual before and after it.
+
+    The kernel is flattened into the inputs. See `orthogonal` for the rest.
+    """
     m = mask.flatten(1)
-    a = (weight.detach().flatten(1) * m).requires_grad_()
-    history = []
+    a = (weight.flatten(1) * m).requires_grad_()
+    before = residual = orthogonality_residual(a)
     for _ in range(steps):
-        residual = orthogonality_residual(a)
-        history.append(residual.item())
-        if history[-1] <= tolerance:
+        if residual.item() <= tolerance:
             break
         (gradient,) = torch.autograd.grad(residual, a)
         with torch.no_grad():
             a.sub_(lr * gradient * m)
-    with torch.no_grad():
-        weight.copy_(a.view(weight.shape))
-        return history[0], orthogonality_residual(a).item()
+        residual = orthogonality_residual(a)
+    return a.detach().view(weight.shape), before.item(), residual.item()
 
 
 def orthogonality_residual(a: Tensor) -> Tensor:

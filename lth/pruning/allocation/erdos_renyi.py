@@ -1,12 +1,15 @@
 """Erdos-Renyi allocations: a layer's share grows with the sum of its dimensions, not with their product."""
 
 import math
+import re
 
 from lth.pruning.allocation.counts import amount, apportion, available
 from lth.pruning.allocation.whole import fixing
+from lth.pruning.prunable import names_matching
 from lth.pruning.topk import Scores
 
 PUBLISHED = (None, "clip")
+ORDERS = ("parameters", "depth")
 
 
 def erk(
@@ -42,15 +45,17 @@ def balanced(scores: Scores, density: float, *, as_published: str | None = None,
     return _share(scores, density, dict.fromkeys(scores, 1.0), as_published, at_least)
 
 
-def pyramid(scores: Scores, density: float, *, tie_shortcuts: bool = False, at_least: int = 1) -> dict[str, int]:
+def pyramid(
+    scores: Scores, density: float, *, order: str = "parameters", tie_shortcuts: bool = False, at_least: int = 1
+) -> dict[str, int]:
     """Density r^l in the l-th layer, r solved for the total (arXiv 2210.02412). The head gets the lowest density.
 
-    tie_shortcuts: a shortcut takes the exponent of the layer before it, instead of the next one.
+    order: how layers are counted. `parameters`: as they are registered, shortcuts too, as published. `depth`: layers
+    away from the input, where a shortcut lies beside the first layer of its block. tie_shortcuts: beside the last.
     """
-    exponents, depth = {}, 0
-    for name in scores:
-        depth += not (tie_shortcuts and ("shortcut" in name or "downsample" in name))
-        exponents[name] = depth
+    if order not in ORDERS:
+        raise ValueError(f"order {order!r} is not one of {ORDERS}")
+    exponents = _exponents(list(scores), order, tie_shortcuts)
     rate = _rate({name: (scores[name].numel(), e) for name, e in exponents.items()}, amount(scores, density))
     real = {name: scores[name].numel() * rate**e for name, e in exponents.items()}
     return apportion(real, amount(scores, density), available(scores), at_least)
@@ -76,6 +81,18 @@ def _sequential(scores: Scores, density: float) -> dict[str, int]:
         if level >= score.numel():
             level += (level - score.numel()) / (count - index)
     return apportion(real, sum(real.values()), available(scores))
+
+
+def _exponents(names: list[str], order: str, tie_shortcuts: bool) -> dict[str, int]:
+    beside = names_matching("@shortcuts", names) if tie_shortcuts or order == "depth" else set()
+    exponents = {name: depth for depth, name in enumerate((n for n in names if n not in beside), start=1)}
+    for name in beside:
+        block = re.split("shortcut|downsample", name)[0]  # what its layers' names begin with
+        mates = [exponents[n] for n in names if n.startswith(block) and n not in beside]
+        if not mates:
+            raise ValueError(f"shortcut {name} belongs to no block among {names}")
+        exponents[name] = max(mates) if tie_shortcuts else min(mates)
+    return {name: exponents[name] for name in names}
 
 
 def _rate(layers: dict[str, tuple[int, int]], wanted: float) -> float:

@@ -1,9 +1,10 @@
 """Allocations that look at the network as a whole: all layers compete, or all keep the same density."""
 
-from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from lth.pruning.allocation.counts import amount, apportion, available, check_density, count_kept
+from lth.pruning.prunable import names_matching
 from lth.pruning.topk import Scores, counts_of_largest
 
 Allocation = Callable[[Scores, float], dict[str, int]]
@@ -20,21 +21,33 @@ def uniform(scores: Scores, density: float) -> dict[str, int]:
     return apportion(shares, amount(scores, density), available(scores))
 
 
-def fixing(scores: Scores, density: float, *, base: Allocation, layers: Mapping[str, float]) -> dict[str, int]:
+def fixing(
+    scores: Scores,
+    density: float,
+    *,
+    base: Allocation,
+    layers: Mapping[str, float] | None = None,
+    dense: Sequence[str] = (),
+) -> dict[str, int]:
     """Some layers at a density of their own, the others by `base` with what is left of the budget.
 
-    layers: name pattern (or `@first`, `@head`) -> density. Raises ValueError for a pattern that matches nothing, or
-    when the fixed layers alone exceed the budget.
+    layers: name pattern (as in `prunable`, `@first` and `@head` too) -> density. dense: patterns of layers that keep
+    every weight not pruned already; unlike excluded ones they count against the budget. Raises ValueError for a
+    pattern that matches nothing, or when the fixed layers alone use up the budget.
     """
-    fixed = _fixed(list(scores), layers)
-    counts = {name: count_kept(d, scores[name].numel()) for name, d in fixed.items()}
+    fixed = _fixed(list(scores), {**(layers or {}), **dict.fromkeys(dense, 1.0)})
+    if not fixed:
+        return base(scores, density)
     rest = {name: score for name, score in scores.items() if name not in fixed}
-    left = amount(scores, density) - sum(d * scores[name].numel() for name, d in fixed.items())
-    if left <= 0:
-        raise ValueError(f"density {density} does not leave a weight beside the fixed layers {fixed}")
+    room = available({name: scores[name] for name in fixed})
+    held = {name: min(float(room[name]), d * scores[name].numel()) for name, d in fixed.items()}
+    left = amount(scores, density) - sum(held.values())
+    size = sum(score.numel() for score in rest.values())
+    if not 0 < left <= size:
+        raise ValueError(f"density {density} leaves {left:g} weights to {size} others beside the fixed layers {fixed}")
+    counts = {name: math.floor(number + 0.5) for name, number in held.items()}
     total = count_kept(density, sum(score.numel() for score in scores.values()))
-    others = base(rest, left / sum(score.numel() for score in rest.values()))
-    counts |= apportion(others, total - sum(counts.values()), available(rest))
+    counts |= apportion(base(rest, left / size), total - sum(counts.values()), available(rest))
     return {name: counts[name] for name in scores}
 
 
@@ -55,10 +68,9 @@ def uniform_plus(scores: Scores, density: float, *, head: float = 0.2, as_publis
 
 
 def _fixed(names: list[str], layers: Mapping[str, float]) -> dict[str, float]:
-    special = {"@first": names[0], "@head": names[-1]}
     fixed: dict[str, float] = {}
     for pattern, density in layers.items():
-        matched = [n for n in names if fnmatchcase(n, special.get(pattern, pattern))]
+        matched = names_matching(pattern, names)
         if not matched:
             raise ValueError(f"pattern {pattern!r} matches none of the layers {names}")
         fixed |= dict.fromkeys(matched, check_density(density))

@@ -7,18 +7,27 @@ from torch import Tensor, nn
 
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
+from lth.pruning.seeds import generator
 
 MODES = ("train", "eval")
+REDRAWN = {"none": lambda w: False, "linear": lambda w: w.dim() == 2, "all": lambda w: True}
 
 
-def prepared(net: nn.Module, masks: Masks, bn: str) -> list[nn.Parameter]:
+def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: int = 0) -> list[nn.Parameter]:
     """The prunable weights, pruned ones set to zero, in a network whose batch norm is in mode `bn`.
 
-    Changes the network: call it where `prune` undoes such changes.
+    redraw: weights scored as if they were Xavier-normal draws from `seed`, as published codes do: `none`, `linear`
+    (those of linear layers) or `all`. Changes the network: call it where `prune` undoes such changes.
     """
     if bn not in MODES:
         raise ValueError(f"bn {bn!r} is not one of {MODES}")
+    if redraw not in REDRAWN:
+        raise ValueError(f"redraw {redraw!r} is not one of {tuple(REDRAWN)}")
     net.train(bn == "train")
+    for name, weight in zip(masks, masks.weights(net), strict=True):
+        if REDRAWN[redraw](weight):
+            draws = torch.empty(weight.shape)  # on the CPU: the same on every device and in every precision
+            weight.data.copy_(nn.init.xavier_normal_(draws, generator=generator("redraw", seed, name)))
     masks.apply_(net)
     weights = masks.weights(net)
     for weight in weights:

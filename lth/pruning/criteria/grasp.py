@@ -18,16 +18,19 @@ def grasp(
     sets: int = 1,
     temperature: float = 200.0,
     bn: str = "train",
+    redraw: str = "none",
+    seed: int = 0,
 ) -> Scores:
     """w * (H g), signed: to first order, removing w changes the squared gradient norm by -2 w (H g), so that the
     weights with the largest w * (H g) are those whose removal lowers it most.
 
     H, g: Hessian and gradient of the loss at `temperature`, over `sets` scoring sets of `samples_per_class` samples of
-    every class, each cut in two halves. Costs two backward passes and a double backward a half.
+    every class, each cut in two halves. redraw: `linear` scores the published code's network, whose linear layers
+    are Xavier-normal draws from `seed`. Costs two backward passes and a double backward a half.
     """
     if batches is None:
         raise ValueError("grasp scores with training data, and none was given")
-    weights = prepared(net, masks, bn)
+    weights = prepared(net, masks, bn, redraw, seed)
     halves = [half for _ in range(sets) for half in _halves(batches, samples_per_class)]
     g = [torch.zeros_like(w) for w in weights]
     for x, y in halves:

@@ -17,12 +17,15 @@ def snip(
     n_batches: int | None = None,
     samples_per_class: int | None = 10,
     bn: str = "train",
+    redraw: str = "none",
+    seed: int = 0,
 ) -> Scores:
     """How much the loss changes with each weight's mask. Gradients are averaged over the set before the absolute value.
 
-    n_batches or samples_per_class: the scoring set. bn: batch-norm mode while scoring, `train` or `eval`.
+    n_batches or samples_per_class: the scoring set. bn: batch-norm mode while scoring, `train` or `eval`. redraw:
+    `all` scores Xavier-normal weights, drawn from `seed`, in place of the network's (as published for `snip_ratio`).
     """
-    weights = prepared(net, masks, bn)
+    weights = prepared(net, masks, bn, redraw, seed)
     gradients = [torch.zeros_like(w) for w in weights]
     for x, y in scoring_set(batches, n_batches, samples_per_class):
         add_(gradients, torch.autograd.grad(cross_entropy(net(x), y), weights))
