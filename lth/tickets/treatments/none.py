@@ -1,0 +1,11 @@
+"""The ticket itself."""
+
+from lth.pruning.topk import Scores
+from lth.tickets.treatments.treatment import Draw, State, bools
+
+
+def none(
+    masks: State, weights: State, draw: Draw | None = None, seed: int = 0, scores: Scores | None = None
+) -> tuple[State, State]:
+    """Masks and weights as they are."""
+    return bools(masks), dict(weights)

@@ -1,0 +1,25 @@
+"""Scores that no longer belong to their weights, with the criterion's own values and allocation."""
+
+import torch
+
+from lth.pruning.allocation import Allocation
+from lth.pruning.seeds import generator
+from lth.pruning.topk import Scores
+from lth.tickets.treatments.treatment import Draw, State, keep_by, scores_for
+
+
+def permute_scores(
+    masks: State,
+    weights: State,
+    draw: Draw | None = None,
+    seed: int = 0,
+    scores: Scores | None = None,
+    *,
+    allocation: Allocation | None = None,
+) -> tuple[State, State]:
+    """Each layer's scores permuted within it, then the largest kept; counts as in `invert`."""
+    permuted = {}
+    for name, score in scores_for(masks, scores, "permute_scores").items():
+        order = torch.randperm(score.numel(), generator=generator("permute scores", seed, name))
+        permuted[name] = score.flatten()[order.to(score.device)].view(score.shape)
+    return keep_by(permuted, masks, allocation), dict(weights)

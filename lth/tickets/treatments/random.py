@@ -1,0 +1,25 @@
+"""A random mask of the ticket's density (arXiv 2009.11094)."""
+
+import torch
+
+from lth.pruning.allocation import Allocation, global_
+from lth.pruning.seeds import generator
+from lth.pruning.topk import Scores
+from lth.tickets.treatments.treatment import Draw, State, keep_by
+
+
+def random(
+    masks: State,
+    weights: State,
+    draw: Draw | None = None,
+    seed: int = 0,
+    scores: Scores | None = None,
+    *,
+    allocation: Allocation = global_,
+) -> tuple[State, State]:
+    """As many kept weights as the ticket has, anywhere in the network; or shared out over layers by `allocation`."""
+    drawn = {
+        name: torch.rand(mask.shape, generator=generator("random", seed, name), dtype=torch.float64)
+        for name, mask in masks.items()
+    }
+    return keep_by(drawn, masks, allocation), dict(weights)
