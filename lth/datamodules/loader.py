@@ -21,12 +21,8 @@ def batches(samples: int, batch_size: int, world: int = 1, drop_last: bool = Fal
     return full + (rest >= world and rest > 0 and not drop_last)
 
 
-class ArrayLoader:
-    """Shuffled, augmented, normalised batches (x float32 (B, C, H, W), y int64 (B,)) of one epoch.
-
-    `images` are uint8 and already padded by `augment.crop`; `draw(epoch)` gives the epoch's random numbers.
-    Of each global batch of `batch_size` samples rank r takes positions r, r + world, ...: ranks differ by at most one
-    sample, and only in an incomplete last batch, whose samples DDP's mean over ranks then weighs slightly unequally.
+class EpochLoader:
+    """The batches of one epoch; a subclass says in `batches_of` which they are.
 
     The epoch of a pass is asked of `current_epoch()` when its first batch is taken, or set by `set_epoch`. Inside a fit
     it must be the trainer's `current_epoch`: what Lightning announces through `sampler.set_epoch` is one too high after
@@ -37,30 +33,21 @@ class ArrayLoader:
     """
 
     def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        normalise: Normalise,
-        draw: Callable[[int], Draws],
-        augment: Augment,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        drop_last: bool = False,
-        current_epoch: Callable[[], int] | None = None,
+        self, samples: int, batch_size: int, world: int, drop_last: bool, current_epoch: Callable[[], int] | None
     ) -> None:
         if batch_size % world:
             raise ValueError(f"batch_size={batch_size} is global; it must be a multiple of the {world} ranks")
-        self.length = batches(len(labels), batch_size, world, drop_last)
+        self.length = batches(samples, batch_size, world, drop_last)
         if not self.length:
-            raise ValueError(f"{len(labels)} training samples make no batch of {batch_size} for {world} ranks")
-        self.images, self.labels, self.normalise = images, labels, normalise
-        self.views = windows(images, images.shape[-1] - 2 * augment.crop)
-        self.draw, self.augment = draw, augment
-        self.batch_size, self.rank, self.world = batch_size, rank, world
+            raise ValueError(f"{samples} training samples make no batch of {batch_size} for {world} ranks")
+        self.batch_size, self.world = batch_size, world
         self.epoch, self.position = 0, 0
         self.current_epoch = current_epoch or (lambda: self.epoch)
         self.resumed: tuple[int, int] | None = None
+
+    def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
+        """This rank's share of the batches of `epoch`, the `first` ones left out."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.length
@@ -82,13 +69,44 @@ class ArrayLoader:
         self.epoch = self.current_epoch()
         epoch, given = self.resumed or (self.epoch, 0)
         self.resumed = None
-        # A few small copies an epoch, so that no batch waits for the host.
-        draws = self.draw(self.epoch).in_order().each(lambda part: part.to(self.images.device))
-        labels = self.labels[draws.order]
-        for position in range(given if epoch == self.epoch else 0, self.length):
+        first = given if epoch == self.epoch else 0
+        for position, batch in enumerate(self.batches_of(self.epoch, first), first):
             self.position = position + 1
-            first = position * self.batch_size
-            mine = slice(first + self.rank, first + self.batch_size, self.world)
+            yield batch
+
+
+class ArrayLoader(EpochLoader):
+    """Shuffled, augmented, normalised batches (x float32 (B, C, H, W), y int64 (B,)) of one epoch.
+
+    `images` are uint8 and already padded by `augment.crop`; `draw(epoch)` gives the epoch's random numbers.
+    Of each global batch of `batch_size` samples rank r takes positions r, r + world, ...: ranks differ by at most one
+    sample, and only in an incomplete last batch, whose samples DDP's mean over ranks then weighs slightly unequally.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalise: Normalise,
+        draw: Callable[[int], Draws],
+        augment: Augment,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        drop_last: bool = False,
+        current_epoch: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__(len(labels), batch_size, world, drop_last, current_epoch)
+        self.images, self.labels, self.normalise = images, labels, normalise
+        self.views = windows(images, images.shape[-1] - 2 * augment.crop)
+        self.draw, self.augment, self.rank = draw, augment, rank
+
+    def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
+        # A few small copies an epoch, so that no batch waits for the host.
+        draws = self.draw(epoch).in_order().each(lambda part: part.to(self.images.device))
+        labels = self.labels[draws.order]
+        for start in range(first * self.batch_size, self.length * self.batch_size, self.batch_size):
+            mine = slice(start + self.rank, start + self.batch_size, self.world)
             yield self.augmented(draws.each(operator.itemgetter(mine))), labels[mine]
 
     def augmented(self, draws: Draws) -> Tensor:
