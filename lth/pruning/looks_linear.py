@@ -1,7 +1,9 @@
 """Looks-linear initialisation: mirrored orthogonal weights, under which a ReLU network is linear in its input
 (Shattered Gradients, arXiv 1702.08591; with masks, arXiv 2210.02412).
 
-A layer hands on relu(z) and relu(-z), the halves of its outputs; the next takes their difference, which is z.
+A layer hands on relu(z) and relu(-z), the halves of its outputs; the next takes their difference, which is z. Exact in
+chains of linear layers and convolutions with biases 0, even widths and batch norm or average pooling between; an
+identity shortcut or max pooling breaks it.
 """
 
 import logging
@@ -65,8 +67,8 @@ def mirrors(net: nn.Module, as_published: bool = False) -> dict[str, Mirror]:
     grouped = [f"{n}.weight" for n, m in net.named_modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) > 1]
     if grouped:
         raise ValueError(f"looks-linear weights need ungrouped layers; these have groups: {grouped}")
-    first, *_, last = names = list(prunable(net))
-    return {name: Mirror(name != last or as_published, name != first) for name in names}
+    names = list(prunable(net))
+    return {name: Mirror(name != names[-1] or as_published, name != names[0]) for name in names}
 
 
 @torch.no_grad()
@@ -104,19 +106,18 @@ def looks_linear(
 
 
 def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """Masks mirrored like looks-linear weights, with the layer counts of `masks` up to the 2 that tiling by 4 needs.
+    """Masks mirrored like looks-linear weights, with the layer counts of `masks` up to the 2 that tiling by 4 needs
+    (more where a side is odd).
 
     A quarter (half) of a layer's positions are chosen and repeated: those of which most copies are kept, ties at
     random. So a random mask stays random, a mirrored one as it is, and masks nested in a mirrored one stay nested.
     """
     how, mirrored = mirrors(net), {}
     for name, mask in masks.items():
-        copies = how[name].fold(mask.cpu().float())
-        whole = how[name].fold(torch.ones(mask.shape))
-        draws = torch.rand(copies.shape, generator=generator("mirror", seed, name))
-        count = int(torch.count_nonzero(mask))
-        positions = min(copies.numel(), max(math.floor(count / float(whole.mean()) + 0.5), 1 if count else 0))
-        kept = largest({name: copies / whole + draws / 8}, positions)[name]
+        share = how[name].fold(mask.cpu().double()) / how[name].fold(torch.ones(mask.shape))
+        positions = max(math.floor(float(share.sum()) + 0.5), int(share.any()))
+        draws = torch.rand(share.shape, generator=generator("mirror", seed, name))
+        kept = largest({name: share + draws / 8}, positions)[name]
         mirrored[name] = how[name].tile(kept, mask.shape, 1)
     return masks.clone().copy_(mirrored)
 

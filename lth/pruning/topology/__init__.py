@@ -1,0 +1,10 @@
+"""Topology: masks that change while the weights train. Which kept weights are dropped, and where new ones grow.
+
+Everything here is a pure function of a layer's weights, mask and dense gradient; `lth.callbacks.Regrow` and
+`lth.callbacks.Gradual` apply them within a level.
+"""
+
+from lth.pruning.topology.move import Moved, move
+from lth.pruning.topology.site import Site
+
+__all__ = ["Moved", "Site", "move"]

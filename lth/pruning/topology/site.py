@@ -1,0 +1,46 @@
+"""What drop and grow functions see of a layer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Site:
+    """One layer at a topology update. All tensors have the weight's shape.
+
+    kept: bool, the active weights. gradient: of the loss, dense (at pruned weights too), averaged over ranks and
+    accumulated batches; None where nothing asked for it. allowed: bool, where weights may be. ever: bool, which were
+    active at any time so far. random: a CPU generator of this update and layer.
+    """
+
+    weight: Tensor
+    kept: Tensor
+    gradient: Tensor | None
+    allowed: Tensor
+    ever: Tensor
+    random: torch.Generator
+
+    @property
+    def active(self) -> int:
+        """Number of kept weights."""
+        return int(torch.count_nonzero(self.kept))
+
+    @property
+    def free(self) -> int:
+        """Number of allowed positions that hold no weight."""
+        return int(torch.count_nonzero(self.allowed & ~self.kept))
+
+    def dense_gradient(self) -> Tensor:
+        """The gradient. Raises ValueError where there is none."""
+        if self.gradient is None:
+            raise ValueError("this drop or grow score needs the dense gradient: method.memory must not be none")
+        return self.gradient
+
+    def draw(self) -> Tensor:
+        """Uniform numbers in [0, 1), the same on every device and rank."""
+        return torch.rand(self.weight.shape, generator=self.random).to(self.weight.device)
+
+
+Sites = dict[str, Site]
