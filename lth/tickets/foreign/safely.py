@@ -1,0 +1,116 @@
+"""Reading files of other programs without running what they hold."""
+
+import pickle
+from collections import OrderedDict, namedtuple
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+Recipe = namedtuple("Recipe", ["modules", "parameters"])  # stands for Distiller's ThinningRecipe
+
+
+class Ignored:
+    """Stands for an object that no ticket needs: built from anything, holding nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> "Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+# what checkpoints of pruning libraries hold besides tensors and plain containers, by the name they pickle it under
+STUBS = {
+    "distiller.thinning.ThinningRecipe": Recipe,
+    "mask.Mask": OrderedDict,
+    "pruning.mask.Mask": OrderedDict,
+    "pytorch_lightning.utilities.parsing.AttributeDict": OrderedDict,
+    "lightning.pytorch.utilities.parsing.AttributeDict": OrderedDict,
+    "lightning_fabric.utilities.data.AttributeDict": OrderedDict,
+    "numpy.core.multiarray.scalar": Ignored,
+    "numpy._core.multiarray.scalar": Ignored,
+    "numpy.dtype": Ignored,
+    "_codecs.encode": Ignored,
+    **{f"torch.optim.{n.lower()}.{n}": Ignored for n in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta")},
+}
+
+
+def load(path: str | Path) -> Any:
+    """What a torch checkpoint, a safetensors file or a pickled numpy dictionary holds, tensors on the CPU.
+
+    Raises FileNotFoundError, or ValueError with one line for a file that is none of these or holds code to run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".npy":
+            return _load_numpy(path)
+        with torch.serialization.safe_globals([(stub, name) for name, stub in STUBS.items()]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is refused: {_one_line(error)}") from None
+    except (KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {type(error).__name__} {_one_line(error)}") from None
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, for a ticket's provenance."""
+    return sha256(Path(path).read_bytes()).hexdigest()
+
+
+class _Restricted(pickle.Unpickler):
+    """Knows tensors, arrays and dictionaries. Any other name in a pickle is an error, so nothing of it is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full not in _KNOWN:
+            raise pickle.UnpicklingError(f"it holds {full}, which is neither a tensor nor a plain container")
+        return _KNOWN[full]
+
+
+def _storage(data: bytes) -> Any:
+    return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _known() -> dict[str, Any]:
+    reconstruct = np.zeros(1).__reduce__()[0]
+    known = {
+        "collections.OrderedDict": OrderedDict,
+        "mask.Mask": OrderedDict,
+        "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+        "torch.storage._load_from_bytes": _storage,
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "_codecs.encode": lambda text, _: text.encode("latin1"),  # how old protocols write bytes
+    }
+    return known | {f"numpy.{core}.multiarray._reconstruct": reconstruct for core in ("core", "_core")}
+
+
+_KNOWN = _known()
+
+
+def _load_numpy(path: Path) -> Any:
+    """The object that `numpy.save` pickled into an array without dimensions."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(file)
+        if not dtype.hasobject or shape != ():
+            raise ValueError(f"an array of {dtype} of shape {shape} is no dictionary of masks")
+        return _Restricted(file).load().item()
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)
+    for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
+        if mark in text:
+            return f"it holds {text.split(mark)[1].split()[0]}, which is neither a tensor nor a plain container"
+    return " ".join(text.split())[:200]

@@ -1,0 +1,60 @@
+"""Which of the tensors in a file are prunable weights: named, checked, and never guessed from their values."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+
+def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
+    """Names of conv and linear weights (two or more dimensions, called weight), narrowed by globs on whole names.
+
+    Raises ValueError for a pattern that matches none of them.
+    """
+    names = [n for n, w in weights.items() if w.dim() >= 2 and n.endswith("weight") and w.is_floating_point()]
+    for pattern in (*include, *exclude):
+        if not _matching([pattern], names):
+            raise ValueError(f"pattern {pattern!r} matches no prunable weight; there are {names}")
+    return [n for n in names if n in _matching(include, names) - _matching(exclude, names)]
+
+
+def complete(
+    masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Bool masks of `names` in the weights' order, ones where nothing was stored; without names, of what has a mask.
+
+    Raises ValueError for masks of unknown names, of other shapes than their weights, or outside the scope: a bias or
+    a batch norm that is pruned would be trained as if it were not.
+    """
+    unknown = [n for n in masks if n not in weights]
+    wrong = [
+        f"{n}: mask {tuple(m.shape)}, weight {tuple(weights[n].shape)}"
+        for n, m in masks.items()
+        if n in weights and weights[n].shape != m.shape
+    ]
+    if unknown or wrong:
+        raise ValueError(f"the masks do not fit the weights: unknown {unknown}, wrong shape {wrong}")
+    inside = set(names) if names is not None else {n for n in scope(weights) if n in masks}
+    outside = [n for n, m in masks.items() if n not in inside and not bool(m.all())]
+    if outside:
+        raise ValueError(f"these are pruned, but are no prunable weights of the scope: {outside}")
+    if not inside:
+        raise ValueError("there is no mask of a conv or linear weight")
+    return {
+        n: masks[n].bool() if n in masks else torch.ones(w.shape, dtype=torch.bool)
+        for n, w in weights.items()
+        if n in inside
+    }
+
+
+def from_zeros(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """Masks that keep what is not exactly zero, over `names` alone. Raises ValueError where nothing is zero."""
+    masks = {name: weights[name] != 0 for name in names}
+    if all(bool(mask.all()) for mask in masks.values()):
+        raise ValueError(f"there is no zero in {list(names)}: the network is not pruned, or stores its weights dense")
+    return masks
+
+
+def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}

@@ -1,0 +1,48 @@
+"""Distiller's thinning recipes: where the weights of a thinned network stood in the one it was cut from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def index_maps(shapes: Mapping[str, torch.Size], recipes: Sequence[Any]) -> dict[str, Tensor]:
+    """Flat index in the original tensor of every weight that is left, for each tensor that was cut.
+
+    shapes: of the original tensors. recipes: in the order in which they were applied; each names tensors and lists
+    (dim, indices) or (dim, indices, view shape, final shape).
+    """
+    maps: dict[str, Tensor] = {}
+    for recipe in recipes:
+        for name, directives in {**recipe.parameters, **_statistics(recipe.modules)}.items():
+            if name not in shapes:
+                raise ValueError(f"the thinning recipe names {name!r}, which the untrained network lacks")
+            grid = maps.get(name, torch.arange(shapes[name].numel()).view(shapes[name]))
+            for directive in [directives] if isinstance(directives, tuple) else directives:
+                grid = _cut(grid, *directive)
+            maps[name] = grid
+    return maps
+
+
+def widen(mask: Tensor, index_map: Tensor, shape: torch.Size) -> Tensor:
+    """The mask of the original tensor: what was cut away is pruned."""
+    full = torch.zeros(shape.numel(), dtype=torch.bool)
+    full[index_map.flatten()] = mask.bool().flatten()
+    return full.view(shape)
+
+
+def _cut(grid: Tensor, dim: int, indices: Tensor, view: Sequence[int] = (), final: Sequence[int] = ()) -> Tensor:
+    seen = grid.view(tuple(view)) if view else grid
+    left = seen.index_select(dim, torch.as_tensor(indices).flatten().long())
+    return left.view(tuple(final)) if final else left
+
+
+def _statistics(modules: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Batch-norm statistics are cut as attributes of their modules."""
+    return {
+        f"{module}.{attribute}": value
+        for module, attributes in modules.items()
+        for attribute, value in attributes.items()
+        if attribute in ("running_mean", "running_var")
+    }
