@@ -1,21 +1,22 @@
 """Sweeps in fresh processes: one job cannot leak memory, seeds or trackers into the next, nor end the others."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from hydra_plugins.lth_launcher.job import Job, die_with_parent, plan, returns, summarise, unfinished
 
 
 class ProcessLauncher(Launcher):
     """Runs each job of a sweep as `python run.py <its overrides>`, without `-m`, `jobs` at a time.
 
-    Distributed jobs start their ranks from their own command line, so that no rank plans the sweep again.
+    Distributed jobs start their ranks from their own command line, so that no rank plans the sweep again. Jobs that are
+    finished are skipped, and a job dies with its sweep.
     """
 
     def __init__(self, jobs: int = 1):
@@ -23,23 +24,23 @@ class ProcessLauncher(Launcher):
             raise ValueError(f"hydra.launcher.jobs={jobs} must be 1 or more")
         self.jobs = jobs
         self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        todo = unfinished(jobs)
         with ThreadPoolExecutor(self.jobs) as pool:
-            results = list(pool.map(self._run, job_overrides))
-        failed = [r for r in results if r.status == JobStatus.FAILED]
-        print(f"{len(results) - len(failed)} of {len(results)} jobs finished", flush=True)
-        for result in failed:
-            print(f"failed: {' '.join(result.overrides or [])}", flush=True)
-        return results
+            codes = dict(zip(map(id, todo), pool.map(_run, todo), strict=True))
+        failures = {i: f"ended with code {codes[id(job)]}" for i, job in enumerate(jobs) if codes.get(id(job))}
+        summarise(jobs, failures)
+        return returns(jobs, failures)
 
-    def _run(self, overrides: Sequence[str]) -> JobReturn:
-        print(f"job: {' '.join(overrides)}", flush=True)
-        code = subprocess.run([sys.executable, sys.argv[0], *overrides], check=False).returncode
-        result = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED if code == 0 else JobStatus.FAILED)
-        outcome: Any = None if code == 0 else ValueError(f"the job with {' '.join(overrides)} ended with code {code}")
-        result.return_value = outcome
-        return result
+
+def _run(job: Job) -> int:
+    print(f"job: {job}", flush=True)
+    return subprocess.run(job.command, check=False, preexec_fn=die_with_parent).returncode

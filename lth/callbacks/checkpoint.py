@@ -10,20 +10,30 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lth.callbacks.rewind import save_atomically
+from lth.preemption import AGAIN, asked_to_leave, listen
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `path` as the state of the last epoch's end: at least every `seconds`, and always at the level's end."""
+    """Keeps `path` as the state of the last epoch's end: at least every `seconds`, and always at the level's end.
+
+    When a scheduler asks the run to leave, it is saved at the next epoch's end and left with exit code 75. Between two
+    epochs nothing but the state of the modules matters; a level's curves, tallies and loaders need not know of it.
+    """
 
     def __init__(self, path: Path, steps: int, seconds: float = 0.0):
         self.path, self.steps, self.seconds = path, steps, seconds
         self._saved_at = time.monotonic()
+        listen()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         due = time.monotonic() - self._saved_at >= self.seconds or trainer.global_step >= self.steps
-        if trainer.strategy.broadcast(due):  # clocks differ between ranks, and saving is collective
+        leave = asked_to_leave()
+        due, leave = trainer.strategy.broadcast((due, leave))  # clocks differ between ranks, and saving is collective
+        if due or leave:
             trainer.save_checkpoint(self.path)
             self._saved_at = time.monotonic()
+        if leave:
+            raise SystemExit(AGAIN)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

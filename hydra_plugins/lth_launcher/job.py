@@ -1,0 +1,136 @@
+"""A job of a sweep, whatever runs it: its command line, its folder, whether it is finished and what it scored."""
+
+import csv
+import ctypes
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lth.folder import different_keys
+
+KILL_ME_TOO = 1, 9  # prctl(PR_SET_PDEATHSIG, SIGKILL)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up here, since a fork must not import
+
+
+@dataclass
+class Job:
+    """One job: `overrides` without Hydra's own, the resolved `config` they make (None when they make none)."""
+
+    overrides: list[str]
+    config: dict[str, Any] | None = None
+    choices: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the run lives, or None when the overrides are mistaken."""
+        return Path(self.config["folder"]) if self.config else None
+
+    @property
+    def command(self) -> list[str]:
+        """The command line that runs it alone: no `-m`, so that neither it nor its ranks plan the sweep again."""
+        return [sys.executable, str(Path(sys.argv[0]).resolve()), *self.overrides]
+
+    def finished(self) -> bool:
+        """Whether its folder holds this very configuration with its last level done, and nobody asks to start over.
+
+        `curve.png` is what a run draws last.
+        """
+        if self.folder is None or self.config is None or self.config["overwrite"]:
+            return False
+        return self.done() and not different_keys(self._stored(), self.config)
+
+    def done(self) -> bool:
+        """Whether a run in its folder came to its end."""
+        return self.folder is not None and all(
+            (self.folder / name).is_file() for name in ("config.yaml", "results.csv", "curve.png")
+        )
+
+    def score(self) -> float | None:
+        """The last level's validation accuracy, or its test accuracy where nothing was kept for validation."""
+        if not self.done():
+            return None
+        assert self.folder
+        with (self.folder / "results.csv").open(newline="") as file:
+            last = list(csv.DictReader(file))[-1]
+        return float(last.get("val_accuracy") or last["test_accuracy"])
+
+    def _stored(self) -> Any:
+        assert self.folder
+        content = yaml.safe_load((self.folder / "config.yaml").read_text())
+        return content.get("config") if isinstance(content, dict) else None
+
+    def __str__(self) -> str:
+        return " ".join(self.overrides)
+
+
+def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+    """The jobs of a sweep. One whose overrides are mistaken has no config, and will say so itself when it runs."""
+    return [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
+
+
+def _job(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Job:
+    before = HydraConfig.instance().cfg
+    try:
+        composed = context.config_loader.load_sweep_config(config, overrides)
+        with open_dict(composed):
+            composed.hydra.job.id = composed.hydra.job.num = number
+        HydraConfig.instance().set_config(composed)  # the folder's name is made from it
+        task = deepcopy(composed)
+        with open_dict(task):
+            del task["hydra"]
+        resolved: Any = OmegaConf.to_container(task, resolve=True)
+        return Job(overrides, resolved, {k: str(v) for k, v in composed.hydra.runtime.choices.items()})
+    except Exception:
+        return Job(overrides)
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs still to do; says which are done."""
+    todo = []
+    for job in jobs:
+        if job.finished():
+            print(f"finished already: {job}", flush=True)
+        else:
+            todo.append(job)
+    return todo
+
+
+def returns(jobs: Sequence[Job], failures: dict[int, str]) -> list[JobReturn]:
+    """What Hydra wants back. failures: by position in `jobs`, what went wrong."""
+    results = []
+    for index, job in enumerate(jobs):
+        result = JobReturn(overrides=job.overrides, cfg=None)
+        result.status = JobStatus.FAILED if index in failures else JobStatus.COMPLETED
+        error = ValueError(f"the job with {job} {failures[index]}") if index in failures else None
+        result.return_value = error or job.score()
+        results.append(result)
+    return results
+
+
+def summarise(jobs: Sequence[Job], failures: dict[int, str]) -> None:
+    """Print how many jobs of the sweep are finished, and those that failed."""
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs finished", flush=True)
+    for index in sorted(failures):
+        print(f"failed: {jobs[index]} {failures[index]}", flush=True)
+
+
+def die_with_parent() -> None:
+    """For `preexec_fn`: a job must not outlive the sweep that started it, or the sweep's restart meets it at work."""
+    if _prctl is not None:
+        _prctl(*KILL_ME_TOO)
+
+
+def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:
+    """The command of a job that an engine starts again: what its first start wiped must not be wiped twice."""
+    return [*command, "overwrite=false"] if restarts else list(command)

@@ -1,0 +1,134 @@
+"""Sweeps on Slurm, through submitit: the jobs of a sweep are one array, the ranks of a job its tasks."""
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfinished
+from hydra_plugins.lth_launcher.slurm_task import RankTask
+
+MARGIN = 15  # seconds kept of the time between signal and kill, to reach the controller
+
+
+class SlurmLauncher(Launcher):
+    """Submits each unfinished job of a sweep, waits until Slurm has none of them left, and reports.
+
+    logs: folder, shared by all nodes, for submission files and one log a rank. poll_seconds: between two looks at
+    the queue. wait: false to leave once everything is submitted. requeues: how often one job may be queued again.
+    resources: what to ask for, by submitit's names; null is Slurm's default.
+
+    Whoever ends this process leaves the jobs in the queue; the same command again waits for those and submits the rest.
+    """
+
+    def __init__(
+        self, logs: str, poll_seconds: float = 10, wait: bool = True, requeues: int = 50, **resources: Any
+    ) -> None:
+        if requeues < 0 or poll_seconds <= 0:
+            raise ValueError(
+                f"hydra.launcher.requeues={requeues} must be 0 or more, and poll_seconds={poll_seconds} positive"
+            )
+        self.logs, self.poll_seconds, self.wait, self.requeues = Path(logs).resolve(), poll_seconds, wait, requeues
+        self.resources = {key: value for key, value in resources.items() if value is not None}
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        todo = unfinished(jobs)
+        check_ranks(todo, self.resources)
+        known, queue = {id(job): self._record(job) for job in todo}, queued()
+        waiting = [job for job in todo if known[id(job)] in queue]
+        for job in waiting:
+            print(f"in the queue already as {self._number(job)}: {job}", flush=True)
+        self._submit([job for job in todo if job not in waiting])
+        if not self.wait:
+            print(f"{len(todo)} jobs are queued; the same command again waits for them", flush=True)
+            return returns(jobs, {})
+        records = {id(job): self._record(job) for job in todo}
+        while records and not set(records.values()).isdisjoint(queued()):
+            time.sleep(self.poll_seconds)
+        failed = {id(job) for job in todo if self._outcome(job) != "finished"}
+        failures = {i: self._failure(job) for i, job in enumerate(jobs) if id(job) in failed}
+        summarise(jobs, failures)
+        return returns(jobs, failures)
+
+    def _submit(self, jobs: list[Job]) -> None:
+        import submitit
+
+        if not jobs:
+            return
+        delay = self.resources.get("slurm_signal_delay_s", 90)
+        grace = max(delay - MARGIN, delay / 2)
+        name = f"lth-{uuid.uuid4().hex[:12]}"  # job numbers begin again on a new cluster, names do not
+        executor = submitit.AutoExecutor(self.logs, cluster="slurm")
+        executor.update_parameters(name=name, slurm_srun_args=["--kill-on-bad-exit=1"], **self.resources)
+        with executor.batch():
+            tasks = [executor.submit(RankTask(job.command, os.getcwd(), grace, self.requeues)) for job in jobs]
+        for job, task in zip(jobs, tasks, strict=True):
+            self._record_path(job).parent.mkdir(parents=True, exist_ok=True)
+            self._record_path(job).write_text(f"{name} {task.job_id}")
+            print(f"job {task.job_id}: {job}", flush=True)
+
+    def _record_path(self, job: Job) -> Path:
+        return self.logs / "queued" / sha256(str(job.folder or job).encode()).hexdigest()[:16]
+
+    def _record(self, job: Job) -> str:
+        """`<name> <number>` under which the job was submitted last, or nothing."""
+        path = self._record_path(job)
+        return path.read_text() if path.is_file() else ""
+
+    def _outcome(self, job: Job) -> str:
+        """What rank 0 of the job left at its end; nothing when it was killed."""
+        from submitit.core.utils import pickle_load
+
+        path = self.logs / f"{self._number(job)}_0_result.pkl"
+        for _ in range(5):  # network file systems show a file late
+            if path.is_file():
+                kind, value = pickle_load(path)
+                return str(value) if kind == "success" else "failed"
+            time.sleep(1)
+        return "killed"
+
+    def _number(self, job: Job) -> str:
+        return self._record(job).partition(" ")[2]
+
+    def _failure(self, job: Job) -> str:
+        number = self._number(job)
+        return f"did not finish as Slurm's {number}; see {self.logs}/{number}_0_log.err"
+
+
+def queued() -> set[str]:
+    """`<name> <number>` of the user's jobs that wait, run or end. Raises RuntimeError when Slurm does not answer."""
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%j %i"]
+    for _ in range(30):  # a controller may be away for minutes; that is no reason to give a sweep up
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return {line.strip() for line in found.stdout.splitlines()}
+        time.sleep(10)
+    raise RuntimeError(f"squeue fails: {found.stderr.strip()}; the jobs stay in the queue, run the command again")
+
+
+def check_ranks(jobs: Sequence[Job], resources: Mapping[str, Any]) -> None:
+    """Raise ValueError where Slurm would start several ranks and the trainer knows only itself."""
+    ranks = resources.get("nodes", 1) * resources.get("tasks_per_node", 1)
+    for job in jobs:
+        trainer = job.choices.get("trainer", "slurm")
+        if ranks > 1 and trainer != "slurm":
+            raise ValueError(
+                f"{ranks} tasks a job are {ranks} ranks, which trainer={trainer} is not for: trainer=slurm"
+            )

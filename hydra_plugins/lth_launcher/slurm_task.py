@@ -1,0 +1,60 @@
+"""What one task (rank) of a Slurm job does: run the job's command, and have Slurm queue it again when it is stopped."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from hydra_plugins.lth_launcher.job import without_overwrite
+from lth.preemption import AGAIN, SIGNALS
+
+STOPPED = AGAIN, *(-signum for signum in SIGNALS)  # the latter: signalled before the training could listen
+
+
+class RankTask:
+    """Runs `command` in `cwd`; submitit calls it on every rank.
+
+    Slurm signals every process of the job, ours and the training's. The training then saves its state at the next end
+    of an epoch and leaves; here rank 0 waits for that, `grace` seconds at most, and asks Slurm to queue the job again,
+    which resumes from what was saved last. This replaces the handlers of submitit and, in the training, Lightning's:
+    both would requeue too, and save inside the handler, at any step. At most `requeues` times.
+    """
+
+    def __init__(self, command: Sequence[str], cwd: str, grace: float, requeues: int):
+        self.command, self.cwd, self.grace, self.requeues = list(command), cwd, grace, requeues
+        self.asked: float | None = None  # when the first signal came
+
+    def __call__(self) -> str:
+        """Returns "finished" or "requeued"; anything else is an error, which ends the job's other ranks too."""
+        for signum in SIGNALS:
+            signal.signal(signum, self._listen)
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+        child = subprocess.Popen(without_overwrite(self.command, restarts), cwd=self.cwd)
+        code = child.poll()
+        while code is None and not self._out_of_time():
+            time.sleep(0.2)
+            code = child.poll()
+        if code == 0:
+            return "finished"
+        if self.asked is None and code not in STOPPED:
+            raise RuntimeError(f"the training ended with code {code}")
+        if os.environ.get("SLURM_PROCID", "0") != "0":
+            return "requeued"
+        if restarts >= self.requeues:
+            raise RuntimeError(f"not queued again: it was {restarts} times, and requeues={self.requeues}")
+        subprocess.run(["scontrol", "requeue", slurm_job_id()], check=True, timeout=60)
+        return "requeued"
+
+    def _listen(self, signum: int, frame: Any) -> None:
+        self.asked = self.asked or time.monotonic()
+
+    def _out_of_time(self) -> bool:
+        return self.asked is not None and time.monotonic() - self.asked > self.grace
+
+
+def slurm_job_id() -> str:
+    """The name Slurm has for this job: `<array>_<index>` in an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
