@@ -1,13 +1,21 @@
-"""Datasets as one tensor on the training device: shuffling and augmentation are batched tensor operations there."""
+"""Datasets: small ones as one tensor on the training device, large ones decoded as they are needed.
+
+Shuffling and augmentation are pure functions of seed, level, epoch and image; flips and normalisation, and for small
+images everything, are batched tensor operations on the device.
+"""
 
 from lth.datamodules.arrays import Arrays
 from lth.datamodules.augment import Augment
 from lth.datamodules.cifar import CIFAR10, CIFAR100
+from lth.datamodules.dataset import Dataset
 from lth.datamodules.digits import Digits
+from lth.datamodules.imagenet import ImageNet
 from lth.datamodules.loader import ArrayLoader, FixedLoader
 from lth.datamodules.mnist import MNIST, FashionMNIST
+from lth.datamodules.resized_crop import ResizedCrop
 from lth.datamodules.svhn import SVHN
 from lth.datamodules.synthetic import Synthetic
+from lth.datamodules.tiny_imagenet import TinyImageNet
 
 __all__ = [
     "CIFAR10",
@@ -17,8 +25,12 @@ __all__ = [
     "ArrayLoader",
     "Arrays",
     "Augment",
+    "Dataset",
     "Digits",
     "FashionMNIST",
     "FixedLoader",
+    "ImageNet",
+    "ResizedCrop",
     "Synthetic",
+    "TinyImageNet",
 ]

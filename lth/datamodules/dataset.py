@@ -110,7 +110,8 @@ class Dataset(LightningDataModule):
     def refuse_no_batch(self) -> None:
         """ValueError where drop_last leaves nothing to train on; once the sizes are known."""
         if self.drop_last and self.batch_size > self.train_size:
-            raise ValueError(f"batch_size={self.batch_size} with drop_last leaves no batch; valid: 1..{self.train_size}")
+            most = self.train_size
+            raise ValueError(f"batch_size={self.batch_size} with drop_last leaves no batch; valid: 1..{most}")
 
     def epoch_of_trainer(self) -> Any:
         """A function that tells the trainer's epoch; None without a trainer."""

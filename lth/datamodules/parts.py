@@ -12,6 +12,11 @@ def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int]
         raise ValueError(f"{name} images are {tuple(images.shape[1:])}; channels and image_size say {shape}")
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} {name} images but {len(labels)} labels")
+    check_labels(name, labels, classes)
+
+
+def check_labels(name: str, labels: Tensor, classes: int) -> None:
+    """ValueError naming a label that `classes` does not allow."""
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise ValueError(f"{name} label {int(outside[0])}; valid with classes={classes}: 0..{classes - 1}")

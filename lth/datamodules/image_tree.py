@@ -1,0 +1,87 @@
+"""Images from folders named by class, decoded by torchvision and PIL in worker processes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from lth.datamodules.image_loader import Cut
+
+
+def listed(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
+    """Names of the classes, in the order of their labels, and (path, label) of every image below `folder`.
+
+    FileNotFoundError where there is none, or where a class has none.
+    """
+    from torchvision.datasets import ImageFolder
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; it should hold one folder of images for every class")
+    found = ImageFolder(str(folder))
+    return found.classes, found.samples
+
+
+def same_classes(where: Path, classes: Mapping[str, Sequence[str]]) -> None:
+    """ValueError unless all parts have the same classes: labels count them, so they would not agree."""
+    first, *others = (set(names) for names in classes.values())
+    for other in others:
+        if differing := sorted(first ^ other):
+            raise ValueError(f"{where}: {' and '.join(classes)} differ in the classes {', '.join(differing[:5])}")
+
+
+def decoded(path: str) -> Any:
+    """A file as a PIL image in RGB; ValueError naming one that cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+class ImageTree:
+    """The images of a folder as `ImageFolder` numbers them.
+
+    workers: processes that decode; 0 = this one.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.workers = workers
+        self.classes, samples = listed(folder)
+        # arrays, not lists: worker processes would copy a million strings by counting references to them
+        self.paths = np.array([path for path, _ in samples])
+        self.labels = torch.tensor([label for _, label in samples])
+
+    def read(self, samples: Tensor, cut: Cut, pixels: int, batch_size: int) -> Iterator[Tensor]:
+        """See `Source.read`."""
+        if not len(samples):
+            return
+        yield from DataLoader(
+            WindowsOf(self.paths, cut, pixels),
+            batch_sampler=[index.tolist() for index in samples.split(batch_size)],
+            num_workers=self.workers,
+            collate_fn=torch.stack,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # or it would draw a seed from the global one
+        )
+
+
+class WindowsOf(TorchDataset):
+    """One window of each image, resized to `pixels`: uint8 (3, pixels, pixels)."""
+
+    def __init__(self, paths: Any, cut: Cut, pixels: int) -> None:
+        self.paths, self.cut, self.pixels = paths, cut, pixels
+
+    def __getitem__(self, index: int) -> Tensor:
+        from torchvision.transforms import functional
+
+        image = decoded(str(self.paths[index]))
+        size = np.array([[image.height, image.width]])
+        window = self.cut(size, index)[0].tolist()
+        return functional.pil_to_tensor(functional.resized_crop(image, *window, [self.pixels, self.pixels]))
