@@ -56,7 +56,7 @@ class Experiment:
             level=level,
             classes=self.data.classes,
         )
-        return module, [instantiate(callback)(level=level) for callback in stage.callbacks.values()]
+        return module, [instantiate(callback)(level=level) for callback in stage.callbacks.values() if callback]
 
     def start_from(self, level: Level) -> None:
         """Give network and masks the values a level begins with: the initial ones, or what the level before left."""

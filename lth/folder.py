@@ -26,7 +26,16 @@ NOT_IDENTITY = (
     "trainer.strategy",
     "trainer.enable_progress_bar",
 )
-OWN_FILES = ("results.csv", "metrics.csv", "layers.csv", "curve.png", "rewind.ckpt", "config.yaml")
+OWN_FILES = (
+    "results.csv",
+    "metrics.csv",
+    "layers.csv",
+    "topology.csv",
+    "curve.png",
+    "topology.png",
+    "rewind.ckpt",
+    "config.yaml",
+)
 OWN_FOLDERS = ("tensorboard", "wandb")
 LEVEL = re.compile(r"level_\d{2,}_")
 

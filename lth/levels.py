@@ -94,6 +94,7 @@ class Loop:
         assert_same("weights after training", fingerprint(dict(self.net.named_parameters())))
         row = self._row(level, trainer, module, curves)
         outcome = {"row": row, "layers": layer_table(self.net, self.masks, image_shape)}
+        outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:
             ticket.complete(self.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})
             self.folder.finish(level.folder, outcome)
@@ -148,6 +149,7 @@ class Loop:
             results.write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
             results.draw_curve(self.folder.path, rows, title)
+            results.draw_topology(self.folder.path, outcomes, title)
             results.show(self.console, self.folder.path, rows, title)
         return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
 
@@ -159,4 +161,5 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
+    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")

@@ -1,8 +1,11 @@
 """The plan of an experiment: which levels it has. Pure functions of numbers; the loop that runs them is `levels.py`."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+PERCENT = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def steps_of(point: str | int | None, budget: Budget) -> int | None:
     steps = _parse(str(point), budget)
     if not 0 <= steps <= budget.horizon:
         epochs = f"{budget.horizon / budget.epoch:g} epochs"
-        raise ValueError(f"rewind point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs})")
+        raise ValueError(f"the point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs})")
     return steps
 
 
@@ -59,9 +62,9 @@ def _parse(point: str, budget: Budget) -> int:
     units: dict[str, float] = {"ep": budget.epoch, "%": budget.horizon / 100, "it": 1, "": 1}
     for unit, steps in units.items():
         number = point.removesuffix(unit)
-        if point.endswith(unit) and number.isdecimal():
-            return round(int(number) * steps)
-    raise ValueError(f"rewind point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
+        if point.endswith(unit) and (number.isdecimal() or (unit == "%" and PERCENT.fullmatch(number))):
+            return round(float(number) * steps)
+    raise ValueError(f"the point {point!r} is not of the form 0, '500it', '2ep' or '5%'")
 
 
 def ladder(
@@ -92,6 +95,15 @@ def ladder(
 def single(densities: list[float], folder: Path, budgets: Budgets, **_: object) -> list[Level]:
     """One level, at the ladder's last density: dense training, or pruning before any training."""
     return ladder(densities[-1:], folder, budgets)
+
+
+def search(densities: list[float], folder: Path, budgets: Budgets, finetune: bool = True) -> list[Level]:
+    """`search` finds masks at the ladder's last density; `finetune`, if asked for, then trains what they keep."""
+    levels = []
+    for index, stage in enumerate(["search", "finetune"] if finetune else ["search"]):
+        where, budget = folder / f"level_{index:02d}_{stage}", budgets[stage]
+        levels.append(Level(index, stage, densities[-1], stage, where, 0, budget.horizon, budget))
+    return levels
 
 
 def _phase(schedule: str, point: int | None, budget: Budget) -> tuple[int, int]:

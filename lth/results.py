@@ -15,12 +15,16 @@ Row = Mapping[str, Any]
 
 
 def write_tables(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
-    """Write both tables from what the finished levels left: whole each time, so that a crash leaves no half row."""
+    """Write the tables from what the finished levels left: whole each time, so that a crash leaves no half row."""
     write_atomically(folder / "results.csv", as_csv([outcome["row"] for outcome in outcomes]))
-    layers = [
-        {"level": outcome["row"]["level"], **layer} for outcome in outcomes for layer in outcome.get("layers", [])
-    ]
-    write_atomically(folder / "layers.csv", as_csv(layers))
+    write_atomically(folder / "layers.csv", as_csv(_gathered("layers", outcomes)))
+    topology = _gathered("topology", outcomes)
+    if topology:
+        write_atomically(folder / "topology.csv", as_csv(topology))
+
+
+def _gathered(what: str, outcomes: Sequence[Mapping[str, Any]]) -> list[Row]:
+    return [{"level": o["row"]["level"], **row} for o in outcomes for row in o.get(what, [])]
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -49,6 +53,38 @@ def draw_curve(folder: Path, rows: Sequence[Row], title: str) -> Path:
     path = folder / "curve.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def draw_topology(folder: Path, outcomes: Sequence[Mapping[str, Any]], title: str) -> Path | None:
+    """How masks changed within the levels: density of each layer, churn and share ever active, against the step."""
+    rows = _gathered("topology", outcomes)
+    if not rows:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    offsets = _offsets([outcome["row"] for outcome in outcomes])
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        points = [(offsets[row["level"]] + row["step"], row["density"]) for row in rows if row["layer"] == layer]
+        total = layer == "total"
+        left.plot(*zip(*points, strict=True), color="black" if total else None, lw=2 if total else 0.8, label=layer)
+    for column in ("churn", "ever_active"):
+        points = [(offsets[row["level"]] + row["step"], row[column]) for row in rows if row["layer"] == "total"]
+        right.plot(*zip(*points, strict=True), label=column.replace("_", " "))
+    left.set(yscale="log", xlabel="optimizer step", ylabel="density of the layer", title=title)
+    right.set(xlabel="optimizer step", ylabel="fraction", title="masks over time")
+    if len(left.lines) <= 12:
+        left.legend(fontsize=6)
+    right.legend()
+    path = folder / "topology.png"
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _offsets(rows: Sequence[Row]) -> dict[int, int]:
+    """Optimizer steps before each level."""
+    return {row["level"]: sum(r["steps"] for r in rows if r["level"] < row["level"]) for row in rows}
 
 
 def density_axis(axes: Any, densities: Sequence[float]) -> None:

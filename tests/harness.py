@@ -58,6 +58,10 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides += ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
     elif cfg.sparsity.density is not None:
         overrides.append("sparsity.density=0.3")
+    if "every" in cfg.method:
+        overrides.append("method.every=2")
+    if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned
+        overrides.append("method.start=-3")
     if "${ticket}" in str(OmegaConf.to_container(cfg.method)):
         overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
     return overrides

@@ -37,11 +37,12 @@ class Curves(Callback):
         if metrics.get("val_accuracy", -1.0) > self.best.get("val_accuracy", -1.0):
             self.best = {"val_accuracy": metrics["val_accuracy"], "epoch": trainer.current_epoch}
         self.last = dict(metrics)
+        kept = pl_module.kept_now()
         row = {
             "level": self.level.index,
             "epoch": trainer.current_epoch,
             "step": self.offset + trainer.global_step,
-            "density": pl_module.masks.density,
+            "density": sum(int(k.sum()) for k in kept.values()) / pl_module.masks.total,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             **metrics,
             "seconds": self.seconds,

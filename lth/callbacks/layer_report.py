@@ -42,7 +42,7 @@ class LayerReport(Callback):
             )
         if problem and trainer.is_global_zero:
             log.warning("level %d (%s): %s", self.level.index, self.level.name, problem)
-        if self.level.first and self.level.density < 1 and trainer.is_global_zero:
+        if self.level.first and pl_module.masks.density < 1 and trainer.is_global_zero:
             self.console.print(as_table(table))
 
 

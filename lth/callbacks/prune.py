@@ -18,8 +18,8 @@ from lth.pruning.placement import Placement, by_score
 class Prune(Callback):
     """Shrinks the module's masks to the level's density by `criterion` and `allocation`, in `on_fit_start`.
 
-    rounds: scorings on the way. placement: where in a layer its kept weights lie. repair: what is done for units
-    without inputs or readers. exact: false accepts an allocation that falls short of the count (`as_published`). seed:
+    density: what is pruned to; null = the level's. rounds: scorings on the way. placement: where in a layer its kept
+    weights lie. repair: what is done for units without inputs or readers. exact: false accepts an allocation that falls short of the count (`as_published`). seed:
     the pruning seed. Does nothing when resuming inside a level: the checkpoint carries the masks. The weights are
     zeroed by the module, once rewinding has had its turn.
     """
@@ -34,7 +34,9 @@ class Prune(Callback):
         repair: Repair = leave,
         exact: bool = True,
         seed: int = 0,
+        density: float | None = None,
     ):
+        self.density = level.density if density is None else density
         self.level, self.criterion, self.allocation = level, criterion, allocation
         self.rounds, self.placement, self.repair, self.exact, self.seed = rounds, placement, repair, exact, seed
 
@@ -45,7 +47,7 @@ class Prune(Callback):
         new = prune(
             net,
             masks,
-            self.level.density,
+            self.density,
             self.criterion,
             self.allocation,
             ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device),

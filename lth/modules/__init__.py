@@ -2,5 +2,6 @@
 
 from lth.modules.kept_weights import KeptWeights
 from lth.modules.recipe import Recipe
+from lth.modules.soft_threshold import SoftThreshold
 
-__all__ = ["KeptWeights", "Recipe"]
+__all__ = ["KeptWeights", "Recipe", "SoftThreshold"]

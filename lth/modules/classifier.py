@@ -57,6 +57,14 @@ class Classifier(pl.LightningModule):
         """The weights a next level begins with, where they are not the network's own (name -> tensor)."""
         return {}
 
+    def kept_now(self) -> dict[str, Tensor]:
+        """Which prunable weights the network uses at this moment: bool tensors by name."""
+        return self.masks.bools()
+
+    def of_layers(self) -> dict[str, list[float]]:
+        """Further numbers for the topology table, one a prunable layer (column -> values); none here."""
+        return {}
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.build(self.net, set(self.masks))
 

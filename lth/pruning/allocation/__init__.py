@@ -6,6 +6,7 @@ of it exist behind `as_published`. Scores give shapes, and -inf where a weight i
 
 from lth.pruning.allocation.counts import apportion, check_density, count_kept, fill
 from lth.pruning.allocation.erdos_renyi import balanced, er, erk, erk_plus, pyramid
+from lth.pruning.allocation.floors import uniform_head, with_floor
 from lth.pruning.allocation.given import from_densities, in_proportion
 from lth.pruning.allocation.smart_ratio import smart_ratio
 from lth.pruning.allocation.whole import Allocation, fixing, global_, uniform, uniform_plus
@@ -27,5 +28,7 @@ __all__ = [
     "pyramid",
     "smart_ratio",
     "uniform",
+    "uniform_head",
     "uniform_plus",
+    "with_floor",
 ]

@@ -22,7 +22,7 @@ class Moves:
     def until(self, step: int) -> int:
         """Steps from `step` to the next update; a number beyond every level when there is none."""
         wait = -step % self.every
-        return wait if self.due(step + wait) else max(self.begin - step, 1 << 40 if step + wait >= self.stop else 1)
+        return wait if self.due(step + wait) else 1 << 40
 
     def progress(self, step: int) -> float:
         """0 at the level's start, 1 at `stop`."""

@@ -1,0 +1,118 @@
+"""Dynamic sparse training: within a level, kept weights are dropped and others grow in their place."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lth.modules.ranks import broadcast_
+from lth.plan import Level, steps_of
+from lth.pruning.seeds import generator
+from lth.pruning.topology import Site, move
+from lth.pruning.topology.drop import Drop
+from lth.pruning.topology.fraction import Fraction
+from lth.pruning.topology.initial import Initial, zeros
+from lth.pruning.topology.memory import Memory
+from lth.pruning.topology.move import Grow
+from lth.pruning.topology.times import Moves
+
+ORDERS = ("after_step", "replace_step")
+
+
+class Regrow(Callback):
+    """Drops and grows weights of the module's masks every `every` steps from `begin` until before `stop`.
+
+    drop, grow, fraction: which kept weights go, where weights come, and what share moves (`lth.pruning.topology`).
+    fraction_end: where the fraction's schedule ends; null = at `stop`. order: `after_step` updates after the
+    optimizer's step, with that batch's gradient (ITOP, GraNet), `replace_step` instead of it (RigL). scope: `layer`
+    conserves every layer's count, `global` the total. constrain: nothing grows outside the support. memory: of the
+    dense gradients. initial: of new weights, whose optimizer state is zero. seed: the pruning seed.
+    Sources: arXiv 1707.04780 (SET), 1911.11134 (RigL), 1907.04840 (SNFS), 2102.02887 (ITOP), 2106.10404 (GraNet).
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        drop: Drop,
+        grow: Grow,
+        fraction: Fraction,
+        every: int | str,
+        begin: int | str = 0,
+        stop: int | str = "100%",
+        fraction_end: int | str | None = None,
+        order: str = "after_step",
+        scope: str = "layer",
+        regrow_dropped: bool = True,
+        constrain: bool = False,
+        memory: Memory | None = None,
+        initial: Initial = zeros,
+        seed: int = 0,
+    ):
+        if order not in ORDERS:
+            raise ValueError(f"order {order!r} is not one of {ORDERS}")
+        self.moves = Moves(*(steps_of(point, level.budget) or 0 for point in (every, begin, stop)))
+        self.horizon = steps_of(fraction_end, level.budget) or self.moves.stop
+        self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
+        self.memory, self.level, self.seed = memory or Memory(), level, seed
+        self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
+        self.ever: dict[str, Tensor] = {}
+        self._step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        # called before the module masks the gradients: the one moment at which they are dense
+        step = trainer.global_step + 1
+        weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
+        self.memory.take(lambda: {n: w.grad for n, w in weights.items() if w.grad is not None}, self.moves.until(step))
+        if self.order == "replace_step" and self.moves.due(step):
+            for parameter in pl_module.parameters():
+                parameter.grad = None  # an optimizer skips parameters without gradient: no step, no decay, no momentum
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self._step:
+            return  # a batch that only accumulates
+        self._step = trainer.global_step
+        if self.moves.due(self._step):
+            self.update_(pl_module, self._step)
+
+    @torch.no_grad()
+    def update_(self, module: LightningModule, step: int) -> None:
+        """Move weights of `module`, after optimizer step `step`. Nothing when the gradient is not finite."""
+        gradients, masks = self.memory.read(), module.masks
+        if not all(bool(torch.isfinite(g).all()) for g in gradients.values()):
+            return
+        if not self.ever:
+            self.ever = masks.bools()
+        weights = dict(zip(masks, masks.weights(module.net), strict=True))
+        sites = {name: self._site(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
+        moved = self.move(sites, self.fraction(min(1.0, step / self.horizon)))
+        before = masks.kept
+        masks.copy_(moved)
+        broadcast_(list(masks.values()))
+        assert masks.kept == before, f"a topology update changed the count from {before} to {masks.kept}"
+        module.remask_()
+        for name, site in sites.items():
+            now = masks[name].bool()
+            self.ever[name] = site.ever | now
+            weights[name].copy_(torch.where(now & ~site.kept, self.initial(site), weights[name]))
+        self.memory.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ever": {n: e.cpu() for n, e in self.ever.items()}, "memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.ever = state_dict["ever"]
+        self.memory.load_state_dict(state_dict["memory"])
+
+    def _site(
+        self, name: str, weight: Tensor, mask: Tensor, gradients: dict[str, Tensor], module: LightningModule, step: int
+    ) -> Site:
+        kept = mask.bool()
+        allowed = module.support[name].to(mask.device).bool() if self.constrain else torch.ones_like(kept)
+        ever = self.ever[name].to(mask.device) | kept
+        random = generator("topology", self.seed, self.level.index, step, name)
+        return Site(weight, kept, gradients.get(name), allowed, ever, random)

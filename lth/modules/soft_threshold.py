@@ -1,0 +1,117 @@
+"""STR: each layer learns the threshold that sparsifies it (Kusupati et al., ICML 2020, arXiv 2002.03231)."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth.modules.effective_weights import EffectiveWeights
+from lth.pruning.allocation import count_kept
+from lth.pruning.masks import zero_
+from lth.pruning.soft_threshold import LINKS, epochs_to_threshold, offset, shrunk
+from lth.pruning.topk import largest
+from lth.pruning.topology.density import Path, cubic
+
+log = logging.getLogger(__name__)
+SCOPES = ("layer", "global")
+
+
+class SoftThreshold(EffectiveWeights):
+    """Trains weights and thresholds g(s); density emerges, or follows a path to the level's when that is lower.
+
+    start: of s. decay: weight decay on s; null = the recipe's. link: g, `sigmoid` or `exp`. scope: one s a `layer`, or
+    one for all. every, end: where the level's density is under the support's, all s are moved together every so many
+    steps to where the path is, which ends at the fraction `end` of the level. trim: then keep exactly the level's
+    count, if more are left at the end.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        start: float = -200.0,
+        decay: float | None = None,
+        link: str = "sigmoid",
+        scope: str = "layer",
+        every: int = 50,
+        end: float = 0.75,
+        path: Path = cubic,
+        trim: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        if link not in LINKS or scope not in SCOPES:
+            raise ValueError(f"link {link!r} is not one of {list(LINKS)}, or scope {scope!r} not one of {SCOPES}")
+        self.link, self.decay, self.every, self.end, self.path, self.trim = link, decay, every, end, path, trim
+        count = len(self.masks) if scope == "layer" else 1
+        self.s = nn.Parameter(torch.full((count,), float(start)))
+        self.controlled = count_kept(self.level.density, self.masks.total) < self.support.kept
+        if not self.controlled:
+            self._foresee(float(start))
+
+    def effective(self) -> dict[str, Tensor]:
+        thresholds = self.thresholds()
+        weights = self.masks.weights(self.net)
+        return {name: shrunk(w, g) for name, w, g in zip(self.masks, weights, thresholds, strict=True)}
+
+    def thresholds(self) -> tuple[Tensor, ...]:
+        """g(s) of each prunable layer."""
+        return LINKS[self.link](self.s).expand(len(self.masks)).unbind()
+
+    def found(self) -> dict[str, Tensor]:
+        masks = self.found_masks()
+        return {name: torch.where(masks[name], weight, 0) for name, weight in self._detached().items()}
+
+    def found_masks(self) -> dict[str, Tensor]:
+        masks, target = super().found_masks(), count_kept(self.level.density, self.masks.total)
+        over = sum(int(torch.count_nonzero(mask)) for mask in masks.values()) > target
+        if self.trim and self.controlled and over and self.trainer.global_step >= self.level.steps:
+            return largest({name: weight.abs() for name, weight in self._detached().items()}, target)
+        return masks
+
+    def of_layers(self) -> dict[str, list[float]]:
+        with torch.no_grad():
+            return {"threshold": [float(g) for g in self.thresholds()]}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimizer = super().configure_optimizers()
+        decay = self.recipe.weight_decay if self.decay is None else self.decay
+        optimizer.add_param_group({"params": [self.s], "weight_decay": decay})
+        return optimizer
+
+    def on_fit_start(self) -> None:
+        # outside the masks weights are zero, and stay so: the gradient of `shrunk` at zero is zero
+        zero_(self.masks.weights(self.net), list(self.masks.values()))
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        step = self.trainer.global_step + 1  # counted once this hook is over
+        if self.controlled and (step % self.every == 0 or step == self.level.steps):
+            self._follow(step / (self.end * self.level.steps))
+
+    @torch.no_grad()
+    def _follow(self, progress: float) -> None:
+        density = self.path(progress, self.support.density, self.level.density)
+        kept = count_kept(density, self.masks.total)
+        if kept < self.support.kept:
+            self.s += offset(self.masks.weights(self.net), self.s, self.link, kept)
+
+    def _foresee(self, start: float) -> None:
+        """Say before training when weight decay lifts the thresholds; warn when it never does."""
+        decay = self.recipe.weight_decay if self.decay is None else self.decay
+        momentum = getattr(self.recipe.optimizer, "keywords", {}).get("momentum", 0.0)
+        if self.link != "sigmoid" or start > -20:
+            return
+        budget = self.level.budget
+        epoch = epochs_to_threshold(
+            start, decay, momentum, lambda step: self.recipe.lr * self.factor(step), self.level.steps, budget.epoch
+        )
+        if epoch is None:
+            log.warning(
+                "STR: with s = %g, weight decay %g on it and this schedule no threshold ever reaches 1e-3: "
+                "nothing will be pruned. Raise method.decay, recipe.lr or method.start",
+                start,
+                decay,
+            )
+        else:
+            log.info("STR: weight decay alone lifts the thresholds over 1e-3 in epoch %d", epoch)
