@@ -73,12 +73,12 @@ def _widened(
     masks: Mapping[str, Tensor], originals: Mapping[str, Tensor], maps: Mapping[str, Tensor], names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Masks of the original shapes. Only prunable weights: what is cut from the rest is read by nobody any more."""
-    wide = {n: mask for n, mask in masks.items() if n not in maps}
+    wide = dict(masks)
     for name in names:
         if name in maps:
             small = masks.get(name, torch.ones(maps[name].shape))
             wide[name] = widen(small, maps[name], originals[name].shape)
-    return wide
+    return {n: mask for n, mask in wide.items() if n in names or n not in maps}
 
 
 def _check_names(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:

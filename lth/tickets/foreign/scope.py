@@ -22,7 +22,7 @@ def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclud
 def complete(
     masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
-    """Bool masks of `names` in the weights' order, ones where nothing was stored; without names, of what has a mask.
+    """Bool masks of `names` in the order stored, then ones for those without; without names, of what has a mask.
 
     Raises ValueError for masks of unknown names, of other shapes than their weights, or outside the scope: a bias or
     a batch norm that is pruned would be trained as if it were not.
@@ -41,11 +41,8 @@ def complete(
         raise ValueError(f"these are pruned, but are no prunable weights of the scope: {outside}")
     if not inside:
         raise ValueError("there is no mask of a conv or linear weight")
-    return {
-        n: masks[n].bool() if n in masks else torch.ones(w.shape, dtype=torch.bool)
-        for n, w in weights.items()
-        if n in inside
-    }
+    order = [*(n for n in masks if n in inside), *(n for n in weights if n in inside and n not in masks)]
+    return {n: masks[n].bool() if n in masks else torch.ones(weights[n].shape, dtype=torch.bool) for n in order}
 
 
 def from_zeros(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:

@@ -13,7 +13,10 @@ from lth.tickets.treatments.reinit import reinit
 from lth.tickets.treatments.shuffle import shuffle_filters, shuffle_layers
 from lth.tickets.treatments.treatment import Draw, State, Treatment
 
+BY_NAME = {f.__name__: f for f in (none, reinit, shuffle_layers, shuffle_filters, random, invert, permute_scores)}
+
 __all__ = [
+    "BY_NAME",
     "Draw",
     "State",
     "Treatment",

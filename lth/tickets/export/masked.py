@@ -1,0 +1,37 @@
+"""The network a ticket stands for: its starting weights, pruned ones exactly zero."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from lth.tickets.ticket import Ticket
+
+
+def masked_state(ticket: Ticket) -> dict[str, Tensor]:
+    """The whole state with pruned weights zero, under plain names."""
+    return {n: torch.where(ticket.masks[n].bool(), w, 0) if n in ticket.masks else w for n, w in ticket.weights.items()}
+
+
+def masked_net(ticket: Ticket, net: nn.Module) -> nn.Module:
+    """A copy of `net` with that state, in evaluation mode. Raises ValueError where names or shapes differ."""
+    copy = deepcopy(net)
+    try:
+        copy.load_state_dict(masked_state(ticket))
+    except RuntimeError as error:
+        raise ValueError(f"the ticket does not fit {type(net).__name__}: {' '.join(str(error).split())}") from None
+    return copy.eval()
+
+
+def images(image_shape: tuple[int, int, int], n: int, net: nn.Module, seed: int = 0) -> Tensor:
+    """Random images to compare outputs on, in the network's precision."""
+    drawn = torch.randn(n, *image_shape, generator=torch.Generator().manual_seed(seed))
+    return drawn.to(next(net.parameters()).dtype)
+
+
+def check_equal(what: str, expected: Tensor, found: Tensor, tolerance: float = 1e-4) -> float:
+    """The largest difference relative to the largest output. Raises ValueError beyond `tolerance`."""
+    difference = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))
+    if not difference <= tolerance:
+        raise ValueError(f"{what} computes something else than the masked network: outputs differ by {difference:.2g}")
+    return difference

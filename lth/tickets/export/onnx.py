@@ -1,0 +1,48 @@
+"""ONNX: the masked network for other runtimes, compared with onnxruntime before the file gets its name."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lth.tickets.export.masked import check_equal, images, masked_net
+from lth.tickets.ticket import Ticket
+
+
+def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int]) -> str:
+    """Write `images` -> `logits` of any batch size. A file that computes something else is removed: ValueError."""
+    runtime, _, _ = (needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
+    whole = masked_net(ticket, net)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.onnx")
+    try:
+        torch.onnx.export(
+            whole,
+            (images(image_shape, 2, net),),
+            str(temporary),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+        batch = images(image_shape, 5, net)
+        session = runtime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        with torch.no_grad():
+            difference = check_equal(str(path), whole(batch), torch.from_numpy(logits))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return f"ONNX of any batch size; in onnxruntime outputs differ by {difference:.1g} from the masked network"
+
+
+def needed(package: str) -> Any:
+    """The optional library. Raises ImportError naming the extra that brings it."""
+    try:
+        return import_module(package)
+    except ImportError:
+        raise ImportError(f"ONNX needs {package}: pip install 'lth[export]'") from None

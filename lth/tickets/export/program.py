@@ -1,0 +1,24 @@
+"""torch.export: the masked network as a graph that runs without its Python code, for any batch size."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lth.tickets.export.masked import check_equal, images, masked_net
+from lth.tickets.ticket import Ticket
+
+
+def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int]) -> str:
+    """Write a `.pt2` file (torch.export.load reads it) and compare it with the masked network on another batch size."""
+    if path.suffix != ".pt2":
+        raise ValueError(f"{path.name} must end in .pt2, or torch.export.load does not read it")
+    whole = masked_net(ticket, net)
+    program = torch.export.export(
+        whole, (images(image_shape, 2, net),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    torch.export.save(program, path)
+    batch = images(image_shape, 5, net)
+    with torch.no_grad():
+        difference = check_equal(str(path), whole(batch), torch.export.load(path).module()(batch))
+    return f"torch.export program of any batch size; outputs differ by {difference:.1g} from the masked network"
