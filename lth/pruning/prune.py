@@ -1,5 +1,8 @@
 """The only place where masks are made from scores."""
 
+import logging
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +11,9 @@ from lth.pruning.criterion import Batches, Criterion, Scores
 from lth.pruning.masks import Masks
 from lth.pruning.placement import Placement, by_score
 from lth.pruning.purity import untouched
-from lth.pruning.topk import largest
+from lth.pruning.topk import Ranked, largest_of_each
+
+log = logging.getLogger(__name__)
 
 
 def prune(
@@ -40,30 +45,38 @@ def prune(
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
     if target == kept:
         return masks.clone()
-    start, before = kept / masks.total, masks
+    start, before, masks, ranked = kept / masks.total, masks, masks.clone(), Ranked()
     for i in range(1, rounds + 1):
         rung = density if i == rounds else start * (density / start) ** (i / rounds)
         with untouched(net):
             scores = criterion(net, masks, batches)
-        masks = _keep(scores, masks, rung, allocation, exact)
+        ranked = _keep(scores, masks, rung, allocation, exact, ranked)
+    if not exact and masks.kept != target:
+        log.warning("the allocation keeps %d weights at density %g, not %d", masks.kept, density, target)
     return placement(before, masks, seed)
 
 
-def _keep(scores: Scores, masks: Masks, density: float, allocation: Allocation, exact: bool) -> Masks:
+def _keep(
+    scores: Scores, masks: Masks, density: float, allocation: Allocation, exact: bool, used: Mapping[str, Tensor]
+) -> Ranked:
+    """Shrink `masks` in place; returns the scores with pruned weights at -inf, in the memory of those `used` before."""
     # a score of another shape would be broadcast over pruned layers, and miscounted over whole ones
     masks.check_fit({name: score.shape for name, score in scores.items()}, "the criterion's scores", extra_allowed=True)
-    ranked = {name: _within(scores[name], mask) for name, mask in masks.items()}
+    ranked = Ranked({name: _within(scores[name], mask, used.get(name)) for name, mask in masks.items()})
     counts = allocation(ranked, density)
     target = count_kept(density, masks.total)
     if exact and sum(counts.values()) != target:
         raise ValueError(f"the allocation kept {sum(counts.values())} weights at density {density}, not {target}")
-    new = masks.clone()
-    new.copy_({name: largest({name: score}, counts[name])[name] for name, score in ranked.items()})
-    assert new.kept == sum(counts.values()), f"{new.kept} weights kept, not {sum(counts.values())}"
-    return new
+    marked = largest_of_each(ranked, counts)
+    assert all(int(torch.count_nonzero(m)) == counts[name] for name, m in marked.items()), "miscounted"
+    masks.copy_(marked)
+    return ranked
 
 
-def _within(score: Tensor, mask: Tensor) -> Tensor:
+def _within(score: Tensor, mask: Tensor, used: Tensor | None) -> Tensor:
     """Scores with pruned weights at -inf, below every kept weight, kept weights of score 0 included."""
-    kept = mask.bool()
-    return score.detach() if bool(kept.all()) else torch.where(kept, score.detach(), -torch.inf)
+    score = score.detach() if score.is_floating_point() else score.detach().double()
+    pruned = torch.tensor(-torch.inf, dtype=score.dtype, device=score.device)
+    if used is None or used.dtype != score.dtype or used.device != score.device:
+        used = torch.empty_like(score)
+    return torch.where(mask.bool(), score, pruned, out=used)

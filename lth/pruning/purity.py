@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lth.pruning.masks import raw
 
@@ -39,11 +39,17 @@ def untouched(net: nn.Module) -> Iterator[None]:
         for tensor, storage, value in values:
             if tensor.dtype != storage.dtype or tensor.data_ptr() != storage.data_ptr():
                 tensor.data = storage
-            if not torch.equal(raw(tensor), raw(value)):  # bits: -0.0 equals 0.0, but is not the same
+            if not torch.equal(_words(tensor), _words(value)):  # bits: -0.0 equals 0.0, but is not the same
                 storage.copy_(value)
         for p, grad, requires_grad in grads:
             p.grad = grad
             p.requires_grad_(requires_grad)
+
+
+def _words(tensor: Tensor) -> Tensor:
+    """The bits of a tensor in words of eight bytes where they come out even: compared ten times as fast as bytes."""
+    flat = raw(tensor)
+    return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.storage_offset() % 8 == 0 else flat
 
 
 def _put_back(room: dict[str, Any], content: dict[str, Any]) -> None:

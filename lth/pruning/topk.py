@@ -6,6 +6,7 @@ all scores in one tensor. Ties go to the lower flat index, so that counts are al
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,87 +17,130 @@ _DIGIT = 16
 _PIECE = 1 << 18  # keys, 1 MB of them
 
 
+class Ranked(dict[str, Tensor]):
+    """Scores that remember what has been found out about their order: an allocation's search serves the selection."""
+
+    order: "Order | None" = None
+    threshold: int | None = None
+
+
+class Order(NamedTuple):
+    """Flat integers in the order of the scores, by layer, and how many of them are no -inf."""
+
+    keys: dict[str, Tensor]
+    available: int
+
+
 def counts_of_largest(scores: Scores, k: int) -> dict[str, int]:
     """How many of the `k` largest scores over all layers fall in each layer."""
-    keys = _keys(scores, k)
-    threshold, ties = _kth_largest(list(keys.values()), k)
+    keys = _order(scores, k).keys
+    threshold, ties, tied = _kth_largest(list(keys.values()), k)
+    if isinstance(scores, Ranked):
+        scores.threshold = threshold
+    if ties == tied:
+        return {name: int(torch.count_nonzero(key >= threshold)) for name, key in keys.items()}
     counts = {}
     for name, key in keys.items():
-        tied = min(ties, int(torch.count_nonzero(key == threshold)))
-        counts[name] = int(torch.count_nonzero(key > threshold)) + tied
-        ties -= tied
+        here = min(ties, int(torch.count_nonzero(key == threshold)))
+        counts[name] = int(torch.count_nonzero(key > threshold)) + here
+        ties -= here
     return counts
 
 
 def largest(scores: Scores, k: int) -> dict[str, Tensor]:
     """Bool tensors that mark the `k` largest scores over all layers."""
-    keys = _keys(scores, k)
-    threshold, ties = _kth_largest(list(keys.values()), k)
+    keys = _order(scores, k).keys
+    threshold, ties, tied = _kth_largest(list(keys.values()), k)
     marked = {}
     for name, key in keys.items():
-        keep = key > threshold
-        if ties:
-            tied = (key == threshold).nonzero().squeeze(1)[:ties]
-            keep[tied] = True
-            ties -= len(tied)
+        keep = key >= threshold
+        if ties != tied:
+            at = (key == threshold).nonzero().squeeze(1)
+            keep[at[ties:]] = False
+            ties, tied = max(0, ties - len(at)), max(0, tied - len(at))
         marked[name] = keep.view(scores[name].shape)
     return marked
 
 
-def _keys(scores: Scores, k: int) -> dict[str, Tensor]:
+def largest_of_each(scores: Ranked, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    """Bool tensors that mark the `counts[name]` largest scores of each layer."""
+    return {name: _cut(scores, name, counts[name]) for name in scores}
+
+
+def _cut(scores: Ranked, name: str, k: int) -> Tensor:
+    """By the threshold found for all layers where it is this layer's too, else by a search in the layer alone."""
+    if scores.threshold is not None and scores.order is not None:
+        keep = scores.order.keys[name] >= scores.threshold
+        if int(torch.count_nonzero(keep)) == k:
+            return keep.view(scores[name].shape)
+    return largest({name: scores[name]}, k)[name]
+
+
+def _order(scores: Scores, k: int) -> Order:
+    order = scores.order if isinstance(scores, Ranked) else None
+    if order is None:
+        order = _find_order(scores)
+    if isinstance(scores, Ranked):
+        scores.order = order
+    if not 0 <= k <= order.available:
+        raise ValueError(f"cannot keep {k} weights: {order.available} of {_size(order.keys)} are left")
+    return order
+
+
+def _find_order(scores: Scores) -> Order:
+    """IEEE bits of non-negative floats are ordered as they are, and over those of -inf; the bits of finite negative
+    ones run backwards. NaN and +inf are refused."""
     exact = all(score.dtype in (torch.float16, torch.bfloat16, torch.float32) for score in scores.values())
     dtype = torch.float32 if exact else torch.float64  # one for all layers: their keys are compared with each other
-    keys = {name: _sortable(score.detach().to(dtype), name) for name, score in scores.items()}
-    available = sum(_candidates(key) for key in keys.values())
-    if not 0 <= k <= available:
-        raise ValueError(f"cannot keep {k} weights: {available} of {sum(map(Tensor.numel, keys.values()))} are left")
-    return keys
+    flat = {name: score.detach().to(dtype).contiguous().flatten() for name, score in scores.items()}
+    bits = {name: value.view(_integer(dtype)) for name, value in flat.items()}
+    ends = {name: tuple(map(int, torch.aminmax(bit))) for name, bit in bits.items() if bit.numel()}
+    for name, (low, high) in ends.items():
+        if high >= _infinity(dtype) or (low < 0 and flat[name].amax().isnan()):
+            raise ValueError(
+                f"scores of {name} are not finite; a criterion must return numbers, -inf for pruned weights"
+            )
+    available = _size(bits)
+    for name, (low, _) in ends.items():
+        if low < 0:
+            available -= int(torch.count_nonzero(bits[name] == _infinity(dtype) + torch.iinfo(_integer(dtype)).min))
+    signed = any(low < _infinity(dtype) + torch.iinfo(_integer(dtype)).min for low, _ in ends.values())
+    return Order({name: _signed(value) for name, value in flat.items()} if signed else bits, available)
 
 
-def _candidates(key: Tensor) -> int:
-    """Scores that may be kept: -inf marks a weight that is already pruned."""
-    lowest = -_infinity(key.dtype) - 1
-    if key.numel() == 0 or key.amin() > lowest:
-        return key.numel()
-    return int(torch.count_nonzero(key > lowest))
+def _signed(flat: Tensor) -> Tensor:
+    """Bits of negative floats turned round, in a copy; -0.0 ties with 0.0 and -inf is below every finite score."""
+    bits = (flat + 0.0).view(_integer(flat.dtype))
+    turned = bits >> (torch.iinfo(bits.dtype).bits - 1)  # -1 for negative floats, 0 for the others
+    return bits.bitwise_xor_(turned.bitwise_and_(torch.iinfo(bits.dtype).max))
 
 
-def _sortable(score: Tensor, name: str) -> Tensor:
-    """Flat integers in the order of the floats: IEEE bits of non-negative floats are ordered as they are, the bits of
-    negative ones run backwards. -inf sorts below every finite score; NaN and +inf are refused."""
-    integer = torch.int32 if score.dtype == torch.float32 else torch.int64
-    flat = score.contiguous().flatten()
-    bits = flat.view(integer)
-    if bits.numel() == 0:
-        return bits
-    low, high = torch.aminmax(bits)
-    if low < 0:
-        bits = (flat + 0.0).view(integer)  # -0.0 ties with 0.0
-        bits = torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
-        low, high = torch.aminmax(bits)
-    if high >= _infinity(integer) or low < -_infinity(integer) - 1:
-        raise ValueError(f"scores of {name} are not finite; a criterion must return numbers, -inf for pruned weights")
-    return bits
+def _integer(dtype: torch.dtype) -> torch.dtype:
+    return torch.int32 if dtype == torch.float32 else torch.int64
 
 
-def _infinity(integer: torch.dtype) -> int:
-    """The bits of +inf; -inf is -_infinity - 1 among the sortable integers."""
-    return 0x7F800000 if integer == torch.int32 else 0x7FF0000000000000
+def _infinity(dtype: torch.dtype) -> int:
+    """The bits of +inf; those of -inf are the same with the sign bit."""
+    return 0x7F800000 if dtype == torch.float32 else 0x7FF0000000000000
 
 
-def _kth_largest(keys: Sequence[Tensor], k: int) -> tuple[int, int]:
-    """The k-th largest key and how many of the keys equal to it are among the k largest."""
+def _size(tensors: Scores) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _kth_largest(keys: Sequence[Tensor], k: int) -> tuple[int, int, int]:
+    """The k-th largest key, how many of the keys equal to it are among the k largest, and how many equal it."""
     if k == 0:
-        return torch.iinfo(keys[0].dtype).max, 0  # over every key; int64's largest would wrap to -1 beside int32 keys
+        return torch.iinfo(keys[0].dtype).max, 0, 0  # over every key; int64's largest would wrap beside int32 keys
     bits = torch.iinfo(keys[0].dtype).bits
+    half = 1 << (_DIGIT - 1)  # the first digit has the sign
     pieces = _pieces([key for key in keys if key.numel()])
-    lowest = min(int(piece.amin()) for piece in pieces) >> (bits - _DIGIT)  # 0 unless some are negative
-    rest, digit, k = _narrow(pieces, lambda key: (key >> (bits - _DIGIT)) - lowest, k)
-    threshold = digit + lowest
+    rest, digit, k = _narrow(pieces, lambda key: (key >> (bits - _DIGIT)).add_(half), k)
+    threshold = digit - half
     for shift in range(bits - 2 * _DIGIT, -1, -_DIGIT):
         rest, digit, k = _narrow([rest], partial(_digit, shift=shift), k)
         threshold = (threshold << _DIGIT) | digit
-    return threshold, k
+    return threshold, k, len(rest)
 
 
 def _digit(key: Tensor, shift: int) -> Tensor:

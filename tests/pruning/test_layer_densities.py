@@ -54,7 +54,7 @@ def check(scores, counts, expected) -> None:
         assert counts[f"{layer}.weight"] / total == pytest.approx(density, abs=1 / total + 1e-6), layer
 
 
-@pytest.mark.parametrize(("column", "rule"), enumerate([allocation.erk, allocation.er, allocation.balanced]))
+@pytest.mark.parametrize(("column", "rule"), list(enumerate([allocation.erk, allocation.er, allocation.balanced])))
 def test_layer_densities_of_resnet_18_are_the_published_ones(column, rule):
     check(R18, rule(R18, 0.05), {layer: densities[column] for layer, densities in R18_AT_5.items()})
 

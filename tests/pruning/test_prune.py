@@ -1,5 +1,7 @@
 """Pruning keeps the exact number of the best kept weights, inside the masks it was given."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -237,3 +239,19 @@ def test_a_criterion_is_given_the_batches():
     batches = object()
     prune(net, masks, 0.5, scores, allocation.global_, batches)
     assert given == [batches]
+
+
+def test_scores_given_twice_are_not_written_to():
+    """The next round's memory is prune's own, not the criterion's."""
+    net = network()
+    scores = {name: torch.rand(mask.shape) for name, mask in Masks.ones(net).items()}
+    before = {name: score.clone() for name, score in scores.items()}
+    prune(net, Masks.ones(net), 0.2, lambda *_: scores, allocation.global_, rounds=4)
+    assert all(torch.equal(scores[name], score) for name, score in before.items())
+
+
+def test_an_accepted_shortfall_is_warned_of(caplog):
+    net, clipped = network(), partial(allocation.balanced, as_published="clip")
+    with caplog.at_level("WARNING"):
+        prune(net, Masks.ones(net), 0.5, criteria.magnitude, clipped, exact=False, rounds=3)
+    assert caplog.text.count("weights at density 0.5, not") == 1

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from lth.pruning.topk import counts_of_largest, largest
+from lth.pruning.topk import Ranked, counts_of_largest, largest, largest_of_each
 
 INF, NAN = math.inf, math.nan
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64]
@@ -152,3 +152,28 @@ def test_scores_that_are_no_numbers_are_refused_naming_the_layer(bad, others, dt
         largest(scores, 2)
     with pytest.raises(ValueError, match="scores of spoilt are not finite"):
         counts_of_largest(scores, 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("values", [[0.0, 1.0, 2.0], [-INF, 0.0, 1.0, 2.5], [-INF, -2.0, -0.0, 0.0, 3.0]])
+def test_each_layers_largest_are_the_same_whatever_was_found_out_about_all_layers_before(dtype, values):
+    """The threshold of all layers, remembered, serves layers whose count it fits and misleads none of the others."""
+    values = values if dtype.is_floating_point else [v for v in values if v != -INF]
+    rng = random.Random(1)
+    for _ in range(30):
+        scores = {f"layer{i}": torch.tensor([rng.choice(values) for _ in range(9)], dtype=dtype) for i in range(3)}
+        counts = {name: rng.randint(0, available({name: score})) for name, score in scores.items()}
+        ranked = Ranked(scores)
+        shared = counts_of_largest(ranked, sum(counts.values()))
+        assert shared == counts_of_largest(scores, sum(counts.values()))
+        for asked in (counts, shared):
+            marked = largest_of_each(ranked, asked)
+            for name, score in scores.items():
+                assert torch.equal(marked[name], by_sorting({name: score}, asked[name])[name])
+
+
+def test_more_than_a_layer_has_is_refused_after_a_search_over_all_too():
+    ranked = Ranked({"a": torch.tensor([1.0, -INF, -INF]), "b": torch.tensor([1.0, 2.0])})
+    assert counts_of_largest(ranked, 3) == {"a": 1, "b": 2}
+    with pytest.raises(ValueError, match="cannot keep 2 weights: 1 of 3 are left"):
+        largest_of_each(ranked, {"a": 2, "b": 1})

@@ -21,7 +21,8 @@ def synflow(
         raise ValueError("synflow needs the images' shape, and no data was given")
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype {dtype!r} is not one of 'float64', 'float32'")
-    state = absolute(net, getattr(torch, dtype), bn)
-    weights = {name: state[name] * mask for name, mask in masks.items()}
+    state = absolute(net, masks, getattr(torch, dtype), bn)
+    weights = {name: state[name] for name in masks}
     gradients = flow_gradients(net, state, weights, batches.image_shape)
-    return {name: (weight * gradients[name]).abs() for name, weight in weights.items()}
+    # in place: fresh memory for 11 million weights costs as much as a third of the backward pass
+    return {name: gradients[name].mul_(weight).abs_() for name, weight in weights.items()}

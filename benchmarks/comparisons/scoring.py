@@ -1,0 +1,110 @@
+"""Pruning a ResNet-18 at initialisation, and where the time goes: each part alone, so that its ratio is its share."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.clock import timed
+from benchmarks.interleave import Arm, Comparison
+from benchmarks.setting import Setting
+from lth import networks
+from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.criterion import Criterion
+from lth.pruning.linearised import absolute, flow_gradients
+
+DENSITY = 0.01
+ROUNDS = 100
+SAMPLE = 10  # rounds that a part is timed over; reported as if they were all
+REST = "snapshot and ranking"
+
+
+@dataclass
+class Images:
+    """One scoring set of random images, ten of each of ten classes."""
+
+    x: Tensor
+    y: Tensor
+    image_shape: tuple[int, int, int]
+    classes: int = 10
+
+    def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The set, `n` times."""
+        return iter([(self.x, self.y)] * n)
+
+    def per_class(self, k: int) -> tuple[Tensor, Tensor]:
+        """The set, whatever `k`."""
+        return self.x, self.y
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """SynFlow's rounds in both precisions, then SNIP's one, in CIFAR's shape; a ResNet-20 when quick."""
+    torch.manual_seed(0)
+    size = 8 if setting.quick else 32
+    build = networks.resnet20 if setting.quick else networks.resnet18
+    net = build(classes=10, channels=3, image_size=size).to(setting.device)
+    x, y = torch.randn(100, 3, size, size), torch.arange(100) % 10
+    images = Images(x.to(setting.device), y.to(setting.device), (3, size, size))
+    rounds = 2 if setting.quick else ROUNDS
+    for dtype, seconds in (("float32", 15), ("float64", 30)):
+        title = f"SynFlow, {rounds} rounds of a {build.__name__}, {dtype}"
+        arms = synflow_arms(net, images, dtype, rounds, setting)
+        yield Comparison(title, arms, aim=f"lth under {seconds} s on one core; ratios are shares of it")
+    arms = snip_arms(net, images, setting)
+    yield Comparison(f"SNIP of a {build.__name__}, {len(images.x)} images", arms, aim="none; ratios are shares of lth")
+
+
+def synflow_arms(net: nn.Module, images: Images, dtype: str, rounds: int, setting: Setting) -> list[Arm]:
+    """All rounds, and their parts."""
+    masks = Masks.ones(net)
+    state = absolute(net, masks, getattr(torch, dtype), "eval")
+    weights = {name: state[name] for name in masks}
+    sample = min(SAMPLE, rounds)
+
+    def network() -> dict[str, Tensor]:
+        return flow_gradients(net, state, weights, images.image_shape)
+
+    gradients = network()
+
+    def products() -> None:
+        absolute(net, masks, getattr(torch, dtype), "eval")
+        for name, weight in weights.items():
+            gradients[name].mul_(weight).abs_().clamp_(max=1.0)  # or repetition would overflow
+
+    def part(work: Callable[[], object]) -> Callable[[], float]:
+        return lambda: rounds / sample * timed(lambda: [work() for _ in range(sample)], setting.device)
+
+    synflow = partial(criteria.synflow, dtype=dtype)
+    ready = {name: gradient.abs() for name, gradient in network().items()}
+    rest = partial(pruned, net, masks, lambda *_: ready, images, sample)
+    return [
+        Arm("lth", partial(timed, partial(pruned, net, masks, synflow, images, rounds), setting.device)),
+        Arm("forward and backward", part(network)),
+        Arm("copies and products", part(products)),
+        Arm(REST, lambda: rounds / sample * timed(rest, setting.device)),
+    ]
+
+
+def snip_arms(net: nn.Module, images: Images, setting: Setting) -> list[Arm]:
+    """The one round, and its parts."""
+    masks = Masks.ones(net)
+    ready = {name: weight.detach().abs() for name, weight in zip(masks, masks.weights(net), strict=True)}
+
+    def network() -> None:
+        net.train()
+        loss = nn.functional.cross_entropy(net(images.x), images.y)
+        torch.autograd.grad(loss, masks.weights(net))
+
+    ways: dict[str, Callable[[], object]] = {
+        "lth": partial(pruned, net, masks, criteria.snip, images, 1),
+        "forward and backward": network,
+        REST: partial(pruned, net, masks, lambda *_: ready, images, 1),
+    }
+    return [Arm(name, partial(timed, way, setting.device)) for name, way in ways.items()]
+
+
+def pruned(net: nn.Module, masks: Masks, criterion: Criterion, images: Images, rounds: int) -> Masks:
+    """Masks of the largest scores of all layers together."""
+    return prune(net, masks, DENSITY, criterion, allocation.global_, images, rounds=rounds)
