@@ -16,6 +16,7 @@ from lth.pruning.topology.fraction import Fraction
 from lth.pruning.topology.initial import Initial, zeros
 from lth.pruning.topology.memory import Memory
 from lth.pruning.topology.move import Grow
+from lth.pruning.topology.site import Sites
 from lth.pruning.topology.times import Moves
 
 ORDERS = ("after_step", "replace_step")
@@ -62,6 +63,8 @@ class Regrow(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
+        if not self.ever:  # not when resuming
+            self.ever = pl_module.masks.bools()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         # called before the module masks the gradients: the one moment at which they are dense
@@ -84,11 +87,11 @@ class Regrow(Callback):
         """Move weights of `module`, after optimizer step `step`. Nothing when the gradient is not finite."""
         gradients, masks = self.memory.read(), module.masks
         if not all(bool(torch.isfinite(g).all()) for g in gradients.values()):
+            self.memory.forget(spoiled=True)
             return
-        if not self.ever:
-            self.ever = masks.bools()
         weights = dict(zip(masks, masks.weights(module.net), strict=True))
         sites = {name: self._site(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
+        check_dense(sites)
         moved = self.move(sites, self.fraction(min(1.0, step / self.horizon)))
         before = masks.kept
         masks.copy_(moved)
@@ -116,3 +119,11 @@ class Regrow(Callback):
         ever = self.ever[name].to(mask.device) | kept
         random = generator("topology", self.seed, self.level.index, step, name)
         return Site(weight, kept, gradients.get(name), allowed, ever, random)
+
+
+def check_dense(sites: Sites) -> None:
+    """Fail where kept weights have gradients and no other weight has: a mask in the forward pass hid them."""
+    seen = [(s.kept, s.gradient) for s in sites.values() if s.gradient is not None and s.free]
+    inside = any(bool(gradient[kept].any()) for kept, gradient in seen)
+    outside = any(bool(gradient[~kept].any()) for kept, gradient in seen)
+    assert outside or not inside, "gradients are zero at all pruned weights: they were masked before growth could see"

@@ -61,12 +61,14 @@ def smallest(
         raise ValueError(f"rounding {rounding!r} is not one of {list(ROUNDINGS)}, or signs {signs!r} not of {SIGNS}")
     scores = {name: score(site) for name, site in sites.items()}
     survivors = {name: torch.zeros_like(site.kept) for name, site in sites.items()}
+    left = dict(limits)  # both signs of a layer draw on the same places to grow
     for part in _parts(sites, scope, signs):
         kept = sum(int(torch.count_nonzero(p)) for p in part.values())
-        dropped = min(ROUNDINGS[rounding](fraction * kept), sum(limits[name] for name in part))
+        dropped = min(ROUNDINGS[rounding](fraction * kept), sum(left[name] for name in part))
         ranked = {name: torch.where(p, scores[name], -torch.inf) for name, p in part.items()}
         for name, chosen in largest(ranked, kept - dropped).items():
             survivors[name] |= chosen
+            left[name] -= int(torch.count_nonzero(part[name] & ~chosen))
     return survivors
 
 

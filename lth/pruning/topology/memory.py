@@ -26,8 +26,8 @@ class Memory:
         """What an update sees."""
         return self.gradients
 
-    def forget(self) -> None:
-        """After an update."""
+    def forget(self, spoiled: bool = False) -> None:
+        """After an update. spoiled: the update was left out, because what was remembered is not finite."""
         self.gradients = {}
 
     def state_dict(self) -> Gradients:
@@ -77,8 +77,10 @@ class Momentum(Memory):
         _to_device(self.gradients, now)
         torch._foreach_lerp_(list(self.gradients.values()), list(now.values()), 1 - self.decay)
 
-    def forget(self) -> None:
-        """Nothing: the average goes on."""
+    def forget(self, spoiled: bool = False) -> None:
+        """Nothing, the average goes on; but an inf that a loss scale caused would stay in it for ever."""
+        if spoiled:
+            self.gradients = {}
 
 
 def _to_device(held: Gradients, like: Gradients) -> None:
