@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types format bench clean
+.PHONY: help install ffcv run test lint types format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -16,6 +16,14 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+ffcv: $(VENV)/.ffcv ## FFCV built from its source; needs Debian's libopencv-dev libturbojpeg0-dev pkg-config
+
+$(VENV)/.ffcv: $(VENV)/.installed
+	pkg-config --print-errors --exists opencv4 libturbojpeg
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt -e '.[ffcv]'
+	$(BIN)/python -c "import ffcv.loader"
 	touch $@
 
 run: install ## IMP of LeNet-300-100 on scikit-learn's digits, to a table and a curve

@@ -6,6 +6,7 @@ resume. So the one transform here is a decoder that cuts the windows it is told:
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -103,9 +104,7 @@ def torch_threads_kept() -> Iterator[None]:
 
 def most_threads() -> int:
     """The most threads that FFCV's compiler will use."""
-    from numba import config
-
-    return config.NUMBA_NUM_THREADS
+    return import_module("numba").config.NUMBA_NUM_THREADS
 
 
 def opened(path: Path) -> Any:
