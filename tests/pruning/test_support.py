@@ -102,7 +102,8 @@ def test_a_random_mask_of_the_same_seed_is_independent_of_its_support():
 
 def test_layers_named_dense_are_held_whole_and_count_against_the_density():
     net = network()
-    support = erk(net, 0.3, dense=["@first", "head.classifier"])
+    dense = ["@first", "head.classifier"]
+    support = sampled(net, Masks.ones(net), 0.3, allocation=allocation.uniform, dense=dense)
     assert support.kept == count_kept(0.3, support.total)
     first, *_, head = support.values()
     assert first.all()
