@@ -78,7 +78,13 @@ def test_show_does_without_the_network_where_the_ticket_names_none(tmp_path, cap
 
 
 def test_a_ticket_never_decides_what_code_runs(tmp_path):
-    for target in ("os.system", "lth.networks.os.system", "lth.networks.external.torchvision_model", "lth.networks._x"):
+    for target in (
+        "os.system",
+        "print",
+        "lth.networks.os.system",
+        "lth.networks.external.torchvision_model",
+        "lth.networks._x",
+    ):
         Ticket(masks_of(), net().state_dict(), {"network": {"_target_": target}}).save(tmp_path / "t")
         refuses(f"the ticket names the network {target}, which is not lth's", "show", tmp_path / "t")
 

@@ -44,6 +44,8 @@ def test_a_masked_net_is_compared_among_its_kept_weights():
     assert correlation(a, b, 0.5, mask, mask) == 0
     assert by_layer(a, b, 0.5, mask, mask) == {"l": (0, 2.0)}
     assert by_layer(a, a, 0.5, mask, mask) == {"l": (2, 2.0)}
+    c = {"l": torch.tensor([0.1, 0.2, 1.0, 2.0, 3.0, 4.0])}  # as a, but for what is pruned
+    assert correlation(a, c, 0.5, mask, mask) == 1
 
 
 def test_a_sparse_net_against_a_dense_one_needs_p_below_its_density():
