@@ -1,6 +1,7 @@
 """Sweeps in fresh processes: one job cannot leak memory, seeds or trackers into the next, nor end the others."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job, die_with_parent, plan, returns, summarise, unfinished
 
 
@@ -16,13 +18,14 @@ class ProcessLauncher(Launcher):
     """Runs each job of a sweep as `python run.py <its overrides>`, without `-m`, `jobs` at a time.
 
     Distributed jobs start their ranks from their own command line, so that no rank plans the sweep again. Jobs that are
-    finished are skipped, and a job dies with its sweep.
+    finished are skipped, and a job dies with its sweep. preload: fork each process from one that has imported torch and
+    Lightning and done nothing else, which saves the ten seconds that importing them takes.
     """
 
-    def __init__(self, jobs: int = 1):
+    def __init__(self, jobs: int = 1, preload: bool = True):
         if jobs < 1:
             raise ValueError(f"hydra.launcher.jobs={jobs} must be 1 or more")
-        self.jobs = jobs
+        self.jobs, self.preload = jobs, preload and sys.platform == "linux"
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
 
@@ -34,13 +37,22 @@ class ProcessLauncher(Launcher):
         assert self.config is not None
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
         todo = unfinished(jobs)
-        with ThreadPoolExecutor(self.jobs) as pool:
-            codes = dict(zip(map(id, todo), pool.map(_run, todo), strict=True))
+        codes = dict(zip(map(id, todo), self._run_all(todo), strict=True))
         failures = {i: f"ended with code {codes[id(job)]}" for i, job in enumerate(jobs) if codes.get(id(job))}
         summarise(jobs, failures)
         return returns(jobs, failures)
 
+    def _run_all(self, jobs: Sequence[Job]) -> list[int]:
+        if self.preload and len(jobs) > 1:
+            return run_all([job.command for job in jobs], self.jobs, lambda index: _announce(jobs[index]))
+        with ThreadPoolExecutor(self.jobs) as pool:
+            return list(pool.map(_run, jobs))
+
 
 def _run(job: Job) -> int:
-    print(f"job: {job}", flush=True)
+    _announce(job)
     return subprocess.run(job.command, check=False, preexec_fn=die_with_parent).returncode
+
+
+def _announce(job: Job) -> None:
+    print(f"job: {job}", flush=True)

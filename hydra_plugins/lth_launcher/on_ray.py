@@ -1,0 +1,109 @@
+"""Sweeps on a Ray cluster: each job a Ray task, in a fresh process on whichever node has room."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from hydra_plugins.lth_launcher.job import (
+    Job,
+    die_with_parent,
+    plan,
+    returns,
+    summarise,
+    unfinished,
+    without_overwrite,
+)
+
+
+class RayLauncher(Launcher):
+    """Runs each unfinished job of a sweep on the Ray cluster at `address`, as many at a time as its resources allow.
+
+    address: `auto` for the cluster this machine belongs to, `host:port`, `ray://host:port`, or `local` for a cluster
+    of this machine alone that ends with the sweep. num_cpus, num_gpus, resources: what one job takes. retries: how
+    often a job is started again after its node was lost; it resumes. env: names of environment variables handed on.
+
+    Project, Python environment and `runs` must lie at the same path on all nodes. A job dies with its Ray worker, and
+    workers with the sweep, so a sweep killed and started again meets none of its jobs at work.
+    """
+
+    def __init__(
+        self,
+        address: str = "auto",
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        resources: Mapping[str, float] | None = None,
+        retries: int = 3,
+        env: Sequence[str] = (),
+    ) -> None:
+        if num_cpus < 0 or num_gpus < 0 or num_cpus + num_gpus == 0:
+            raise ValueError(f"hydra.launcher.num_cpus={num_cpus}, num_gpus={num_gpus}: a job must take something")
+        self.address, self.env, self.retries = address, list(env), retries
+        self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": dict(resources or {})}
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        todo = unfinished(jobs)
+        outcomes = dict(zip(map(id, todo), self._run(todo), strict=True)) if todo else {}
+        failures = {i: outcomes[id(job)] for i, job in enumerate(jobs) if outcomes.get(id(job))}
+        summarise(jobs, failures)
+        return returns(jobs, failures)
+
+    def _run(self, jobs: Sequence[Job]) -> list[str]:
+        """What went wrong with each job; nothing where it finished."""
+        ray = _ray()
+        ray.init(address=self.address, logging_level="warning")
+        try:
+            return self._on(ray, jobs)
+        finally:
+            ray.shutdown()
+
+    def _on(self, ray: Any, jobs: Sequence[Job]) -> list[str]:
+        task = ray.remote(max_retries=0, **self.options)(run_command)
+        env = {name: os.environ[name] for name in self.env if name in os.environ}
+
+        def start(index: int, attempt: int) -> Any:
+            print(f"job{' again' if attempt else ''}: {jobs[index]}", flush=True)
+            return task.remote(without_overwrite(jobs[index].command, attempt), os.getcwd(), env)
+
+        outcomes = [""] * len(jobs)
+        running = {start(index, 0): (index, 0) for index in range(len(jobs))}
+        while running:
+            reference = ray.wait(list(running), num_returns=1)[0][0]
+            index, attempt = running.pop(reference)
+            try:
+                code, node = ray.get(reference)
+                outcomes[index] = f"ended with code {code} on node {node}" if code else ""
+                print(f"{'failed' if code else 'finished'} on node {node}: {jobs[index]}", flush=True)
+            except ray.exceptions.RayError as error:  # the node or its worker was lost, not the training
+                outcomes[index] = f"was lost {attempt + 1} times: {str(error).strip().splitlines()[0]}"
+                if attempt < self.retries:
+                    running[start(index, attempt + 1)] = index, attempt + 1
+        return outcomes
+
+
+def run_command(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[int, str]:
+    """The Ray task: run a job's command in `cwd`; returns its exit code and the node it ran on."""
+    where = {**os.environ, **env}
+    code = subprocess.run(command, cwd=cwd, env=where, check=False, preexec_fn=die_with_parent).returncode
+    return code, _ray().get_runtime_context().get_node_id()[:8]
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ImportError("hydra/launcher=ray needs Ray: pip install 'lth[ray]'") from None
+    return ray
