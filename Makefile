@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv run test lint types format bench clean
+.PHONY: help install ffcv cluster run test lint types format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,10 @@ $(VENV)/.ffcv: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt -e '.[ffcv]'
 	$(BIN)/python -c "import ffcv.loader"
 	touch $@
+
+cluster: ## Slurm on this one machine, to try sweeps with: docs/cluster.md
+	cluster/slurm install
+	cluster/slurm start
 
 run: install ## IMP of LeNet-300-100 on scikit-learn's digits, to a table and a curve
 	$(BIN)/python run.py threads=1
