@@ -56,18 +56,24 @@ class Experiment:
             level=level,
             classes=self.data.classes,
         )
+        module.draw = self.draw
         return module, [instantiate(callback)(level=level) for callback in stage.callbacks.values() if callback]
 
-    def start_from(self, level: Level) -> None:
-        """Give network and masks the values a level begins with: the initial ones, or what the level before left."""
+    def start_from(self, level: Level, module: Any) -> None:
+        """Give network and masks the values a level begins with: the initial ones, or what the level before left.
+
+        `module` then takes from the level before, or draws, what it trains besides.
+        """
         if level.first:
             copy_state_(self.net, self.initial)
             self.masks.copy_(self.support)
+            module.begin_from(None)
             return
         before = load_checkpoint(self.levels[level.index - 1].folder / "last.ckpt")
         weights = {k.removeprefix("net."): v for k, v in before["state_dict"].items() if k.startswith("net.")}
         copy_state_(self.net, weights | before["found"])
         self.masks.copy_(before["masks"])
+        module.begin_from(before)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level: optimizer, schedule and best value are fresh by construction."""
@@ -105,9 +111,14 @@ class Experiment:
         height, width = (size, size) if isinstance(size, int) else size
         return self.config["dataset"]["channels"], height, width
 
+    def draw(self, seed: int) -> torch.nn.Module:
+        """The network with initial weights drawn from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive("init", seed))
+            return instantiate(self.cfg.model)
+
     def _network(self) -> torch.nn.Module:
-        torch.manual_seed(derive("init", self.cfg.seeds.init))
-        net = instantiate(self.cfg.model)
+        net = self.draw(self.cfg.seeds.init)
         if self.cfg.channels_last:
             net.to(memory_format=torch.channels_last)
         if self.cfg.compile:

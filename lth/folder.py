@@ -31,6 +31,7 @@ OWN_FILES = (
     "metrics.csv",
     "layers.csv",
     "topology.csv",
+    "events.csv",
     "curve.png",
     "topology.png",
     "rewind.ckpt",

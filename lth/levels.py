@@ -75,7 +75,7 @@ class Loop:
         """Train one level, from its start or its last checkpoint, and mark it finished; returns its row and layers."""
         cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
         module, boundary = self.experiment.parts(level)
-        self.experiment.start_from(level)
+        self.experiment.start_from(level, module)
         data.level = level.index
         progress.begin(level)
         offset = sum(before.steps for before in self.levels[: level.index])
@@ -94,6 +94,7 @@ class Loop:
         assert_same("weights after training", fingerprint(dict(self.net.named_parameters())))
         row = self._row(level, trainer, module, curves)
         outcome = {"row": row, "layers": layer_table(self.net, self.masks, image_shape)}
+        outcome["events"] = module.events
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:
             ticket.complete(self.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})

@@ -97,12 +97,23 @@ def single(densities: list[float], folder: Path, budgets: Budgets, **_: object) 
     return ladder(densities[-1:], folder, budgets)
 
 
-def search(densities: list[float], folder: Path, budgets: Budgets, finetune: bool = True) -> list[Level]:
-    """`search` finds masks at the ladder's last density; `finetune`, if asked for, then trains what they keep."""
+def search(
+    densities: list[float], folder: Path, budgets: Budgets, warm: int | str | None = None, finetune: bool = True
+) -> list[Level]:
+    """A level of stage `search` for every density after the ladder's start, then `finetune` of what was found.
+
+    warm: first train the weights that are searched, in stage `warm`; null or 0 = search the initial ones.
+    """
+    searched = densities[1:] or densities
+    stages = [("warm", densities[0])] if warm else []
+    stages += [("search", density) for density in searched]
+    stages += [("finetune", densities[-1])] if finetune else []
     levels = []
-    for index, stage in enumerate(["search", "finetune"] if finetune else ["search"]):
-        where, budget = folder / f"level_{index:02d}_{stage}", budgets[stage]
-        levels.append(Level(index, stage, densities[-1], stage, where, 0, budget.horizon, budget))
+    for index, (stage, density) in enumerate(stages):
+        name = f"{stage}_{density:.4g}" if stage == "search" and len(searched) > 1 else stage
+        where, budget = folder / f"level_{index:02d}_{name}", budgets[stage]
+        steps = steps_of(warm, budget) if stage == "warm" else budget.horizon
+        levels.append(Level(index, name, density, stage, where, 0, steps or 0, budget))
     return levels
 
 

@@ -18,9 +18,10 @@ def write_tables(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
     """Write the tables from what the finished levels left: whole each time, so that a crash leaves no half row."""
     write_atomically(folder / "results.csv", as_csv([outcome["row"] for outcome in outcomes]))
     write_atomically(folder / "layers.csv", as_csv(_gathered("layers", outcomes)))
-    topology = _gathered("topology", outcomes)
-    if topology:
-        write_atomically(folder / "topology.csv", as_csv(topology))
+    for name in ("topology", "events"):
+        rows = _gathered(name, outcomes)
+        if rows:
+            write_atomically(folder / f"{name}.csv", as_csv(rows))
 
 
 def _gathered(what: str, outcomes: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -58,6 +58,12 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides += ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
     elif cfg.sparsity.density is not None:
         overrides.append("sparsity.density=0.3")
+    if cfg.method.get("period"):
+        overrides.append("method.period=1")
+    if cfg.method.get("warm"):
+        overrides.append("method.warm=1ep")
+    if "levels" in cfg.sparsity and "above" in cfg.sparsity:
+        overrides.append("sparsity.levels=2")
     if "every" in cfg.method:
         overrides.append("method.every=2")
     if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned

@@ -1,10 +1,12 @@
 """Lightning callbacks: what happens at a level's boundary, and what watches a level; one job each."""
 
+from lth.callbacks.batch_norm import BatchNorm
 from lth.callbacks.draw_weights import DrawWeights
 from lth.callbacks.gradual import Gradual
 from lth.callbacks.prune import Prune
 from lth.callbacks.regrow import Regrow
 from lth.callbacks.rewind import Rewind
+from lth.callbacks.treat import Treat
 from lth.callbacks.watch_topology import WatchTopology
 
-__all__ = ["DrawWeights", "Gradual", "Prune", "Regrow", "Rewind", "WatchTopology"]
+__all__ = ["BatchNorm", "DrawWeights", "Gradual", "Prune", "Regrow", "Rewind", "Treat", "WatchTopology"]

@@ -38,8 +38,8 @@ class Gradual(Callback):
         as_published: bool = False,
         seed: int = 0,
     ):
-        points = [steps_of(point, level.budget) or 0 for point in (every, begin, end)]
-        self.times = Prunings(*points, as_published=as_published)
+        interval, first, last = (steps_of(point, level.budget) or 0 for point in (every, begin, end))
+        self.times = Prunings(interval, first, last, as_published)
         self.level, self.path, self.start = level, path, start
         self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
         self._step = 0

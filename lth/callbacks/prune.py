@@ -19,9 +19,9 @@ class Prune(Callback):
     """Shrinks the module's masks to the level's density by `criterion` and `allocation`, in `on_fit_start`.
 
     density: what is pruned to; null = the level's. rounds: scorings on the way. placement: where in a layer its kept
-    weights lie. repair: what is done for units without inputs or readers. exact: false accepts an allocation that falls short of the count (`as_published`). seed:
-    the pruning seed. Does nothing when resuming inside a level: the checkpoint carries the masks. The weights are
-    zeroed by the module, once rewinding has had its turn.
+    weights lie. repair: what is done for units without inputs or readers. exact: false accepts an allocation that falls
+    short of the count (`as_published`). seed: the pruning seed. Does nothing when resuming inside a level: the
+    checkpoint carries the masks. The weights are zeroed by the module, once rewinding has had its turn.
     """
 
     def __init__(

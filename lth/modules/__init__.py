@@ -2,6 +2,7 @@
 
 from lth.modules.kept_weights import KeptWeights
 from lth.modules.recipe import Recipe
+from lth.modules.score_search import ScoreSearch
 from lth.modules.soft_threshold import SoftThreshold
 
-__all__ = ["KeptWeights", "Recipe", "SoftThreshold"]
+__all__ = ["KeptWeights", "Recipe", "ScoreSearch", "SoftThreshold"]

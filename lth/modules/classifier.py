@@ -1,5 +1,6 @@
 """What all methods share when they train a classifier: loss, metrics, optimizer and the learning rate of each step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -38,6 +39,9 @@ class Classifier(pl.LightningModule):
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
         self.validated: dict[str, float] = {}  # what the last validation and the last test measured
         self.tested: dict[str, float] = {}
+        self.draw: Callable[[int], nn.Module] | None = None  # seed -> the network with initial weights drawn from it
+        self.scores_of_ticket: dict[str, Tensor] | None = None  # where a search found the masks this level trains
+        self.events: list[dict[str, Any]] = []  # what happened within the level, for events.csv
         self._summary: dict[str, float] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -49,6 +53,9 @@ class Classifier(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
+
+    def begin_from(self, before: dict[str, Any] | None) -> None:
+        """Take over, or draw, what is trained besides the network. before: the checkpoint of the level before."""
 
     def harden_(self) -> None:
         """Leave in network and masks what was found, once a level is trained. Nothing where they already hold it."""

@@ -1,6 +1,5 @@
 """Networks that compute with other weights than they store: what learned masks and learned thresholds share."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +18,14 @@ class EffectiveWeights(Classifier):
 
     changes = 0
     _hard = False
+    _held: dict[str, Tensor] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.recipe.ema:
+            raise ValueError(
+                f"recipe.ema={self.recipe.ema}: weights that are learned otherwise are not averaged; set it to 0"
+            )
 
     def effective(self) -> dict[str, Tensor]:
         """The prunable weights the network computes with, by name, differentiable in what is learned."""
@@ -29,7 +36,15 @@ class EffectiveWeights(Classifier):
         return {name: weight != 0 for name, weight in self._detached().items()}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x) if self._hard else functional_call(self.net, self.effective(), (x,))
+        if self._hard:
+            return self.net(x)
+        return functional_call(self.net, self._held or self.effective(), (x,))
+
+    def on_validation_start(self) -> None:
+        self._held = None if self._hard else self._detached()  # once, not in every batch
+
+    def on_validation_end(self) -> None:
+        self._held = None
 
     @torch.no_grad()
     def harden_(self) -> None:
@@ -46,7 +61,7 @@ class EffectiveWeights(Classifier):
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.found_masks().items()}
         checkpoint["found"] = {name: weight.cpu() for name, weight in self.found().items()}
 
-    def _detached(self) -> Mapping[str, Tensor]:
+    def _detached(self) -> dict[str, Tensor]:
         with torch.no_grad():
             return {name: weight.detach() for name, weight in self.effective().items()}
 

@@ -17,6 +17,14 @@ class KeptWeights(Classifier):
 
     changes = 0  # of the masks, for whoever keeps copies of the weights
 
+    def setup(self, stage: str) -> None:
+        self.net.requires_grad_(True)  # a search before may have frozen it
+
+    def begin_from(self, before: dict[str, Any] | None) -> None:
+        if before is not None and "flags" in before:
+            found = before["state_dict"]
+            self.scores_of_ticket = {name: found[f"scores.{i}"] for i, name in enumerate(before["flags"])}
+
     def on_fit_start(self) -> None:
         # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
         self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())

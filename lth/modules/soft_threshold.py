@@ -79,6 +79,9 @@ class SoftThreshold(EffectiveWeights):
         optimizer.add_param_group({"params": [self.s], "weight_decay": decay})
         return optimizer
 
+    def setup(self, stage: str) -> None:
+        self.net.requires_grad_(True)
+
     def on_fit_start(self) -> None:
         # outside the masks weights are zero, and stay so: the gradient of `shrunk` at zero is zero
         zero_(self.masks.weights(self.net), list(self.masks.values()))

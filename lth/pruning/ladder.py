@@ -49,6 +49,22 @@ def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
     return [start + (density - start) * i / levels for i in range(levels)] + [density]
 
 
+def annealed(density: float, levels: int, above: float = 0.6, start: float = 1.0) -> list[float]:
+    """`levels` densities in equal ratios from `above`, which is not among them, none over `start` or under `density`.
+
+    A value that was cut to `start` is what the next ratio acts on (edge-popup in random nets, arXiv 2210.02412).
+    """
+    _check_below(density, check_density(start))
+    _check_levels(levels)
+    if check_density(above) < density:
+        raise ValueError(f"above {above} must not be under the final density {density}")
+    ratio, ladder, at = (density / above) ** (1 / levels), [start], above
+    for _ in range(levels):
+        at = max(min(at * ratio, start), density)
+        ladder.append(at)
+    return [*ladder[:-1], density]
+
+
 def unpruned(density: float | None = None, start: float = 1.0) -> list[float]:
     """No pruning: the start alone."""
     if density not in (None, start):

@@ -1,0 +1,232 @@
+"""Searching a ticket among frozen weights: scores are trained, weights are not (strong tickets, Rare Gems)."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth.modules.effective_weights import EffectiveWeights
+from lth.modules.ranks import assert_same, broadcast_
+from lth.pruning.allocation import count_kept
+from lth.pruning.masks import fingerprint, zero_
+from lth.pruning.search.freezing import Events, Freezing
+from lth.pruning.search.regulariser import Regulariser
+from lth.pruning.search.score_init import ScoreInit
+from lth.pruning.search.straight_through import straight_through
+from lth.pruning.seeds import generator
+from lth.pruning.topk import largest
+
+log = logging.getLogger(__name__)
+Rule = Callable[[list[Tensor], list[Tensor], float], list[Tensor]]
+
+
+class ScoreSearch(EffectiveWeights):
+    """Trains one score a prunable weight; the network computes with weight * mask(score), every other tensor frozen.
+
+    `masks` are the flags: weights that may be used, at first the support; events take some out for good.
+    score_init: of the scores. rule: from scores to masks. regulariser, strength: `strength` times the sum over all
+    scores; strength_times_n gives the same divided by the number of scores. period: epochs between events, null = none.
+    until, shape: of the events. freezing: what an event takes out, null = events only move the density of the rule.
+    restore: the ticket is the flags alone; otherwise flags and rounded scores. score_seed: the pruning seed.
+    Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (strong tickets in random nets).
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        score_init: ScoreInit,
+        rule: Any,
+        regulariser: Regulariser | None = None,
+        strength: float | None = None,
+        strength_times_n: float | None = None,
+        period: int | None = None,
+        until: float = 1.0,
+        shape: str = "geometric",
+        freezing: Freezing | None = None,
+        restore: bool = False,
+        score_seed: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        if strength is not None and strength_times_n is not None:
+            raise ValueError(
+                "give strength or strength_times_n, not both: they are the same number, divided by N or not"
+            )
+        self.score_init, self.rule, self.score_seed, self.restore = score_init, rule, score_seed, restore
+        self.regulariser = regulariser or Regulariser()
+        self.strength = strength or (strength_times_n or 0.0) / self.masks.total
+        self.freezing, self.status, self.events_done = freezing, "ok", 0
+        epochs = self.level.steps // self.level.budget.epoch
+        start, end = self.support.density, self.level.density
+        self.schedule = Events(epochs, period, start, end, until, shape) if period else None
+        self.scores = nn.ParameterList([torch.zeros_like(m) for m in self.masks.values()])
+        self._check_counts()
+
+    def setup(self, stage: str) -> None:
+        self.net.requires_grad_(False)
+
+    def begin_from(self, before: dict[str, Any] | None) -> None:
+        """Scores of the level before, where it was a search too (annealing); drawn otherwise."""
+        if before is not None and "flags" in before:
+            self.masks.copy_(before["flags"])
+            for index, score in enumerate(self.scores):
+                score.data.copy_(before["state_dict"][f"scores.{index}"])
+            return
+        for (name, score), weight in zip(self._by_name().items(), self.masks.weights(self.net), strict=True):
+            score.data.copy_(self.score_init(weight, generator("scores", self.score_seed, name)))
+
+    def on_fit_start(self) -> None:
+        broadcast_([score.data for score in self.scores])
+        self._hold_weights()
+
+    def effective(self) -> dict[str, Tensor]:
+        scores = list(self.scores)
+        rule = self.rule if self.training else getattr(self.rule, "settled", self.rule)
+        masks = rule([s.detach() for s in scores], list(self.masks.values()), self.density)
+        return dict(zip(self.masks, straight_through(scores, masks, self._usable, self.rule.signed), strict=True))
+
+    @property
+    def density(self) -> float:
+        """What the rule is asked for: the level's density, or where the events have led."""
+        if self.schedule is None or self.freezing is not None:
+            return self.level.density
+        return self.schedule.density(max(1, self.events_done))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.recipe.optimizer(
+            [{"params": list(self.scores), "weight_decay": self.recipe.weight_decay}], lr=self.recipe.lr
+        )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.strength:
+            scores = [s.detach() for s in self.scores]
+            pull = self.regulariser.gradient(scores, self._usable)
+            torch._foreach_add_([s.grad for s in self.scores], pull, alpha=self.strength)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.rule.boxed:
+            scores = [s.data for s in self.scores]
+            torch._foreach_clamp_min_(scores, 0.0)
+            torch._foreach_clamp_max_(scores, 1.0)
+
+    def on_train_epoch_end(self) -> None:
+        # Lightning calls the module after the callbacks: the epoch's row is written, the checkpoint is not
+        if self.schedule is None or self.schedule.done(self.current_epoch + 1) <= self.events_done:
+            return
+        self.events_done += 1
+        flagged = self.masks.kept
+        before = {f"{name}_before": value for name, value in self.validated.items()}
+        if self.freezing is not None:
+            self._freeze(self.freezing)
+        event = {
+            "epoch": self.current_epoch,
+            "event": self.events_done,
+            "planned_density": self.schedule.density(self.events_done),
+            "flagged": self.masks.kept,
+            "removed": flagged - self.masks.kept,
+            "used": sum(int(k.sum()) for k in self.kept_now().values()),
+            "status": self.status,
+        }
+        self.events.append(event | before | {f"{name}_after": value for name, value in self._validate_now().items()})
+
+    def found_masks(self) -> dict[str, Tensor]:
+        flags = self.masks.bools()
+        if self.restore:
+            return flags
+        return {name: mask & flags[name] for name, mask in self._rounded().items()}
+
+    def kept_now(self) -> dict[str, Tensor]:
+        if self._hard:
+            return self.masks.bools()
+        return {
+            name: mask & flag.bool()
+            for (name, mask), flag in zip(self._rounded().items(), self.masks.values(), strict=True)
+        }
+
+    @torch.no_grad()
+    def harden_(self) -> None:
+        masks = self.found_masks()
+        self.masks.copy_(masks)
+        self.masks.apply_(self.net)
+        self._hard = True
+
+    def summary(self) -> dict[str, float]:
+        summary = super().summary()
+        if summary:
+            total, n = sum(p.numel() for p in self.net.parameters()), self.masks.total
+            used = sum(int(k.sum()) for k in self.kept_now().values())
+            final = sum(int(k.sum()) for k in self.found_masks().values())
+            summary |= {"density_flag": self.masks.kept / n, "density_ticket": final / n, "events": self.events_done}
+            summary["density_params"] = (total - n + used) / total
+        return summary
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["flags"] = {name: flag.cpu() for name, flag in self.masks.bools().items()}
+        checkpoint["search"] = {"events_done": self.events_done, "events": self.events, "status": self.status}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.masks.copy_(checkpoint["flags"])
+        for name, value in checkpoint["search"].items():
+            setattr(self, name, value)
+
+    @torch.no_grad()
+    def _freeze(self, freezing: Freezing) -> None:
+        if self.status == "dead_network":
+            return
+        assert self.schedule is not None
+        before, target = self.masks.clone(), count_kept(self.level.density, self.masks.total)
+        left = max(1, self.schedule.left(before.kept, self.events_done, self.masks.total))
+        self.masks.copy_(freezing(self._by_name(), before, left))
+        if not any(bool(kept.any()) for kept in self.kept_now().values()):
+            self.status = "dead_network"  # no score rounds to 1: end at the density asked for, never under it
+            ranked = {n: torch.where(f.bool(), self._by_name()[n].detach(), -torch.inf) for n, f in before.items()}
+            self.masks.copy_(largest(ranked, min(target, before.kept)))
+        elif self.masks.kept < left:
+            self.status = "tie_overshoot"
+        if self.status != "ok":
+            log.warning("search: %s after event %d", self.status.replace("_", " "), self.events_done)
+        broadcast_(list(self.masks.values()))
+        assert_same("flags", fingerprint(self.masks.bools()))
+        self._hold_weights()
+
+    @torch.no_grad()
+    def _validate_now(self) -> dict[str, float]:
+        """Validation with the masks as an event left them; the epoch's own came before it."""
+        self.eval()
+        self._held = self._detached()
+        for batch in self.trainer.datamodule.val_dataloader() or ():
+            self._evaluate("val", tuple(t.to(self.device) for t in batch))
+        self._held = None
+        self.train()
+        return self._measured("val") if self.validated else {}
+
+    def _hold_weights(self) -> None:
+        """The frozen weights, zero where they may not be used: what the forward and the gradient multiply with."""
+        self._usable = [w.detach().clone() for w in self.masks.weights(self.net)]
+        zero_(self._usable, list(self.masks.values()))
+
+    @torch.no_grad()
+    def _rounded(self) -> dict[str, Tensor]:
+        scores = [s.detach() for s in self.scores]
+        if self.rule.boxed:
+            return {name: score > 0.5 for name, score in zip(self.masks, scores, strict=True)}
+        masks = self.rule(scores, list(self.masks.values()), self.density)
+        return {name: mask.bool() for name, mask in zip(self.masks, masks, strict=True)}
+
+    def _by_name(self) -> dict[str, Tensor]:
+        return dict(zip(self.masks, self.scores, strict=True))
+
+    def _check_counts(self) -> None:
+        counts = getattr(self.rule, "counts", None)
+        if counts is None:
+            return
+        kept = self.support.kept_by_layer()
+        room = [self.support.kept] if self.rule.scope == "global" else list(kept.values())
+        asked = counts([m.numel() for m in self.masks.values()], self.density)
+        short = [f"{asked_} of {has}" for asked_, has in zip(asked, room, strict=True) if asked_ > has]
+        if short:
+            raise ValueError(f"density {self.density} asks a layer for more weights than the support has: {short}")

@@ -1,0 +1,118 @@
+"""Rules: the mask that scores make, for the forward pass. Lists hold one tensor a layer.
+
+A rule is called with the scores, the flags (1 = may be used) and the density that a schedule asks for, and returns
+0/1 masks (`Relaxed`: the scores themselves). `signed` says that it looks at |score|; `boxed` that scores live in
+[0, 1]; `settled` is the rule that takes its place outside training. No rule synchronises with the device.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDINGS: dict[str, Callable[[int, float], int]] = {
+    "ceil": lambda size, k: size - int((1 - k) * size),
+    "floor": lambda size, k: math.floor(k * size + 1e-9),
+}
+TIES = ("exact", "as_published")
+SCOPES = ("layer", "global")
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """1 where score > 1/2 (Gem-Miner, arXiv 2202.12002; quantised HC): scores in [0, 1], half rounds to 0."""
+
+    signed = False
+    boxed = True
+
+    def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
+        return torch._foreach_round([score.detach() for score in scores])  # half to even: 0.5 becomes 0
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """The score itself, a probability that multiplies the weight (hypercube optimisation); rounded once, at the end."""
+
+    signed = False
+    boxed = True
+
+    def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
+        return [score.detach() for score in scores]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """1 with the score as probability, drawn anew in every forward pass of training."""
+
+    signed = False
+    boxed = True
+    settled = Rounded()
+
+    def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
+        return [torch.bernoulli(score.detach().clamp(0, 1)) for score in scores]
+
+
+@dataclass(frozen=True)
+class Largest:
+    """1 for the largest |score|: edge-popup in every layer, global edge-popup over the network (arXiv 1911.13299).
+
+    scope: `layer` or `global`. rounding: `ceil` keeps size - int((1 - density) * size) of a layer (edge-popup), `floor`
+    keeps floor(density * size) (arXiv 2210.02412). ties: `exact` keeps exactly so many, the lower index first;
+    `as_published` keeps what lies strictly over the threshold, and so loses every tie.
+    """
+
+    scope: str = "layer"
+    rounding: str = "ceil"
+    ties: str = "exact"
+    signed = True
+    boxed = False
+
+    def __post_init__(self) -> None:
+        for value, valid in ((self.scope, SCOPES), (self.rounding, tuple(ROUNDINGS)), (self.ties, TIES)):
+            if value not in valid:
+                raise ValueError(f"{value!r} is not one of {valid}")
+
+    def counts(self, sizes: Sequence[int], density: float) -> list[int]:
+        """How many entries each layer keeps; with scope global, one number for all."""
+        if self.scope == "global":
+            return [ROUNDINGS[self.rounding](sum(sizes), density)]
+        return [ROUNDINGS[self.rounding](size, density) for size in sizes]
+
+    def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
+        sizes = [score.numel() for score in scores]
+        counts = self.counts(sizes, density)
+        flat = torch.cat([score.detach().flatten() for score in scores]).abs()
+        flat = torch.where(torch.cat([flag.flatten() for flag in flags]) > 0, flat, -1.0)
+        kept = largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
+        return [part.view(s.shape) for part, s in zip(kept.to(scores[0].dtype).split(sizes), scores, strict=True)]
+
+
+def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool = True) -> Tensor:
+    """Bool: the `counts[i]` largest entries of the i-th segment of `values`. Ties go to the lower index, or, unless
+    `exact`, are all left out.
+
+    One selection a segment; everything else is done for all segments together, without reading the device.
+    """
+    parts = values.split(list(sizes))
+    thresholds = [
+        part.kthvalue(len(part) - count + 1).values if count else torch.full_like(part[0], torch.inf)
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    length = torch.tensor(sizes, device=values.device)
+    threshold = torch.stack(thresholds).repeat_interleave(length, output_size=len(values))
+    over = values > threshold
+    if not exact:
+        return over
+    tied = values == threshold
+    ends = length.cumsum(0) - 1
+    wanted = torch.tensor(counts, device=values.device) - _per_segment(over, ends)
+    before = torch.cat([ends.new_zeros(1), tied.cumsum(0)[ends][:-1]])
+    place = tied.cumsum(0) - before.repeat_interleave(length, output_size=len(values))
+    return over | (tied & (place <= wanted.repeat_interleave(length, output_size=len(values))))
+
+
+def _per_segment(marked: Tensor, ends: Tensor) -> Tensor:
+    upto = marked.cumsum(0)[ends]
+    return upto.diff(prepend=upto.new_zeros(1))
