@@ -1,0 +1,1 @@
+"""Hydra finds sweepers in the namespace `hydra_plugins`; this is lth's."""
