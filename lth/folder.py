@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 # where and how something runs, not what it computes: a resumed run may differ in these
 NOT_IDENTITY = (
     "folder",
+    "published",
     "overwrite",
     "logger",
     "checkpoint_seconds",
