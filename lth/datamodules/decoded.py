@@ -88,4 +88,5 @@ def load(path: Path) -> dict[str, Tensor]:
 
 
 def checksum(tensor: Tensor) -> int:
+    """CRC-32 of a tensor's bytes."""
     return zlib.crc32(tensor.contiguous().numpy().data)

@@ -6,7 +6,7 @@ import hydra
 import pytest
 
 import lth
-from lth.datamodules import Arrays
+from lth.datamodules import Dataset
 
 CONF = Path(lth.__file__).parents[1] / "conf"
 DATASETS = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
@@ -23,9 +23,9 @@ def test_every_dataset_composes_and_instantiates(name, monkeypatch, tmp_path):
     monkeypatch.setenv("LTH_DATA", str(tmp_path))
     config = composed(f"dataset={name}", "recipe.batch_size=50", "seeds.data=7")
     data = hydra.utils.instantiate(config.dataset)
-    assert isinstance(data, Arrays)
+    assert isinstance(data, Dataset)
     assert (data.batch_size, data.seed, data.level) == (50, 7, 0)
-    assert data.root in (None, str(tmp_path))
+    assert data.root in (None, str(tmp_path), str(tmp_path / "imagenet"))
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
@@ -38,7 +38,7 @@ def test_datasets_without_files_are_ready_at_once(name):
     assert data.val_dataloader()
 
 
-@pytest.mark.parametrize(("dataset", "recipe"), [("digits", "digits"), ("mnist", "mnist"), ("cifar100", "cifar")])
+@pytest.mark.parametrize(("dataset", "recipe"), [("digits", "digits"), ("mnist", "mnist"), ("cifar100", "cifar"), ("imagenet", "imagenet")])
 def test_a_dataset_brings_its_usual_recipe_and_the_command_line_wins(dataset, recipe):
     assert composed(f"dataset={dataset}").recipe == composed(f"dataset={dataset}", f"recipe={recipe}").recipe
     other = composed(f"dataset={dataset}", "recipe=" + {"cifar": "mnist"}.get(recipe, "cifar"))
@@ -46,8 +46,11 @@ def test_a_dataset_brings_its_usual_recipe_and_the_command_line_wins(dataset, re
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-def test_every_augmentation_is_known_to_the_datasets(name):
-    config = composed("dataset=cifar10", f"recipe/augment={name}")
+def test_every_augmentation_is_known_to_its_datasets(name):
+    dataset, other = ("imagenet", "cifar10") if name == "resized_crop" else ("cifar10", "imagenet")
+    with pytest.raises(hydra.errors.InstantiationException, match="augment keys"):
+        hydra.utils.instantiate(composed(f"dataset={other}", f"recipe/augment={name}").dataset)
+    config = composed(f"dataset={dataset}", f"recipe/augment={name}")
     assert vars(hydra.utils.instantiate(config.dataset).augment) == dict(config.recipe.augment)
 
 

@@ -20,7 +20,6 @@ SMALL = (
     "sparsity.densities=[0.5]",
     "trainer=cpu",
     "threads=1",
-    "logger=none",
     "checkpoint_seconds=0",
 )
 
