@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from hydra_plugins.lth_launcher.forks import run_all
-from hydra_plugins.lth_launcher.job import without_overwrite
+from hydra_plugins.lth_launcher.job import Job, without_overwrite
 from tests.harness import curves, rows, state, train
 from tests.sweeping import output, run_folders, sweep, wait_for
 
@@ -127,6 +127,24 @@ def test_a_job_that_imports_itself_dies_with_its_sweep_too(tmp_path: Path):
     parent.kill()
     parent.wait()
     wait_for(lambda: not job.exists() or "Z" in (job / "stat").read_text().split()[2], 10)
+
+
+def test_a_job_is_skipped_only_when_its_folder_holds_this_very_configuration_whole(tmp_path: Path):
+    def job(**changes) -> Job:
+        return Job([], {"folder": str(tmp_path), "overwrite": False, "seed": 0, **changes})
+
+    assert not job().finished()
+    (tmp_path / "config.yaml").write_text(f"config: {json.dumps(job().config)}\nrecord: null\n")
+    (tmp_path / "results.csv").write_text("level,val_accuracy,test_accuracy\n0,0.5,0.4\n1,,0.25\n")
+    assert not job().finished()  # killed before its last level
+    assert job().score() is None
+    (tmp_path / "curve.png").touch()
+    assert job().finished()
+    assert job().score() == 0.25
+    assert not job(seed=1).finished()
+    assert not job(overwrite=True).finished()
+    assert job(threads=4).finished()  # where and how, not what
+    assert not Job([]).finished()
 
 
 def test_a_job_started_again_by_an_engine_wipes_nothing():
