@@ -1,5 +1,6 @@
 """Dynamic sparse training: within a level, kept weights are dropped and others grow in their place."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,6 +61,7 @@ class Regrow(Callback):
         self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
         self.ever: dict[str, Tensor] = {}
         self._step = 0
+        try_out(self.move, initial, fraction)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
@@ -119,6 +121,18 @@ class Regrow(Callback):
         ever = self.ever[name].to(mask.device) | kept
         random = generator("topology", self.seed, self.level.index, step, name)
         return Site(weight, kept, gradients.get(name), allowed, ever, random)
+
+
+def try_out(move: Callable[..., dict[str, Tensor]], initial: Initial, fraction: Fraction) -> None:
+    """One update of a layer of four weights, so that a wrong option raises ValueError before any training."""
+    weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    kept = weight != 0
+    site = Site(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
+    try:
+        move({"layer": site}, fraction(0.0))
+        initial(site)
+    except TypeError as error:  # an option of another part, left over in the configuration
+        raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
 
 
 def check_dense(sites: Sites) -> None:

@@ -1,0 +1,36 @@
+"""What changing masks cost on steps without a change: the operations of a static mask, one more for a memory."""
+
+import pytest
+
+from tests.test_cost import MODELS, lightning_step
+
+STATIC = ["method=erk", "sparsity.density=0.3"]
+DYNAMIC = {
+    "rigl": ["method=rigl", "sparsity.density=0.3", "method.every=6"],
+    "set": ["method=set", "sparsity.density=0.3", "method.every=6"],
+    "granet": ["method=granet", "sparsity.density=0.3", "method.every=6", "method.prune_end=100%"],
+    "gmp": ["method=gmp", "sparsity.density=0.3", "method.every=6", "method.prune_end=100%"],
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("method", DYNAMIC)
+def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_path):
+    static = lightning_step(tmp_path, *MODELS[model], *STATIC)
+    assert lightning_step(tmp_path, *MODELS[model], *DYNAMIC[method]) == static
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_average_of_gradients_adds_one_operation_whatever_the_network(model, tmp_path):
+    static = lightning_step(tmp_path, *MODELS[model], *STATIC)
+    remembering = lightning_step(tmp_path, *MODELS[model], *DYNAMIC["rigl"], "method/memory=momentum")
+    assert (remembering - static).total() == 1
+    assert not static - remembering
+
+
+def test_an_update_happens_at_the_step_it_is_due_and_is_what_costs(tmp_path):
+    """The third step is looked at; with an update every three steps it must show."""
+    quiet = lightning_step(tmp_path, *MODELS["mlp"], *DYNAMIC["rigl"])
+    update = lightning_step(tmp_path, *MODELS["mlp"], "method=rigl", "sparsity.density=0.3", "method.every=3")
+    assert update.total() > quiet.total() + 20
+    assert not quiet["aten._local_scalar_dense.default"]
