@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 # overrides that do not belong in a folder's name: they are its path already, or change nothing in the result
@@ -46,6 +47,20 @@ def _run(cfg: DictConfig) -> float | None:
     from lth.levels import run  # imported late: --help and mistakes should not wait for torch
 
     return run(cfg)
+
+
+class JudgeSweep(Callback):
+    """Prints the verdict of the sanity checks once a sweep is over, and writes it beside the runs."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from lth.verdict import judge
+
+        given = dict(override.partition("=")[::2] for override in config.hydra.overrides.task)
+        choices = config.hydra.runtime.choices
+        root = Path("runs") / choices.dataset / choices.model
+        if "folder" in given:
+            root = Path(given["folder"].strip("'\"").partition("$")[0])
+        print(judge([str(root)], root / "verdict"))
 
 
 def _choice(group: str) -> str:

@@ -1,5 +1,6 @@
 """The parts of an experiment: built once from its configuration, so that mistakes show before training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -40,18 +41,34 @@ class Experiment:
         self.data: pl.LightningDataModule = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
+        self._small: dict[int, Any] = {}
         self.levels = self._plan(densities)
         for level in {level.stage: level for level in reversed(self.levels)}.values():
             self.parts(level)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
+    def subject(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
+        """The network a level trains, its masks and its support: the experiment's, unless the stage has its own."""
+        own = self.cfg.method.stages[level.stage].get("network")
+        if not own:
+            return self.net, self.masks, self.support
+        if level.index not in self._small:
+            torch.manual_seed(derive("init", self.cfg.seeds.init))
+            target = count_kept(level.density, self.masks.total) - self.masks.total
+            target += sum(p.numel() for p in self.net.parameters())
+            net = instantiate(own)(build=self._of_widths, widths=self.cfg.model.get("widths"), target=target)
+            masks = Masks.ones(net, self.cfg.prunable.include, self.cfg.prunable.exclude)
+            self._small[level.index] = net, masks, masks.clone()
+        return self._small[level.index]
+
     def parts(self, level: Level) -> tuple[Any, list[pl.Callback]]:
         """The level's LightningModule and the callbacks of its boundary."""
         stage = self.cfg.method.stages[level.stage]
+        net, masks, support = self.subject(level)
         module = instantiate(stage.module)(
-            net=self.net,
-            masks=self.masks,
-            support=self.support,
+            net=net,
+            masks=masks,
+            support=support,
             recipe=self.recipes[level.stage],
             level=level,
             classes=self.data.classes,
@@ -64,12 +81,13 @@ class Experiment:
 
         `module` then takes from the level before, or draws, what it trains besides.
         """
-        if level.first:
-            copy_state_(self.net, self.initial)
-            self.masks.copy_(self.support)
+        if level.source is None:
+            if module.net is self.net:
+                copy_state_(self.net, self.initial)
+            module.masks.copy_(module.support)
             module.begin_from(None)
             return
-        before = load_checkpoint(self.levels[level.index - 1].folder / "last.ckpt")
+        before = load_checkpoint(self.levels[level.source].folder / "last.ckpt")
         weights = {k.removeprefix("net."): v for k, v in before["state_dict"].items() if k.startswith("net.")}
         copy_state_(self.net, weights | before["found"])
         self.masks.copy_(before["masks"])
@@ -93,7 +111,7 @@ class Experiment:
 
     def provenance(self, level: Level) -> dict[str, Any]:
         """The header of the level's ticket: where its masks and weights come from."""
-        parent = self.levels[level.index - 1].folder.name if not level.first else None
+        parent = self.levels[level.source].folder.name if level.source is not None else None
         return {
             **self.config["choices"],
             "network": self.config["model"],
@@ -116,6 +134,9 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive("init", seed))
             return instantiate(self.cfg.model)
+
+    def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
+        return instantiate(self.cfg.model, widths=list(widths))
 
     def _network(self) -> torch.nn.Module:
         net = self.draw(self.cfg.seeds.init)

@@ -36,6 +36,8 @@ OWN_FILES = (
     "curve.png",
     "topology.png",
     "rewind.ckpt",
+    "initial.ckpt",
+    "early.ckpt",
     "config.yaml",
 )
 OWN_FOLDERS = ("tensorboard", "wandb")
@@ -97,8 +99,8 @@ class RunFolder:
             shutil.rmtree(level)
         for name in OWN_FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in OWN_FILES:
-            (self.path / name).unlink(missing_ok=True)
+        for path in (self.path / name for name in OWN_FILES):
+            path.unlink(missing_ok=True)
 
     def finished(self, level: Path) -> dict[str, Any] | None:
         """What a finished level left (its row, its layers), or None."""

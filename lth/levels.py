@@ -49,7 +49,7 @@ class Loop:
 
     def __init__(self, experiment: Experiment):
         self.experiment, self.folder, self.console = experiment, experiment.folder, Console()
-        self.levels, self.net, self.masks = experiment.levels, experiment.net, experiment.masks
+        self.levels = experiment.levels
 
     def train(self) -> float | None:
         """Train what is not finished; write the tables; return the last level's accuracy."""
@@ -76,7 +76,7 @@ class Loop:
         cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
         module, boundary = self.experiment.parts(level)
         self.experiment.start_from(level, module)
-        data.level = level.index
+        data.level = level.stream
         progress.begin(level)
         offset = sum(before.steps for before in self.levels[: level.index])
         curves, ticket = Curves(level, offset), KeepTicket(level, self.experiment.provenance(level))
@@ -91,13 +91,13 @@ class Loop:
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
         module.harden_()
-        assert_same("weights after training", fingerprint(dict(self.net.named_parameters())))
+        assert_same("weights after training", fingerprint(dict(module.net.named_parameters())))
         row = self._row(level, trainer, module, curves)
-        outcome = {"row": row, "layers": layer_table(self.net, self.masks, image_shape)}
+        outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}
         outcome["events"] = module.events
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:
-            ticket.complete(self.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})
+            ticket.complete(module.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})
             self.folder.finish(level.folder, outcome)
         trainer.strategy.barrier()
         return outcome
@@ -110,11 +110,12 @@ class Loop:
             curves.last |= module.validated
         trainer.test(module, datamodule=data, verbose=False)
         best = {f"best_{name}": value for name, value in curves.best.items()}
-        kept = self.masks.kept
+        kept = module.masks.kept
         return {
             "level": level.index,
             "name": level.name,
-            "density": kept / self.masks.total,
+            "stage": level.stage,
+            "density": kept / module.masks.total,
             "target_density": level.density,
             "kept": kept,
             "epochs": level.steps / level.budget.epoch,

@@ -26,6 +26,8 @@ class Level:
     stage: the key of the method's `stages` that says what is trained and what happens at the boundary.
     first_step, steps: where on the learning-rate schedule the level begins, and how many optimizer steps it takes.
     budget: the steps of one full schedule. hold: train at the learning rate of `first_step` throughout.
+    source: index of the level whose end it begins from, None for the initial weights. order: index of the level whose
+    data order it shares; None = its own.
     """
 
     index: int
@@ -37,11 +39,18 @@ class Level:
     steps: int
     budget: Budget
     hold: bool = False
+    source: int | None = None
+    order: int | None = None
 
     @property
     def first(self) -> bool:
         """Whether nothing came before: there is nothing to load and nothing to rewind to."""
-        return self.index == 0
+        return self.source is None
+
+    @property
+    def stream(self) -> int:
+        """What the level's data order, augmentation, mixup and dropout are drawn from."""
+        return self.index if self.order is None else self.order
 
 
 def steps_of(point: str | int | None, budget: Budget) -> int | None:
@@ -88,7 +97,8 @@ def ladder(
         name = "dense" if density == 1 else f"density_{density:.4g}"
         where = folder / f"level_{index:02d}_{name}"
         hold = index > 0 and schedule == "hold"
-        levels.append(Level(index, name, density, "train", where, begin, length, budget, hold))
+        source = index - 1 if index else None
+        levels.append(Level(index, name, density, "train", where, begin, length, budget, hold, source))
     return levels
 
 
@@ -113,7 +123,8 @@ def search(
         name = f"{stage}_{density:.4g}" if stage == "search" and len(searched) > 1 else stage
         where, budget = folder / f"level_{index:02d}_{name}", budgets[stage]
         steps = steps_of(warm, budget) if stage == "warm" else budget.horizon
-        levels.append(Level(index, name, density, stage, where, 0, steps or 0, budget))
+        source = index - 1 if index else None
+        levels.append(Level(index, name, density, stage, where, 0, steps or 0, budget, source=source))
     return levels
 
 

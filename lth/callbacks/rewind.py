@@ -19,17 +19,25 @@ class Rewind(Callback):
 
     point: 0, "500it", "2ep" or "5%" of level 0; null rewinds nothing (learning-rate rewinding, arXiv 2003.02389).
     bn_stats: `rewind` takes the running statistics along, `keep` leaves the trained ones. optimizer: `fresh`, or
-    `rewind` to the momentum of the rewind point. Sources: arXiv 1803.03635 (point 0), 1903.01611 (later points).
+    `rewind` to the momentum of the rewind point. name: of the file, where there are several points.
+    Sources: arXiv 1803.03635 (point 0), 1903.01611 (later points).
     """
 
-    def __init__(self, level: Level, point: int | str | None, bn_stats: str = "rewind", optimizer: str = "fresh"):
+    def __init__(
+        self,
+        level: Level,
+        point: int | str | None,
+        bn_stats: str = "rewind",
+        optimizer: str = "fresh",
+        name: str = "rewind",
+    ):
         if bn_stats not in KEEP or optimizer not in OPTIMIZER:
             raise ValueError(
                 f"bn_stats {bn_stats!r} is not one of {KEEP}, or optimizer {optimizer!r} not one of {OPTIMIZER}"
             )
         self.level, self.bn_stats, self.optimizer = level, bn_stats, optimizer
         self.step = steps_of(point, level.budget)
-        self.path = level.folder.parent / "rewind.ckpt"
+        self.path = level.folder.parent / f"{name}.ckpt"
         self._saved = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -87,14 +87,14 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # dropout must not depend on what was drawn before: a resumed epoch draws what the interrupted one drew
-        torch.manual_seed(derive("forward", self.seed, self.level.index, self.current_epoch, self.global_rank))
+        torch.manual_seed(derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank))
         self.tally.reset(self.device)
         self._summary = {}
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         x, labels = batch
         if self.recipe.mixup:
-            key = ("batch", self.seed, self.level.index, self.current_epoch, index, self.global_rank)
+            key = ("batch", self.seed, self.level.stream, self.current_epoch, index, self.global_rank)
             x, partner, lam = mix(x, self.recipe.mixup, *key)
             logits = self(x)
             loss = lam * self.loss(logits, labels) + (1 - lam) * self.loss(logits, labels[partner])

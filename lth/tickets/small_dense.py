@@ -73,3 +73,10 @@ def _refine(start: list[int], target: int, tolerance: float, count: Callable[[Se
             if abs(count(best) - target) <= tolerance * target:
                 break
     return best
+
+
+def small_dense(build: Build, widths: Sequence[int] | None, target: int, tolerance: float = 0.01) -> nn.Module:
+    """The network of `build` with widths solved for `target` parameters. Raises ValueError where it has no widths."""
+    if widths is None:
+        raise ValueError("the small dense control needs a network with widths (model=mlp, a ResNet): leave out sdt")
+    return build(solve_widths(build, widths, target, tolerance))
