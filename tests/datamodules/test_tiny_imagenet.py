@@ -148,6 +148,13 @@ def test_interrupted_preparation_is_made_good(archive, tmp_path, monkeypatch, at
     assert not list(root.glob("*.partial"))
 
 
+def test_what_an_interruption_left_is_not_mixed_into_the_dataset(archive, tmp_path):
+    stale = tmp_path / "data" / f"{TREE}.partial" / TREE / "train" / "n00000001" / "images"
+    stale.mkdir(parents=True)
+    (stale / "n00000001_0.JPEG").write_bytes(b"half")
+    assert ready(tmp_path / "data").train_size == 24
+
+
 def _prepare(root, url, md5, results):
     TinyImageNet.url, TinyImageNet.md5 = url, md5
     results.put([int(part.sum()) for part in ready(root).read(str(root))])
