@@ -82,7 +82,8 @@ PROBE = """
 import json, os, random, sys, numpy, torch
 fresh = dict(cuda=torch.cuda.is_initialized(), bad_fork=torch.cuda._is_in_bad_fork(),
              os_threads=len(os.listdir("/proc/self/task")), threads=torch.get_num_threads(),
-             interop=torch.get_num_interop_threads(), cwd=os.getcwd(), argv=sys.argv[1:], env=os.environ["PROBE"], drawn=torch.rand(3).tolist(), python=random.random(),
+             interop=torch.get_num_interop_threads(), cwd=os.getcwd(), argv=sys.argv[1:],
+             env=os.environ["PROBE"], drawn=torch.rand(3).tolist(), python=random.random(),
              numpy=numpy.random.rand(), grad=torch.is_grad_enabled(), dtype=str(torch.get_default_dtype()))
 json.dump(fresh, open(sys.argv[1], "w"))
 sys.exit(int(sys.argv[2]))

@@ -44,6 +44,7 @@ class RankTask:
             return "requeued"
         if restarts >= self.requeues:
             raise RuntimeError(f"not queued again: it was {restarts} times, and requeues={self.requeues}")
+        print(f"stopped, and queued again (restart {restarts + 1} of {self.requeues} at most)", flush=True)
         subprocess.run(["scontrol", "requeue", slurm_job_id()], check=True, timeout=60)
         return "requeued"
 
