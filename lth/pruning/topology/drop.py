@@ -76,7 +76,7 @@ def below(
     sites: Sites, fraction: float, limits: Mapping[str, int], scope: str = "layer", *, threshold: float
 ) -> dict[str, Tensor]:
     """Drop kept weights of magnitude `threshold` or less, whatever the fraction; at most as many as may be dropped."""
-    survivors = {}
+    survivors: dict[str, Tensor] = {}
     for name, site in sites.items():
         size = site.weight.detach().abs()
         over = int(torch.count_nonzero(site.kept & (size > threshold)))

@@ -1,0 +1,98 @@
+"""What changing the mask costs: a training step of RigL with an update (drop and grow) against a step without one."""
+
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import RESNET20, Case, timed_level
+from benchmarks.clock import timed
+from benchmarks.interleave import Arm, Comparison
+from benchmarks.level import PlainStep, TimedLevel
+from benchmarks.setting import Setting
+from lth.modules import KeptWeights
+from lth.pruning import allocation, criteria, prune
+from lth.pruning.masks import zero_
+
+# one batch is enough here, where a plain step is all that is trained
+RESNET18 = Case("ResNet-18", ("recipe=cifar", "model=resnet18", "dataset.image_size=32", "dataset.channels=3"), 1, 1)
+RIGL = ("method=rigl", "sparsity.density=0.1", "method.every=1", "method.order=after_step")
+
+
+class Steps:
+    """A level's network at density 0.1 on its first batch: steps as RigL takes them, and updates between them."""
+
+    def __init__(self, level: TimedLevel, setting: Setting):
+        self.device, net, regrow = setting.device, level.fresh(), level.parts(level.levels[0])[1]
+        self.regrow = next(callback for callback in regrow if hasattr(callback, "moves"))
+        level.masks.move_(lambda mask: mask.to(self.device))
+        masks = prune(net, level.masks, 0.1, criteria.random, allocation.erk)
+        self.step, self.batch = PlainStep(net, masks, level.recipe), next(iter(level.loader()))
+        self.module = Held(net, masks, self.step.optimizer)
+        self.module.remask_()
+        self.regrow.ever = masks.bools()
+        self.number, self.dense = 0, dict[str, Tensor]()
+
+    def plain(self) -> None:
+        """A step under the mask, without an update."""
+        self.step.optimizer.zero_grad()
+        self.step.loss(*self.batch).backward()
+        self._finish()
+
+    def update(self) -> None:
+        """A step with an update after it, by that step's dense gradient."""
+        self.step.optimizer.zero_grad()
+        self.step.loss(*self.batch).backward()
+        self.regrow.memory.take(self._gradients, 0)
+        self.dense = self.dense or dict(self.regrow.memory.read())
+        self._finish()
+        self.number += 1
+        self.regrow.update_(self.module, self.number)
+
+    def only_update(self) -> None:
+        """Drop and grow alone, always with the same gradient."""
+        self.regrow.memory.take(lambda: self.dense, 0)
+        self.number += 1
+        self.regrow.update_(self.module, self.number)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        grads = {n: w.grad for n, w in zip(self.module.masks, self.module._weights, strict=True)}
+        return {name: grad for name, grad in grads.items() if grad is not None}
+
+    def _finish(self) -> None:
+        held = self.module
+        zero_([w.grad for w in held._weights if w.grad is not None], held._kept)
+        self.step.optimizer.step()
+        zero_(held._weights, held._kept)
+
+
+class Held(SimpleNamespace):
+    """As much of a module as an update needs; `remask_` is the module's own."""
+
+    def __init__(self, net: torch.nn.Module, masks: Any, optimizer: torch.optim.Optimizer):
+        super().__init__(
+            net=net, masks=masks, support=masks, changes=0, trainer=SimpleNamespace(optimizers=[optimizer])
+        )
+        self._weights, self._kept = self.masks.weights(net), list(self.masks.values())
+
+    def remask_(self) -> None:
+        """As the module does it, on the state of `trainer.optimizers`."""
+        KeptWeights.remask_(cast(KeptWeights, self))
+
+
+def comparisons(setting: Setting) -> Iterator[Comparison]:
+    """Batches of 128 at density 0.1; RigL updates every 100 steps, so that a percent of the excess is what it costs."""
+    for case in (RESNET20, RESNET18):
+        with timed_level(case, setting, *RIGL) as level:
+            steps = Steps(level, setting)
+            steps.update()  # a dense gradient for the arm that computes none
+            ways = {
+                "step with an update": steps.update,
+                "step without one": steps.plain,
+                "the update alone": steps.only_update,
+            }
+            arms = [Arm(name, partial(timed, way, setting.device)) for name, way in ways.items()]
+            yield Comparison(f"RigL's update, {case.title}", arms)
