@@ -1,6 +1,7 @@
 """Every YAML of every group composes and builds what it names; found by globbing, so that none is forgotten."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lth.modules.schedules import Clock
 from lth.tickets import Ticket
 from tests.harness import CONF, a_ticket, configuration, names, train
 
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = sorted(CONF.rglob("*.yaml"))
 
 
@@ -65,21 +67,34 @@ OURS = [name for name in names("experiment") if name.startswith(("digits_", "fas
 
 
 @pytest.mark.parametrize("experiment", OURS)
-def test_experiments_run_two_steps(experiment: str, tmp_path: Path):
+def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if experiment.startswith("fashion_"):
+        if not DEBIAN.is_dir():
+            pytest.skip("needs the files of Debian's dataset-fashion-mnist")
+        monkeypatch.setenv("LTH_DATA", str(DEBIAN))
     short = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
     assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
 
 
-PARTS = [
-    (group, part)
-    for group in ("criterion", "allocation", "placement", "repair", "weights")
-    for part in names(f"method/{group}")
-]
+USERS = {  # a group of parts and a method that has it
+    "imp": ("criterion", "allocation", "placement", "repair", "weights"),
+    "rigl": ("drop", "grow", "fraction", "memory", "new_weights"),
+    "gmp": ("path",),
+    "gem_miner": ("rule", "score_init", "regulariser"),
+}
+PARTS = [(m, group, part) for m, groups in USERS.items() for group in groups for part in names(f"method/{group}")]
+EXTRA = {"rigl": ["method.every=1"], "gmp": ["method.every=1"], "gem_miner": ["method.period=1"]}
 
 
-@pytest.mark.parametrize(("group", "part"), PARTS)
-def test_every_part_of_a_method_goes_with_imp(group: str, part: str, tmp_path: Path):
-    chosen = [f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.9", "recipe.epochs=1"]
+def test_every_group_of_parts_has_a_user():
+    folders = {folder.name for folder in (CONF / "method").iterdir() if folder.is_dir()}
+    assert folders == {group for groups in USERS.values() for group in groups}
+
+
+@pytest.mark.parametrize(("method", "group", "part"), PARTS)
+def test_every_part_goes_with_a_method(method: str, group: str, part: str, tmp_path: Path):
+    chosen = [f"method={method}", f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.9"]
+    chosen += ["recipe.epochs=2" if method == "gem_miner" else "recipe.epochs=1", *EXTRA.get(method, [])]
     chosen.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', configuration(tmp_path))}")
     if part == "from_densities":
         table = {"unit": "percent_kept", "layers": {f"{n}.weight": 50 for n in ("hidden.0", "hidden.1", "classifier")}}
@@ -93,14 +108,16 @@ def test_every_part_of_a_method_goes_with_imp(group: str, part: str, tmp_path: P
 def test_no_method_leaves_its_support(support: str, tmp_path: Path):
     """IMP inside a sparse net: the ladder begins at the support's density, masks stay inside it."""
     chosen = ["sparsity.density=0.1", f"support={support}"]
-    if support != "none":
+    if support not in ("none", "ticket"):
         chosen.append("support.density=0.4")
-    if support == "from_ticket":
-        chosen.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', configuration(tmp_path))}")
+    given = a_ticket(tmp_path / "given.safetensors", configuration(tmp_path))
+    if "ticket" in support:
+        chosen.append(f"ticket={given}")
     train(tmp_path / "run", *chosen, "recipe.epochs=1")
     first, *others = [Ticket.load(t) for t in sorted((tmp_path / "run").glob("level_*/ticket.safetensors"))]
-    assert first.density == pytest.approx(1 if support == "none" else 0.4, abs=0.001)
+    start = {"none": 1, "ticket": Ticket.load(given).density}.get(support, 0.4)
+    assert first.density == pytest.approx(start, abs=0.001)
     assert others[-1].density == pytest.approx(0.1, abs=0.001)
-    assert len(others) == (11 if support == "none" else 7)
+    assert len(others) == math.ceil(math.log(0.1 / start) / math.log(0.8))
     for ticket in others:
         assert all((ticket.masks[name] <= mask).all() for name, mask in first.masks.items())
