@@ -38,7 +38,9 @@ def test_datasets_without_files_are_ready_at_once(name):
     assert data.val_dataloader()
 
 
-@pytest.mark.parametrize(("dataset", "recipe"), [("digits", "digits"), ("mnist", "mnist"), ("cifar100", "cifar"), ("imagenet", "imagenet")])
+@pytest.mark.parametrize(
+    ("dataset", "recipe"), [("digits", "digits"), ("mnist", "mnist"), ("cifar100", "cifar"), ("imagenet", "imagenet")]
+)
 def test_a_dataset_brings_its_usual_recipe_and_the_command_line_wins(dataset, recipe):
     assert composed(f"dataset={dataset}").recipe == composed(f"dataset={dataset}", f"recipe={recipe}").recipe
     other = composed(f"dataset={dataset}", "recipe=" + {"cifar": "mnist"}.get(recipe, "cifar"))
