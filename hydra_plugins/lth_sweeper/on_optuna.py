@@ -50,9 +50,9 @@ class OptunaSweeper(Sweeper):
         if not self.config.dataset.get("val_size", 1):
             raise ValueError("hydra/sweeper=optuna picks by validation accuracy: dataset.val_size must not be 0")
         draws = [draw(override) for override in OverridesParser.create().parse_overrides(arguments)]
-        sampler = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[self.sampler](self.seed)
+        sampler = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[self.sampler]
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(direction="maximize", sampler=sampler(seed=self.seed))
         proposed: list[list[str]] = []
         while len(proposed) < self.trials:
             batch = [study.ask() for _ in range(min(self.at_a_time, self.trials - len(proposed)))]
