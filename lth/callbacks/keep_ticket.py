@@ -16,12 +16,15 @@ class KeepTicket(Callback):
     def __init__(self, level: Level, header: Mapping[str, Any]):
         self.level, self.header = level, dict(header)
         self.path: Path = level.folder / "ticket.safetensors"
+        self._module: LightningModule | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._module = pl_module
         if not trainer.ckpt_path and trainer.is_global_zero:
             Ticket(pl_module.masks.bools(), pl_module.net.state_dict(), self.header).save(self.path)
 
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Give the ticket the masks the level ended with, and what it reached."""
         ticket = Ticket.load(self.path)
-        Ticket(masks, ticket.weights, {**ticket.header, **outcome}).save(self.path)
+        biases = getattr(self._module, "biases_found", dict)()  # of a search that chose among them
+        Ticket(masks, {**ticket.weights, **biases}, {**ticket.header, **outcome}).save(self.path)

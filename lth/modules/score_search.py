@@ -11,8 +11,11 @@ from lth.modules.effective_weights import EffectiveWeights
 from lth.modules.ranks import assert_same, broadcast_
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import fingerprint, zero_
+from lth.pruning.search.biases import biases_of, layers_of
 from lth.pruning.search.freezing import Events, Freezing
 from lth.pruning.search.regulariser import Regulariser
+from lth.pruning.search.rounding import ROUNDINGS
+from lth.pruning.search.rule import by_group
 from lth.pruning.search.score_init import ScoreInit
 from lth.pruning.search.straight_through import straight_through
 from lth.pruning.seeds import generator
@@ -29,7 +32,9 @@ class ScoreSearch(EffectiveWeights):
     score_init: of the scores. rule: from scores to masks. regulariser, strength: `strength` times the sum over all
     scores; strength_times_n gives the same divided by the number of scores. period: epochs between events, null = none.
     until, shape: of the events. freezing: what an event takes out, null = events only move the density of the rule.
-    restore: the ticket is the flags alone; otherwise flags and rounded scores. score_seed: the pruning seed.
+    restore: the ticket is the flags alone; otherwise flags and rounded scores. rounding: of scores in [0, 1] that are
+    used unrounded until the end (`lth.pruning.search.rounding`). biases: those of prunable layers have scores too and
+    share their layer's count; unchosen ones are zero, and no event takes any out. score_seed: the pruning seed.
     Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (strong tickets in random nets).
     """
 
@@ -46,6 +51,8 @@ class ScoreSearch(EffectiveWeights):
         shape: str = "geometric",
         freezing: Freezing | None = None,
         restore: bool = False,
+        rounding: str = "naive",
+        biases: bool = False,
         score_seed: int = 0,
         **kwargs: Any,
     ):
@@ -55,13 +62,17 @@ class ScoreSearch(EffectiveWeights):
                 "give strength or strength_times_n, not both: they are the same number, divided by N or not"
             )
         self.score_init, self.rule, self.score_seed, self.restore = score_init, rule, score_seed, restore
+        self.rounding, self.biases = rounding, biases_of(self.net, self.masks) if biases else {}
+        self._groups = layers_of(self.masks, self.biases)
         self.regulariser = regulariser or Regulariser()
         self.strength = strength or (strength_times_n or 0.0) / self.masks.total
         self.freezing, self.status, self.events_done = freezing, "ok", 0
-        epochs = self.level.steps // self.level.budget.epoch
+        epochs = self._epochs = self.level.steps // self.level.budget.epoch
         start, end = self.support.density, self.level.density
         self.schedule = Events(epochs, period, start, end, until, shape) if period else None
-        self.scores = nn.ParameterList([torch.zeros_like(m) for m in self.masks.values()])
+        scored = [*self.masks.values(), *self.biases.values()]
+        self.scores = nn.ParameterList([torch.zeros_like(t, requires_grad=False) for t in scored])
+        self._refuse_what_does_not_fit()
         self._check_counts()
 
     def setup(self, stage: str) -> None:
@@ -73,19 +84,20 @@ class ScoreSearch(EffectiveWeights):
             self.masks.copy_(before["flags"])
             for index, score in enumerate(self.scores):
                 score.data.copy_(before["state_dict"][f"scores.{index}"])
+            for name, bias in self.biases.items():  # in `found` the unchosen ones are zero: they may come back
+                bias.data.copy_(before["state_dict"][f"net.{name}"])
             return
-        for (name, score), weight in zip(self._by_name().items(), self.masks.weights(self.net), strict=True):
-            score.data.copy_(self.score_init(weight, generator("scores", self.score_seed, name)))
+        for name, score, tensor in zip(self._names, self.scores, self._frozen, strict=True):
+            score.data.copy_(self.score_init(tensor, generator("scores", self.score_seed, name)))
 
     def on_fit_start(self) -> None:
         broadcast_([score.data for score in self.scores])
         self._hold_weights()
 
     def effective(self) -> dict[str, Tensor]:
-        scores = list(self.scores)
-        rule = self.rule if self.training else getattr(self.rule, "settled", self.rule)
-        masks = rule([s.detach() for s in scores], list(self.masks.values()), self.density)
-        return dict(zip(self.masks, straight_through(scores, masks, self._usable, self.rule.signed), strict=True))
+        masks = self._ruled(self.rule if self.training else getattr(self.rule, "settled", self.rule))
+        used = straight_through(list(self.scores), masks, self._usable, self.rule.signed)
+        return dict(zip(self._names, used, strict=True))
 
     @property
     def density(self) -> float:
@@ -114,6 +126,8 @@ class ScoreSearch(EffectiveWeights):
 
     def on_train_epoch_end(self) -> None:
         # Lightning calls the module after the callbacks: the epoch's row is written, the checkpoint is not
+        if self.loses_by_rounding and self.current_epoch + 1 == self._epochs and self.validated:
+            self._compare_rounded()
         if self.schedule is None or self.schedule.done(self.current_epoch + 1) <= self.events_done:
             return
         self.events_done += 1
@@ -136,21 +150,32 @@ class ScoreSearch(EffectiveWeights):
         flags = self.masks.bools()
         if self.restore:
             return flags
-        return {name: mask & flags[name] for name, mask in self._rounded().items()}
+        rounded = self._rounded()
+        return {name: rounded[name] & flag for name, flag in flags.items()}
 
     def kept_now(self) -> dict[str, Tensor]:
         if self._hard:
             return self.masks.bools()
-        return {
-            name: mask & flag.bool()
-            for (name, mask), flag in zip(self._rounded().items(), self.masks.values(), strict=True)
-        }
+        rounded = self._rounded()
+        return {name: rounded[name] & flag for name, flag in self.masks.bools().items()}
+
+    def found(self) -> dict[str, Tensor]:
+        return self.biases_found()
+
+    def biases_found(self) -> dict[str, Tensor]:
+        """Biases as the ticket has them, unchosen ones zero; the weights' masks say which of those it has."""
+        if self._hard:
+            return {name: bias.detach() for name, bias in self.biases.items()}
+        chosen = self._rounded() if self.biases else {}
+        return {name: bias.detach() * chosen[name] for name, bias in self.biases.items()}
 
     @torch.no_grad()
     def harden_(self) -> None:
-        masks = self.found_masks()
+        masks, biases = self.found_masks(), self.found()
         self.masks.copy_(masks)
         self.masks.apply_(self.net)
+        for name, bias in self.biases.items():
+            bias.copy_(biases[name])
         self._hard = True
 
     def summary(self) -> dict[str, float]:
@@ -161,6 +186,11 @@ class ScoreSearch(EffectiveWeights):
             final = sum(int(k.sum()) for k in self.found_masks().values())
             summary |= {"density_flag": self.masks.kept / n, "density_ticket": final / n, "events": self.events_done}
             summary["density_params"] = (total - n + used) / total
+            if self.biases:
+                eligible = sum(b.numel() for b in self.biases.values())
+                chosen = sum(int(self._rounded()[name].sum()) for name in self.biases)
+                summary["density_biases"] = chosen / eligible
+                summary["density_params"] -= (eligible - chosen) / total
         return summary
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -194,10 +224,10 @@ class ScoreSearch(EffectiveWeights):
         self._hold_weights()
 
     @torch.no_grad()
-    def _validate_now(self) -> dict[str, float]:
-        """Validation with the masks as an event left them; the epoch's own came before it."""
+    def _validate_now(self, held: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """Validation with the masks as an event left them, or with `held`; the epoch's own came before it."""
         self.eval()
-        self._held = self._detached()
+        self._held = held or self._detached()
         for batch in self.trainer.datamodule.val_dataloader() or ():
             self._evaluate("val", tuple(t.to(self.device) for t in batch))
         self._held = None
@@ -206,27 +236,65 @@ class ScoreSearch(EffectiveWeights):
 
     def _hold_weights(self) -> None:
         """The frozen weights, zero where they may not be used: what the forward and the gradient multiply with."""
-        self._usable = [w.detach().clone() for w in self.masks.weights(self.net)]
-        zero_(self._usable, list(self.masks.values()))
+        self._usable = [tensor.detach().clone() for tensor in self._frozen]
+        zero_(self._usable[: len(self.masks)], list(self.masks.values()))
+
+    @property
+    def _frozen(self) -> list[nn.Parameter]:
+        return [*self.masks.weights(self.net), *self.biases.values()]
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self.masks, *self.biases]
+
+    def _ruled(self, rule: Rule) -> list[Tensor]:
+        """The masks of weights, then of biases, that `rule` makes of the scores as they are."""
+        flags = [*self.masks.values(), *(torch.ones_like(bias) for bias in self.biases.values())]
+        if self.biases:
+            rule = by_group(rule, self._groups)
+        return rule([s.detach() for s in self.scores], flags, self.density)
 
     @torch.no_grad()
     def _rounded(self) -> dict[str, Tensor]:
-        scores = [s.detach() for s in self.scores]
-        if self.rule.boxed:
-            return {name: score > 0.5 for name, score in zip(self.masks, scores, strict=True)}
-        masks = self.rule(scores, list(self.masks.values()), self.density)
-        return {name: mask.bool() for name, mask in zip(self.masks, masks, strict=True)}
+        if not self.rule.boxed:
+            return {name: mask.bool() for name, mask in zip(self._names, self._ruled(self.rule), strict=True)}
+        rounding = ROUNDINGS[self.rounding]
+        return {
+            name: rounding(score.detach(), generator("rounding", self.score_seed, name))
+            for name, score in zip(self._names, self.scores, strict=True)
+        }
+
+    @property
+    def loses_by_rounding(self) -> bool:
+        """Whether the network is validated with other masks than it ends with."""
+        return not self.rule.binary
+
+    @torch.no_grad()
+    def _compare_rounded(self) -> None:
+        rounded = self._rounded()
+        held = {n: w * rounded[n] for n, w in zip(self._names, self._usable, strict=True)}
+        after = self._validate_now(held)
+        used = sum(int((rounded[n] & flag).sum()) for n, flag in self.masks.bools().items())
+        row = {"epoch": self.current_epoch, "event": "rounding", "used": used, "status": self.status}
+        row |= {f"{name}_before": value for name, value in self.validated.items()}
+        self.events.append(row | {f"{name}_after": value for name, value in after.items()})
+
+    def _refuse_what_does_not_fit(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding {self.rounding!r} is not one of {tuple(ROUNDINGS)}")
+        if self.rounding != "naive" and not self.loses_by_rounding:
+            raise ValueError(f"rounding={self.rounding} is for scores that are used unrounded (method/rule=relaxed)")
+        if self.biases and self.freezing is not None:
+            raise ValueError("biases=true goes with searches whose events take nothing out for good (freezing=null)")
 
     def _by_name(self) -> dict[str, Tensor]:
-        return dict(zip(self.masks, self.scores, strict=True))
+        return dict(zip(self.masks, self.scores, strict=False))
 
     def _check_counts(self) -> None:
-        counts = getattr(self.rule, "counts", None)
-        if counts is None:
-            return
-        kept = self.support.kept_by_layer()
-        room = [self.support.kept] if self.rule.scope == "global" else list(kept.values())
-        asked = counts([m.numel() for m in self.masks.values()], self.density)
-        short = [f"{asked_} of {has}" for asked_, has in zip(asked, room, strict=True) if asked_ > has]
-        if short:
-            raise ValueError(f"density {self.density} asks a layer for more weights than the support has: {short}")
+        if hasattr(self.rule, "counts"):
+            sizes = [m.numel() for m in self.masks.values()]
+            room = list(self.support.kept_by_layer().values())
+            for i, group in enumerate(self._groups):
+                extra = sum(self.scores[j].numel() for j in group[1:])
+                sizes[i], room[i] = sizes[i] + extra, room[i] + extra
+            self.rule.check(sizes, room, self.density)

@@ -62,6 +62,10 @@ class Variance(Regulariser):
     a: float = 1.0
     b: float = 1.0
 
+    def __post_init__(self) -> None:
+        if min(self.a, self.b) < 1:
+            raise ValueError(f"a {self.a} and b {self.b} must be 1 or more: the pull on a score at 0 or 1 is infinite")
+
     def value(self, scores: Tensors, weights: Tensors) -> Tensor | float:
         return sum(((s**self.a * (1 - s) ** self.b).sum() for s in scores), torch.zeros(()))
 

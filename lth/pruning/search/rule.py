@@ -1,8 +1,9 @@
 """Rules: the mask that scores make, for the forward pass. Lists hold one tensor a layer.
 
 A rule is called with the scores, the flags (1 = may be used) and the density that a schedule asks for, and returns
-0/1 masks (`Relaxed`: the scores themselves). `signed` says that it looks at |score|; `boxed` that scores live in
-[0, 1]; `settled` is the rule that takes its place outside training. No rule synchronises with the device.
+0/1 masks (`Relaxed`: the scores themselves, it is not `binary`). `signed` says that it looks at |score|; `boxed` that
+scores live in [0, 1]; `settled` is the rule that takes its place outside training. No rule synchronises
+with the device.
 """
 
 import math
@@ -26,6 +27,7 @@ class Rounded:
 
     signed = False
     boxed = True
+    binary = True
 
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
         return torch._foreach_round([score.detach() for score in scores])  # half to even: 0.5 becomes 0
@@ -37,6 +39,7 @@ class Relaxed:
 
     signed = False
     boxed = True
+    binary = False
 
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
         return [score.detach() for score in scores]
@@ -48,6 +51,7 @@ class Sampled:
 
     signed = False
     boxed = True
+    binary = True
     settled = Rounded()
 
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
@@ -68,6 +72,7 @@ class Largest:
     ties: str = "exact"
     signed = True
     boxed = False
+    binary = True
 
     def __post_init__(self) -> None:
         for value, valid in ((self.scope, SCOPES), (self.rounding, tuple(ROUNDINGS)), (self.ties, TIES)):
@@ -80,6 +85,13 @@ class Largest:
             return [ROUNDINGS[self.rounding](sum(sizes), density)]
         return [ROUNDINGS[self.rounding](size, density) for size in sizes]
 
+    def check(self, sizes: Sequence[int], room: Sequence[int], density: float) -> None:
+        """Raise ValueError where `density` asks a layer for more than the `room` it has."""
+        asked, has = self.counts(sizes, density), [sum(room)] if self.scope == "global" else room
+        short = [f"{a} of {h}" for a, h in zip(asked, has, strict=True) if a > h]
+        if short:
+            raise ValueError(f"density {density} asks a layer for more weights than the support has: {short}")
+
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
         sizes = [score.numel() for score in scores]
         counts = self.counts(sizes, density)
@@ -87,6 +99,20 @@ class Largest:
         flat = torch.where(torch.cat([flag.flatten() for flag in flags]) > 0, flat, -1.0)
         kept = largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
         return [part.view(s.shape) for part, s in zip(kept.to(scores[0].dtype).split(sizes), scores, strict=True)]
+
+
+def by_group(rule: Callable[..., list[Tensor]], groups: Sequence[Sequence[int]]) -> Callable[..., list[Tensor]]:
+    """`rule`, with several tensors taken as one layer: `groups` lists their places (a weight and its layer's bias)."""
+
+    def ruled(scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
+        joined = [[torch.cat([tensors[i].flatten() for i in group]) for group in groups] for tensors in (scores, flags)]
+        masks: list[Tensor] = [scores[0]] * len(scores)
+        for mask, group in zip(rule(*joined, density), groups, strict=True):
+            for i, part in zip(group, mask.split([scores[i].numel() for i in group]), strict=True):
+                masks[i] = part.view(scores[i].shape)
+        return masks
+
+    return ruled
 
 
 def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool = True) -> Tensor:
