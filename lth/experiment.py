@@ -45,6 +45,8 @@ class Experiment:
         self.levels = self._plan(densities)
         for level in {level.stage: level for level in reversed(self.levels)}.values():
             self.parts(level)
+        for level in self.levels:
+            self._check(level)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def subject(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -74,7 +76,7 @@ class Experiment:
             classes=self.data.classes,
         )
         module.draw = self.draw
-        return module, [instantiate(callback)(level=level) for callback in stage.callbacks.values() if callback]
+        return module, self._boundary(level)
 
     def start_from(self, level: Level, module: Any) -> None:
         """Give network and masks the values a level begins with: the initial ones, or what the level before left.
@@ -134,6 +136,16 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive("init", seed))
             return instantiate(self.cfg.model)
+
+    def _boundary(self, level: Level) -> list[pl.Callback]:
+        callbacks = self.cfg.method.stages[level.stage].callbacks.values()
+        return [instantiate(callback)(level=level) for callback in callbacks if callback]
+
+    def _check(self, level: Level) -> None:
+        """Refuse before any training what a boundary can tell to be impossible: a count out of reach, a wrong ticket."""
+        for callback in self._boundary(level):
+            if hasattr(callback, "check"):
+                callback.check(self.subject(level)[2])
 
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return instantiate(self.cfg.model, widths=list(widths))

@@ -21,6 +21,8 @@ NOT_IDENTITY = (
     "checkpoint_seconds",
     "threads",
     "dataset.root",
+    "dataset.cache",
+    "dataset.workers",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lth.modules.ranks import assert_same, broadcast_
 from lth.plan import Level
-from lth.pruning import prune
-from lth.pruning.allocation import Allocation
+from lth.pruning import Masks, prune
+from lth.pruning.allocation import Allocation, count_kept
 from lth.pruning.criterion import Criterion
 from lth.pruning.flow import Repair, leave
 from lth.pruning.placement import Placement, by_score
@@ -39,6 +40,17 @@ class Prune(Callback):
         self.density = level.density if density is None else density
         self.level, self.criterion, self.allocation = level, criterion, allocation
         self.rounds, self.placement, self.repair, self.exact, self.seed = rounds, placement, repair, exact, seed
+
+    def check(self, support: Masks) -> None:
+        """Raise ValueError where the allocation cannot give this density inside `support`, whatever the scores."""
+        scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in support.items()}
+        counts = self.allocation(scores, self.density)
+        target = count_kept(self.density, support.total)
+        if self.exact and sum(counts.values()) != target:
+            raise ValueError(
+                f"the allocation kept {sum(counts.values())} weights at density {self.density}, not {target} "
+                "(method.exact=false accepts it)"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:
