@@ -118,12 +118,16 @@ def explain(error: HydraException, directory: Path) -> str:
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
     if key:
         wrong = (key[1] or key[2]).lstrip("+~").partition("=")[0]
+        group = wrong.partition(".")[0]
+        if any(re.match(rf"{group}=.*,", argument) for argument in sys.argv):
+            return f"not every {group} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
         return f"there is no key {wrong!r}{_nearest(wrong, _keys(directory))}"
     return message
 
 
 def _nearest(wrong: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5)
+    near = [name for name in valid if name.lower() == wrong.lower()]
+    near += [name for name in difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5) if name not in near]
     near += [k for k in valid if k.rpartition(".")[2] == wrong.rpartition(".")[2] and k not in near][:3]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
