@@ -63,6 +63,7 @@ class ScoreSearch(EffectiveWeights):
             )
         self.score_init, self.rule, self.score_seed, self.restore = score_init, rule, score_seed, restore
         self.rounding, self.biases = rounding, biases_of(self.net, self.masks) if biases else {}
+        self._limited = freezing is not None or self.support.kept < self.support.total
         self._groups = layers_of(self.masks, self.biases)
         self.regulariser = regulariser or Regulariser()
         self.strength = strength or (strength_times_n or 0.0) / self.masks.total
@@ -111,18 +112,18 @@ class ScoreSearch(EffectiveWeights):
             [{"params": list(self.scores), "weight_decay": self.recipe.weight_decay}], lr=self.recipe.lr
         )
 
+    @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.strength:
-            scores = [s.detach() for s in self.scores]
-            pull = self.regulariser.gradient(scores, self._usable)
+            pull = self.regulariser.gradient(list(self.scores), self._usable)
             torch._foreach_add_([s.grad for s in self.scores], pull, alpha=self.strength)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.rule.boxed:
-            scores = [s.data for s in self.scores]
-            torch._foreach_clamp_min_(scores, 0.0)
-            torch._foreach_clamp_max_(scores, 1.0)
+            box = [s.data for s in self.scores]
+            torch._foreach_clamp_min_(box, 0.0)
+            torch._foreach_clamp_max_(box, 1.0)
 
     def on_train_epoch_end(self) -> None:
         # Lightning calls the module after the callbacks: the epoch's row is written, the checkpoint is not
@@ -247,12 +248,12 @@ class ScoreSearch(EffectiveWeights):
     def _names(self) -> list[str]:
         return [*self.masks, *self.biases]
 
+    @torch.no_grad()
     def _ruled(self, rule: Rule) -> list[Tensor]:
         """The masks of weights, then of biases, that `rule` makes of the scores as they are."""
-        flags = [*self.masks.values(), *(torch.ones_like(bias) for bias in self.biases.values())]
-        if self.biases:
-            rule = by_group(rule, self._groups)
-        return rule([s.detach() for s in self.scores], flags, self.density)
+        flags = [*self.masks.values(), *map(torch.ones_like, self.biases.values())] if self._limited else []
+        rule = by_group(rule, self._groups) if self.biases else rule
+        return rule(list(self.scores), flags, self.density)
 
     @torch.no_grad()
     def _rounded(self) -> dict[str, Tensor]:
@@ -273,11 +274,10 @@ class ScoreSearch(EffectiveWeights):
     def _compare_rounded(self) -> None:
         rounded = self._rounded()
         held = {n: w * rounded[n] for n, w in zip(self._names, self._usable, strict=True)}
-        after = self._validate_now(held)
         used = sum(int((rounded[n] & flag).sum()) for n, flag in self.masks.bools().items())
         row = {"epoch": self.current_epoch, "event": "rounding", "used": used, "status": self.status}
         row |= {f"{name}_before": value for name, value in self.validated.items()}
-        self.events.append(row | {f"{name}_after": value for name, value in after.items()})
+        self.events.append(row | {f"{name}_after": value for name, value in self._validate_now(held).items()})
 
     def _refuse_what_does_not_fit(self) -> None:
         if self.rounding not in ROUNDINGS:

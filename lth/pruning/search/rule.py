@@ -1,9 +1,9 @@
 """Rules: the mask that scores make, for the forward pass. Lists hold one tensor a layer.
 
-A rule is called with the scores, the flags (1 = may be used) and the density that a schedule asks for, and returns
-0/1 masks (`Relaxed`: the scores themselves, it is not `binary`). `signed` says that it looks at |score|; `boxed` that
-scores live in [0, 1]; `settled` is the rule that takes its place outside training. No rule synchronises
-with the device.
+A rule is called without gradients, with the scores, the flags (1 = may be used; no flags at all = everything may) and
+the density that a schedule asks for, and returns 0/1 masks (`Relaxed`: the scores themselves, it is not `binary`).
+`signed` says that it looks at |score|; `boxed` that scores live in [0, 1]; `settled` is the rule that takes its place
+outside training. No rule synchronises with the device.
 """
 
 import math
@@ -30,7 +30,7 @@ class Rounded:
     binary = True
 
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
-        return torch._foreach_round([score.detach() for score in scores])  # half to even: 0.5 becomes 0
+        return torch._foreach_round(list(scores))  # half to even: 0.5 becomes 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ class Largest:
     def __call__(self, scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
         sizes = [score.numel() for score in scores]
         counts = self.counts(sizes, density)
-        flat = torch.cat([score.detach().flatten() for score in scores]).abs()
-        flat = torch.where(torch.cat([flag.flatten() for flag in flags]) > 0, flat, -1.0)
+        flat = torch.cat([score.flatten() for score in scores]).abs()
+        if flags:
+            flat = torch.where(torch.cat([flag.flatten() for flag in flags]) > 0, flat, -1.0)
         kept = largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
         return [part.view(s.shape) for part, s in zip(kept.to(scores[0].dtype).split(sizes), scores, strict=True)]
 
@@ -105,7 +106,10 @@ def by_group(rule: Callable[..., list[Tensor]], groups: Sequence[Sequence[int]])
     """`rule`, with several tensors taken as one layer: `groups` lists their places (a weight and its layer's bias)."""
 
     def ruled(scores: Sequence[Tensor], flags: Sequence[Tensor], density: float) -> list[Tensor]:
-        joined = [[torch.cat([tensors[i].flatten() for i in group]) for group in groups] for tensors in (scores, flags)]
+        joined = [
+            [torch.cat([tensors[i].flatten() for i in group]) for group in groups if tensors]
+            for tensors in (scores, flags)
+        ]
         masks: list[Tensor] = [scores[0]] * len(scores)
         for mask, group in zip(rule(*joined, density), groups, strict=True):
             for i, part in zip(group, mask.split([scores[i].numel() for i in group]), strict=True):
