@@ -1,0 +1,185 @@
+"""The table of published recipes, from the files themselves: python -m docs.recipes > docs/recipes.md."""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from lth.command_line import register_resolvers
+from lth.plan import Budget, Level
+
+CONF = Path(__file__).parent.parent / "conf"
+RATE = 1e13  # multiply-adds a second: an assumption, not a measurement
+IMAGES = {  # of the training part
+    "MNIST": 60_000,
+    "FashionMNIST": 60_000,
+    "CIFAR10": 50_000,
+    "CIFAR100": 50_000,
+    "SVHN": 73_257,
+    "TinyImageNet": 100_000,
+    "ImageNet": 1_281_167,
+}
+COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "expected", "sure", "multiply-adds", "hours"
+HEAD = f"""# Published recipes
+
+Every recipe that a paper or its code states and whose parts exist here, one command away:
+`python run.py experiment=<name>`. Where a family differs in density, seed or one choice only, the file's first lines
+name the others. This page is made from `conf/experiment` by `python -m docs.recipes > docs/recipes.md`.
+
+- **expected**: test accuracy as published, quoted; nothing here was measured by this project.
+- **sure**: how well the number is documented, or the recipe where there is none: *high*: in released configurations,
+  result files or a public page; *medium*: read off a figure, or comments of released code, or only part of the recipe;
+  *low*: from memory or from a version that was not the published one. Do not test against those.
+- **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing.
+  Scoring, validation and testing are left out.
+- **hours**: those multiply-adds at {RATE:.0e} a second, which is an assumption about a GPU and kinder to large networks
+  than to small ones.
+"""
+
+
+def recipes() -> list[str]:
+    """The experiments that say what was published, by globbing."""
+    return [name for name in sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")) if block(name)]
+
+
+@cache
+def lines(name: str) -> tuple[Any, ...]:
+    """An experiment's file, then those it builds on, as plain data."""
+    text = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())
+    above = [entry for entry in text.get("defaults", []) if isinstance(entry, str)]
+    return (text, *(file for parent in above for file in lines(parent)))
+
+
+def block(name: str) -> dict[str, Any]:
+    """What an experiment says was published, with what it inherits; empty when it says nothing."""
+    return {key: value for file in reversed(lines(name)) for key, value in (file.get("published") or {}).items()}
+
+
+@cache
+def configuration(name: str, *overrides: str) -> DictConfig:
+    """The composed configuration of an experiment, Hydra's own node included (it knows the choices)."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = [f"experiment={name}", "folder=unused", *overrides]
+        return compose("config", overrides=chosen, return_hydra_config=True)
+
+
+def images(cfg: DictConfig) -> int:
+    """Training images, less what is held out for validation."""
+    return int(
+        (cfg.dataset.get("train_count") or IMAGES[cfg.dataset._target_.rpartition(".")[2]]) - cfg.dataset.val_size
+    )
+
+
+def plan(cfg: DictConfig) -> list[Level]:
+    """The levels of an experiment, from its configuration alone."""
+    per_epoch, budgets = -(-images(cfg) // cfg.recipe.batch_size), {}
+    for stage, own in cfg.method.stages.items():
+        length = {key: value for key in ("epochs", "steps") if (value := (own.get("recipe") or {}).get(key))}
+        length = length or {"epochs": cfg.recipe.epochs, "steps": cfg.recipe.steps}
+        budgets[stage] = Budget(length.get("steps") or length["epochs"] * per_epoch, per_epoch)
+    densities = instantiate(cfg.sparsity, start=cfg.support.density)
+    levels: list[Level] = instantiate(cfg.method.plan)(densities, Path("unused"), budgets)
+    return levels
+
+
+def macs(cfg: DictConfig) -> int:
+    """Multiply-adds of a dense forward pass of one image; nothing is computed, shapes suffice."""
+    return _macs(
+        json.dumps(OmegaConf.to_container(cfg.model, resolve=True)), cfg.dataset.channels, cfg.dataset.image_size
+    )
+
+
+@cache
+def _macs(model: str, channels: int, size: int) -> int:
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        instantiate(json.loads(model)).eval()(torch.empty(1, channels, size, size))
+    return int(counter.get_total_flops()) // 2
+
+
+def cost(cfg: DictConfig) -> float:
+    """Multiply-adds of training all levels: forward, and twice that for backward."""
+    steps = sum(level.steps / level.budget.epoch for level in plan(cfg))
+    return 3 * macs(cfg) * images(cfg) * steps
+
+
+def row(name: str) -> dict[str, str]:
+    """A recipe's line of the table."""
+    cfg, published = configuration(name), block(name)
+    total = cost(cfg)
+    return {
+        "paper": published["paper"],
+        "experiment": f"[`{name}`](../conf/experiment/{name}.yaml)",
+        "method": method(name, cfg),
+        "network": network(cfg),
+        "dataset": cfg.hydra.runtime.choices.dataset,
+        "density": density(plan(cfg), cfg),
+        "expected": f"{published['expected']} ({published['where']})",
+        "sure": published["confidence"],
+        "multiply-adds": f"{total:.1e}",
+        "hours": f"{total / RATE / 3600:.3g}",
+    }
+
+
+def method(name: str, cfg: DictConfig) -> str:
+    """The method, and the parts the experiment has put in it."""
+    chosen = (
+        re.match(r"override /(?:method/(\w+)|(support))$", key) for file in lines(name) for key in _overrides(file)
+    )
+    parts = sorted({next(filter(None, match.groups())) for match in chosen if match})
+    choices = cfg.hydra.runtime.choices
+    said = [f"{part}={choices['support' if part == 'support' else f'method/{part}']}" for part in parts]
+    return ", ".join([choices.method, *said])
+
+
+def _overrides(file: dict[str, Any]) -> list[str]:
+    return [key for entry in file.get("defaults", []) if isinstance(entry, dict) for key in entry]
+
+
+def network(cfg: DictConfig) -> str:
+    """The network, by its name in its library or with its sizes where it has no name of its own."""
+    model = cfg.model
+    if "name" in model:
+        return str(model.name)
+    sizes = [f"{key}={model[key]}" for key in ("depth", "width", "widths") if key in model]
+    return " ".join([model._target_.rpartition(".")[2], *sizes])
+
+
+def density(levels: list[Level], cfg: DictConfig) -> str:
+    """The final density, and how many levels lead there; `emerges` where no ladder gives it."""
+    if cfg.sparsity._target_.endswith("unpruned") and cfg.method.plan._target_.endswith("search"):
+        return "emerges"
+    several = f" ({len(levels)} levels)" if len(levels) > 1 else ""
+    return f"{levels[-1].density:.3g}{several}"
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def head(count: int) -> str:
+    """What stands over the table's `count` rows."""
+    rule = ["---"] * (len(COLUMNS) - 2) + ["--:"] * 2
+    return "\n".join([HEAD, f"{count} experiments.", "", line(COLUMNS), line(rule)])
+
+
+def table() -> str:
+    """docs/recipes.md."""
+    names = sorted(recipes(), key=lambda name: (block(name)["paper"], name))
+    return "\n".join([head(len(names)), *(line(row(name).values()) for name in names)]) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")
