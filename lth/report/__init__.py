@@ -1,1 +1,1 @@
-"""From many runs to one table and one picture: `python -m lth.report runs/...`."""
+"""From many runs to one report: `python -m lth.report runs/...`: tables, pictures and a page."""

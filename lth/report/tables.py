@@ -1,50 +1,134 @@
-"""Means and spreads over replicates, as rows, Markdown and CSV."""
+"""The summary as tables: Markdown, LaTeX and long CSV. Accuracies are written in percent, in the CSV as fractions."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from lth.report.collect import Run
+from lth.report.groups import Section
+from lth.report.summary import Point, Series
+
+FEW_DENSITIES = 6  # up to so many, methods are the rows; beyond, densities are
+WIDEST = 6  # columns of a printed table; more are printed below one another
 
 
-def summarise(runs: Sequence[Run], column: str = "test_accuracy") -> list[dict[str, Any]]:
-    """One row a group and level: label, density, n, mean and standard deviation (over seeds) of `column`.
+@dataclass(frozen=True)
+class Grid:
+    """A table to be written in some language. cells: (row, column) -> point; best: points best at their density."""
 
-    Incomplete runs are left out: a mean must not mix finished and unfinished replicates.
-    """
-    values: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
-    for run in runs:
-        for row in run.rows if run.complete else ():
-            values[run.group, run.label, row["level"]].append((row["density"], row[column]))
+    caption: str
+    corner: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Point]
+    best: frozenset[tuple[str, str]]
+
+
+def grid(section: Section, series: Sequence[Series]) -> Grid:
+    """Methods by densities, whichever is the longer downwards."""
+    points = [(one.label, number(point.density), point) for one in series for point in one.points]
+    densities = tuple(number(d) for d in sorted({p.density for _, _, p in points}, reverse=True))
+    labels = tuple(one.label for one in series)
+    upright = len(densities) <= FEW_DENSITIES
+    cells = {((label, density) if upright else (density, label)): point for label, density, point in points}
+    best = set()
+    for density in densities:
+        at = {key: point.mean for key, point in cells.items() if density in key}
+        best |= {key for key, mean in at.items() if mean == max(at.values()) and len(at) > 1}
+    shape = (labels, densities) if upright else (densities, labels)
+    return Grid(caption(section, series), "density" if not upright else "method", *shape, cells, frozenset(best))
+
+
+def caption(section: Section, series: Sequence[Series]) -> str:
+    """What the numbers are, how many seeds, and what all runs had set on the command line."""
+    counts = sorted({point.n for one in series for point in one.points})
+    seeds = f"n = {counts[0]}" if len(counts) == 1 else "n in brackets"
+    shared = f" Common settings: {', '.join(section.overrides)}." if section.overrides else ""
+    spread = "mean ± sample standard deviation over seeds" if counts[-1:] > [1] else "one seed, so no spread is known"
+    return f"{section.title}: accuracy in %, {spread}, {seeds}.{shared}"
+
+
+def notes(section: Section, series: Sequence[Series]) -> list[str]:
+    """`label: settings` of every group that has some which the caption does not tell."""
+    groups = {one.group.label: one.group for one in series}
+    own = {
+        label: [option for option in group.overrides if option not in section.overrides]
+        for label, group in groups.items()
+    }
+    return [f"{label}: {', '.join(options)}" for label, options in own.items() if options]
+
+
+def number(density: float) -> str:
+    """A density as people write it."""
+    return f"{density:.4g}"
+
+
+def cell(point: Point, with_n: bool = False) -> str:
+    """`97.12 ± 0.34`, in percent; with the number of seeds where a table has several."""
+    spread = "" if point.sd is None else f" ± {100 * point.sd:.2f}"
+    return f"{100 * point.mean:.2f}{spread}{f' ({point.n})' if with_n else ''}"
+
+
+def markdown(table: Grid) -> str:
+    """The table, in blocks of at most WIDEST columns, under its caption."""
+    blocks = []
+    for columns in _blocks(table.columns):
+        lines = [f"| {table.corner} | " + " | ".join(map(_pipes, columns)) + " |", "|---|" + "---:|" * len(columns)]
+        for row in table.rows:
+            texts = _texts(table, row, columns, lambda text: f"**{text}**")
+            lines.append(f"| {_pipes(row)} | " + " | ".join(texts) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join([table.caption, *blocks])
+
+
+def latex(table: Grid) -> str:
+    """The same as `tabular`s of booktabs."""
+    blocks = []
+    for columns in _blocks(table.columns):
+        lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
+        lines.append(" & ".join(_tex(text) for text in (table.corner, *columns)) + r" \\ \midrule")
+        for row in table.rows:
+            texts = _texts(table, row, columns, lambda text: rf"\textbf{{{text}}}")
+            lines.append(" & ".join([_tex(row), *(text.replace("±", r"$\pm$") for text in texts)]) + r" \\")
+        blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
+    body = "\n\n".join(blocks)
+    return f"\\begin{{table}}\n\\centering\n\\caption{{{_tex(table.caption)}}}\n{body}\n\\end{{table}}\n"
+
+
+def summary_rows(section: Section, series: Sequence[Series]) -> list[dict[str, Any]]:
+    """One row a series and density: n, mean, sd and 95 % interval (fractions), and the mean cost so far."""
     return [
         {
-            "group": group,
-            "label": label,
-            "level": level,
-            "density": fmean(density for density, _ in pairs),
-            "n": len(pairs),
-            "mean": fmean(value for _, value in pairs),
-            "std": stdev(value for _, value in pairs) if len(pairs) > 1 else None,
+            "dataset": section.dataset,
+            "model": section.model,
+            "method": one.label,
+            "density": point.density,
+            **{name: getattr(point, name) for name in ("n", "mean", "sd", "low", "high")},
+            **vars(point.cost),
         }
-        for (group, label, level), pairs in sorted(values.items())
+        for one in series
+        for point in one.points
     ]
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a line a density and a column a group: mean ± sample standard deviation over seeds, in percent."""
-    groups = list(dict.fromkeys((row["group"], row["label"]) for row in rows))
-    cells = {(row["group"], f"{row['density']:.4f}"): _cell(row) for row in rows}
-    densities = sorted({density for _, density in cells}, key=float, reverse=True)
-    lines = [
-        "| density (accuracies in %) | " + " | ".join(label for _, label in groups) + " |",
-        "|" + "---|" * (len(groups) + 1),
-    ]
-    for density in densities:
-        lines.append("| " + " | ".join([density, *(cells.get((g, density), "") for g, _ in groups)]) + " |")
-    return "\n".join(lines)
+def _texts(table: Grid, row: str, columns: Sequence[str], bold: Callable[[str], str]) -> list[str]:
+    with_n = len({point.n for point in table.cells.values()}) > 1
+    found = []
+    for column in columns:
+        point = table.cells.get((row, column))
+        text = "" if point is None else cell(point, with_n)
+        found.append(bold(text) if (row, column) in table.best else text)
+    return found
 
 
-def _cell(row: Mapping[str, Any]) -> str:
-    spread = "" if row["std"] is None else f" ± {100 * row['std']:.2f}"
-    return f"{100 * row['mean']:.2f}{spread}"
+def _blocks(columns: Sequence[str]) -> list[Sequence[str]]:
+    return [columns[start : start + WIDEST] for start in range(0, len(columns), WIDEST)]
+
+
+def _pipes(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _tex(text: str) -> str:
+    for plain, written in (("\\", r"\textbackslash "), ("±", r"$\pm$"), *((c, f"\\{c}") for c in "_%&#{}$"[:4])):
+        text = text.replace(plain, written)
+    return text

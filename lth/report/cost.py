@@ -1,0 +1,75 @@
+"""What training cost: epochs, multiply-adds and seconds, of a level and of all that led to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from lth.report.collect import Run
+
+FORWARD_AND_BACKWARD = 3  # one forward pass, and two of its size backward: to the inputs and to the weights
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Epochs, multiply-adds (None where the layers' table is missing) and seconds of wall time."""
+
+    epochs: float
+    multiply_adds: float | None
+    seconds: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        known = self.multiply_adds is not None and other.multiply_adds is not None
+        total = (self.multiply_adds or 0) + (other.multiply_adds or 0) if known else None
+        return Cost(self.epochs + other.epochs, total, self.seconds + other.seconds)
+
+
+def costs(run: Run) -> dict[int, tuple[Cost, Cost]]:
+    """Level -> its own cost, and the cost of it and all levels before it, without which it would not exist.
+
+    Levels that each have their own origin (sanity checks) do not need all those before them: both are their own cost.
+    """
+    found, so_far = {}, Cost(0, 0, 0)
+    for row in run.rows:
+        own = of_level(run, row)
+        so_far = own if run.own_origins else so_far + own
+        found[row["level"]] = own, so_far
+    return found
+
+
+def of_level(run: Run, row: Mapping[str, Any]) -> Cost:
+    """Multiply-adds = 3 x kept forward multiply-adds x images seen, at the mean density of the level's epochs.
+
+    The last is a correction for levels that are pruned while they train; dense gradients that a method looks at now
+    and then, and scoring before training, are not counted.
+    """
+    layers = run.layers.get(row["level"], ())
+    forward = sum(layer["macs_kept"] for layer in layers) * _relative_density(run, row)
+    total = FORWARD_AND_BACKWARD * forward * images_seen(run.config, row) if layers else None
+    return Cost(row.get("epochs", 0.0), total, row.get("seconds", 0.0))
+
+
+def images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    """Training images of a level, repeated ones counted each time. Where the configuration does not say how many the
+    training set has, the last batch of an epoch counts as a full one."""
+    dataset, recipe = config.get("dataset", {}), config.get("recipe", {})
+    size = dataset.get("train_count") or dataset.get("train_size")
+    if size and row.get("epochs"):
+        return row["epochs"] * (size - (dataset.get("val_size") or 0))
+    return row.get("steps", 0) * recipe.get("batch_size", 0) * recipe.get("accumulate", 1)
+
+
+def mean_cost(of_seeds: Sequence[Cost]) -> Cost:
+    """The mean over replicates."""
+    known = [cost.multiply_adds for cost in of_seeds if cost.multiply_adds is not None]
+    return Cost(
+        fmean(cost.epochs for cost in of_seeds),
+        fmean(known) if len(known) == len(of_seeds) else None,
+        fmean(cost.seconds for cost in of_seeds),
+    )
+
+
+def _relative_density(run: Run, row: Mapping[str, Any]) -> float:
+    """Mean density of the level's epochs over the one at its end, which the layers' table has."""
+    epochs = run.epochs_density.get(row["level"], ())
+    return fmean(epochs) / row["density"] if epochs and row["density"] else 1.0

@@ -1,0 +1,178 @@
+"""Means, deviations and intervals over seeds, at the densities that runs have in common."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import fmean, stdev
+from typing import Any
+
+from lth.report.collect import Run
+from lth.report.cost import Cost, costs, mean_cost
+from lth.report.groups import Group, Section
+
+CONFIDENCE = 0.95
+SAME = 2e-3  # relative: two densities that are closer differ in rounding only
+SMALLER = 0.9  # of the largest network of a run: below, a network is another one
+FREE = 0.02  # relative: a density that misses its target by more was found by training, not asked for
+
+
+@dataclass(frozen=True)
+class Point:
+    """One density of a series: n seeds, their mean, sample deviation and t interval; None where n is 1.
+
+    cost: mean over seeds of all training that led here.
+    """
+
+    density: float
+    n: int
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: a group, or one stage of a group whose levels have several. Points by falling density."""
+
+    label: str
+    group: Group
+    stage: str
+    points: tuple[Point, ...]
+
+
+def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
+    """The curves of a section, from complete runs alone: a mean must not mix finished and unfinished replicates.
+
+    Raises ValueError when complete runs have levels, but none has the column.
+    """
+    found = [series for group in section.groups for series in _of_group(group, column)]
+    rows = [row for group in section.groups for run in group.runs if run.complete for row in run.rows]
+    if rows and not found:
+        numbers = sorted({key for row in rows for key, value in row.items() if isinstance(value, float)})
+        raise ValueError(f"no level of {section.title} has the column {column!r}; there are {numbers}")
+    shown = rounded_alike([point.density for series in found for point in series.points])
+    return [
+        Series(s.label, s.group, s.stage, tuple(replace(p, density=shown[p.density]) for p in s.points)) for s in found
+    ]
+
+
+def rounded_alike(densities: Iterable[float]) -> dict[float, float]:
+    """Each density -> the one that stands for it and for all that differ from it in rounding only: the roundest."""
+    together: list[list[float]] = []
+    for density in sorted(set(densities)):
+        if together and density <= together[-1][0] * (1 + SAME):
+            together[-1].append(density)
+        else:
+            together.append([density])
+    roundest = [min(alike, key=lambda density: (len(repr(density)), density)) for alike in together]
+    return {density: best for alike, best in zip(together, roundest, strict=True) for density in alike}
+
+
+def tidy(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """One row a complete run and level: what was trained, what came out, what it cost. Accuracies are fractions."""
+    return [
+        {
+            "method": group.method,
+            "model": section.model,
+            "dataset": section.dataset,
+            "sparsity": group.sparsity,
+            "overrides": ",".join(group.overrides),
+            "seed": run.seed,
+            "label": group.label,
+            **_line(row, *cost[row["level"]]),
+        }
+        for section in sections
+        for group in section.groups
+        for run in group.runs
+        if run.complete
+        for cost in [costs(run)]
+        for row in run.rows
+    ]
+
+
+def _line(row: Mapping[str, Any], own: Cost, total: Cost) -> dict[str, Any]:
+    names = ("level", "name", "stage", "density", "target_density", "kept")
+    accuracies = ("train_accuracy", "val_accuracy", "test_accuracy")
+    return {
+        **{name: row.get(name) for name in (*names, *accuracies)},
+        **{
+            f"{prefix}{name}": value
+            for prefix, cost in (("", own), ("total_", total))
+            for name, value in vars(cost).items()
+        },
+    }
+
+
+def _of_group(group: Group, column: str) -> list[Series]:
+    complete = [run for run in group.runs if run.complete]
+    stages = list(dict.fromkeys(row.get("stage") or "" for run in complete for row in run.rows))
+    found = []
+    for stage in stages:
+        points = _points(complete, stage, column)
+        if points:
+            label = f"{group.label} {stage}" if len(stages) > 1 else group.label
+            found.append(Series(label, group, stage if len(stages) > 1 else "", tuple(points)))
+    return found
+
+
+def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
+    rows = [(run, row) for run in runs for row in run.rows if (row.get("stage") or "") == stage and column in row]
+    totals = {id(run): max(_total(row) for row in run.rows) for run in runs}
+    free = any(_missed(row, totals[id(run)]) for run, row in rows)
+    targets = rounded_alike([_target(row) for _, row in rows])
+    measured: dict[Any, dict[int, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    price = {id(run): costs(run) for run in runs}
+    for run, row in rows:
+        target = targets[_target(row)]
+        key = (target, row["level"] if free else None)
+        measured[key][run.seed][id(run)] = (
+            row["density"] if free else target,
+            row[column],
+            price[id(run)][row["level"]][1],
+        )
+    points = [_point(list(of_seeds.values())) for of_seeds in measured.values()]
+    return sorted(points, key=lambda point: -point.density)
+
+
+def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]]) -> Point:
+    """A seed that several runs measured, because their ladders share a rung, counts once, as the mean of them."""
+    densities = [fmean(density for density, _, _ in seed.values()) for seed in of_seeds]
+    values = [fmean(value for _, value, _ in seed.values()) for seed in of_seeds]
+    cost = mean_cost([mean_cost([cost for _, _, cost in seed.values()]) for seed in of_seeds])
+    mean, n = fmean(values), len(values)
+    if n == 1:
+        return Point(fmean(densities), n, mean, None, None, None, cost)
+    sd = stdev(values)
+    half = t_quantile(n - 1) * sd / n**0.5
+    return Point(fmean(densities), n, mean, sd, mean - half, mean + half, cost)
+
+
+@cache
+def t_quantile(freedom: int) -> float:
+    """How many standard errors the interval reaches to each side. (`lth.tickets.interval` would bring torch along.)"""
+    from scipy.stats import t  # imported here: it takes half a second
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _target(row: Mapping[str, Any]) -> float:
+    return row["density"] if row.get("target_density") is None else row["target_density"]
+
+
+def _total(row: Mapping[str, Any]) -> float:
+    """Prunable weights of the level's network."""
+    return row.get("kept", 0) / row["density"] if row["density"] else 0.0
+
+
+def _missed(row: Mapping[str, Any], total: float) -> bool:
+    """Whether the density is not the one asked for; one weight more or less is rounding.
+
+    total: prunable weights of the run's largest network. A dense net smaller than that stands for the ticket of its
+    size, and was asked for.
+    """
+    if row["density"] == 1 and _total(row) < SMALLER * total:
+        return False
+    return abs(row["density"] - _target(row)) > max(FREE * _target(row), 1 / total if total else 0.0)
