@@ -23,7 +23,7 @@ def runs_of(folders: Iterable[Folder]) -> list[Run]:
     """One entry a trained level of every sanity run, incomplete ones included: a verdict says what it lacks."""
     found = []
     for folder in folders:
-        if folder.config["choices"]["method"] != "sanity":
+        if not _is_sanity(folder):
             continue
         lr, seed = folder.config["recipe"]["lr"], folder.seed
         for row in folder.rows:
@@ -38,7 +38,7 @@ def verdicts(folders: Sequence[Folder], rules: Rules | None = None) -> dict[str,
     table = runs_of(folders)
     if not table:
         raise ValueError("no run of method=sanity among these folders")
-    dataset = next(f.config["choices"]["dataset"] for f in folders if f.config["choices"]["method"] == "sanity")
+    dataset = next(folder.config["choices"]["dataset"] for folder in folders if _is_sanity(folder))
     rules = rules or Rules(tau=tau_of(dataset))
     checked = sorted({run.density for run in table if run.setting not in ("dense", "lt_imp", "wr_imp")}, reverse=True)
     found = {}
@@ -86,6 +86,10 @@ def settings_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def in_words(found: Mapping[str, Verdict]) -> str:
     """The verdicts, one after another."""
     return "\n".join(line for name, judged in found.items() for line in [f"{name}:", *lines(judged), ""])
+
+
+def _is_sanity(folder: Folder) -> bool:
+    return folder.config["method"]["plan"]["_target_"] == "lth.sanity.sanity"
 
 
 def _level(folder: Folder, setting: str, density: float) -> Path | None:
