@@ -73,7 +73,7 @@ def _section(panel: Panel, ylabel: str) -> str:
         f"<h2>{escape(section.title)}</h2>",
         _figure(
             picture.curves([panel], ylabel, titles=False),
-            "Mean over seeds; the band is the 95 % t interval of the mean.",
+            "Mean over seeds; bands or bars are the 95 % t interval of the mean.",
         ),
         _table(grid(section, series), caption(section, series)),
         "".join(f"<p class=note>{escape(line)}</p>" for line in notes(section, series)),

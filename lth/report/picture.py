@@ -35,6 +35,7 @@ COSTS: dict[str, Callable[[Point], float | None]] = {
     "seconds": lambda point: point.cost.seconds,
 }
 LEAST_ERROR = 1.01  # of the stretched axis: accuracy 1 must lie at a finite height
+MOST_BANDS = 5  # curves; more would hide one another
 MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
 
 
@@ -53,11 +54,11 @@ def _styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
 @_styled
 def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
-    """Figure: mean over seeds against density, the 95 % interval as a band; a dense net alone is a dashed line."""
+    """Figure: mean over seeds against density, 95 % intervals as bands or bars; dense nets alone are dashed lines."""
     figure, rows = _figure([(5.8, max(3.6, 1.2 + 0.17 * len(series))) for _, series in panels], 1)
     for (section, series), (axes,) in zip(panels, rows, strict=True):
         for one, style in zip(series, _styles(len(series)), strict=True):
-            _curve(axes, one, style)
+            _curve(axes, one, style, banded=len(series) <= MOST_BANDS)
         axes.set(title=section.title if titles else None)
         _accuracy_axis(axes, series, ylabel)
         _density_axis(axes, series)
@@ -139,19 +140,21 @@ def _styles(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _curve(axes: Any, one: Series, style: Mapping[str, Any]) -> None:
+def _curve(axes: Any, one: Series, style: Mapping[str, Any], banded: bool) -> None:
     density, mean = [p.density for p in one.points], [p.mean for p in one.points]
     if _dense(one):
         axes.axhline(mean[0], color=style["color"], linestyle="--", lw=1, label=_named(one))
         return
     axes.plot(density, mean, lw=1.4, label=_named(one), **style)
-    banded = [p for p in one.points if p.low is not None]
-    if len(banded) > 1:
-        low, high = [p.low for p in banded], [p.high for p in banded]
-        axes.fill_between([p.density for p in banded], low, high, color=style["color"], alpha=0.15, linewidth=0)
-    elif banded:
-        ends = [[p.mean - p.low, p.high - p.mean] for p in banded if p.low is not None and p.high is not None]
-        axes.errorbar(density, mean, [[low for low, _ in ends], [high for _, high in ends]], color=style["color"])
+    known = [(p.density, p.mean, p.low, p.high) for p in one.points if p.low is not None and p.high is not None]
+    if not known:
+        return
+    at, middle, low, high = (list(column) for column in zip(*known, strict=True))
+    if banded and len(known) > 1:
+        axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        return
+    below, above = ([abs(end - m) for end, m in zip(ends, middle, strict=True)] for ends in (low, high))
+    axes.errorbar(at, middle, [below, above], color=style["color"], fmt="none", lw=0.8, capsize=2, alpha=0.6)
 
 
 def _accuracy_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:

@@ -139,15 +139,20 @@ def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
 
 def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]]) -> Point:
     """A seed that several runs measured, because their ladders share a rung, counts once, as the mean of them."""
-    densities = [fmean(density for density, _, _ in seed.values()) for seed in of_seeds]
-    values = [fmean(value for _, value, _ in seed.values()) for seed in of_seeds]
+    densities = [_mean([density for density, _, _ in seed.values()]) for seed in of_seeds]
+    values = [_mean([value for _, value, _ in seed.values()]) for seed in of_seeds]
     cost = mean_cost([mean_cost([cost for _, _, cost in seed.values()]) for seed in of_seeds])
-    mean, n = fmean(values), len(values)
+    mean, n = _mean(values), len(values)
     if n == 1:
-        return Point(fmean(densities), n, mean, None, None, None, cost)
+        return Point(_mean(densities), n, mean, None, None, None, cost)
     sd = stdev(values)
     half = t_quantile(n - 1) * sd / n**0.5
-    return Point(fmean(densities), n, mean, sd, mean - half, mean + half, cost)
+    return Point(_mean(densities), n, mean, sd, mean - half, mean + half, cost)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; of equal values exactly that value, which a sum of them need not be."""
+    return values[0] if len(set(values)) == 1 else fmean(values)
 
 
 @cache
