@@ -75,7 +75,9 @@ def usual(method: str, tmp_path: Path) -> list[str]:
 
 def a_ticket(path: Path, cfg: DictConfig) -> Path:
     """A ticket of the configured network, half of whose weights are kept, more in the first layer."""
-    net = instantiate(cfg.model)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same ticket for every run that is compared
+        net = instantiate(cfg.model)
     masks = Masks.ones(net)
     for index, mask in enumerate(masks.values()):
         mask.view(-1)[:: 2 + index] = 0
