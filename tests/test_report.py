@@ -13,6 +13,7 @@ from lth.report.__main__ import report
 from lth.report.collect import collect
 from lth.report.groups import sections
 from lth.report.summary import series_of
+from lth.report.tables import grids, latex, markdown
 from lth.tickets.interval import of_mean
 from tests.harness import train
 
@@ -126,6 +127,26 @@ def test_a_smaller_dense_net_stands_at_the_density_of_its_ticket(tmp_path):
     write_run(tmp_path, "sanity", levels=levels)
     _, series = only_series(tmp_path)
     assert {one.label: one.points[0].density for one in series} == {"sanity dense": 1.0, "sanity sdt": 0.1}
+
+
+def test_ladders_and_single_densities_share_no_table_of_empty_cells(tmp_path):
+    ladder = [(round(0.8**k, 6), 0.9) for k in range(12)]
+    write_run(tmp_path, "imp", 0.08, 0, ladder, ladder="geometric")
+    write_run(tmp_path, "erk", levels=[(0.8**5, 0.7)])
+    section, series = only_series(tmp_path)
+    few, whole = grids(section, series)
+    assert (few.rows, few.columns) == (("erk", "imp"), ("0.3277",))
+    assert (len(whole.rows), whole.columns) == (12, ("imp",))
+    assert few.best == {("imp", "0.3277")}
+
+
+def test_tables_are_written_in_blocks_and_escaped(tmp_path):
+    write_run(tmp_path, "a_b", levels=[(round(0.9**k, 6), 0.5) for k in range(9)], ladder="geometric")
+    section, series = only_series(tmp_path)
+    (table_,) = grids(section, series)
+    assert markdown(table_).count("50.00") == 9
+    assert r"a\_b" in latex(table_)
+    assert "a_b" not in latex(table_)
 
 
 def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path):

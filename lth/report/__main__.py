@@ -11,7 +11,7 @@ from lth.report.groups import sections
 from lth.report.page import page, places
 from lth.report.picture import Panel
 from lth.report.summary import series_of, tidy
-from lth.report.tables import grid, latex, markdown, notes, summary_rows
+from lth.report.tables import grids, latex, markdown, notes, summary_rows
 from lth.results import as_csv
 
 
@@ -44,7 +44,7 @@ def report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy"
     (out / "report.csv").write_text(as_csv(tidy(found)))
     (out / "summary.csv").write_text(as_csv([row for panel in panels for row in summary_rows(*panel)]))
     (out / "report.md").write_text(text + "\n")
-    (out / "report.tex").write_text("\n".join(latex(grid(*panel)) for panel in panels))
+    (out / "report.tex").write_text("\n".join(latex(table) for panel in panels for table in grids(*panel)))
     ylabel = column.replace("_", " ")
     _draw(panels, out, ylabel)
     (out / "report.html").write_text(page(panels, runs, verdict, ylabel))
@@ -66,7 +66,7 @@ def judge(runs: Sequence[Run]) -> str:
 
 
 def _in_markdown(panel: Panel) -> str:
-    return "\n\n".join([markdown(grid(*panel)), *notes(*panel)])
+    return "\n\n".join([*map(markdown, grids(*panel)), *notes(*panel)])
 
 
 def _left_out(runs: Sequence[Run]) -> list[str]:

@@ -10,7 +10,7 @@ from lth.report import picture
 from lth.report.collect import Run
 from lth.report.picture import INK, Panel
 from lth.report.style import CSS
-from lth.report.tables import Grid, caption, cell, grid, notes, number, summary_rows
+from lth.report.tables import Grid, cell, grids, notes, number, summary_rows
 
 COST_NOTE = (
     "Cost counts all training that led to a point. Multiply-adds are 3 × those of the kept weights in one forward pass "
@@ -63,7 +63,15 @@ def _head(runs: Sequence[Run]) -> str:
 
 
 def _verdict(text: str) -> str:
-    return f"<section><h2>Does the ticket win?</h2><pre>{escape(text)}</pre></section>" if text else ""
+    """Each paragraph's outcome, with its conditions to unfold."""
+    parts = []
+    for paragraph in text.split("\n\n"):
+        head, outcome, *rest = [*paragraph.splitlines(), "", ""]
+        details = "\n".join(line for line in rest if line)
+        unfolding = f"<details><summary>conditions</summary><pre>{escape(details)}</pre></details>" if details else ""
+        name = "h3" if not outcome else "strong"
+        parts.append(f"<div class=verdict><{name}>{escape(head)}</{name}> {escape(outcome)}{unfolding}</div>")
+    return f"<section><h2>Does the ticket win?</h2>{''.join(parts)}</section>" if text else ""
 
 
 def _section(panel: Panel, ylabel: str) -> str:
@@ -75,7 +83,7 @@ def _section(panel: Panel, ylabel: str) -> str:
             picture.curves([panel], ylabel, titles=False),
             "Mean over seeds; bands or bars are the 95 % t interval of the mean.",
         ),
-        _table(grid(section, series), caption(section, series)),
+        *map(_table, grids(section, series)),
         "".join(f"<p class=note>{escape(line)}</p>" for line in notes(section, series)),
         "<h3>Where the weights are</h3>" + _figure(heat, "Each method at its lowest density.") if heat else "",
         "<h3>What it cost</h3>" + _figure(picture.cost([panel], ylabel, titles=False), COST_NOTE),
@@ -89,7 +97,7 @@ def _figure(figure: Any, words: str) -> str:
     return f"<figure><div class=wide>{svg(figure)}</div><figcaption>{escape(words)}</figcaption></figure>"
 
 
-def _table(table: Grid, words: str) -> str:
+def _table(table: Grid) -> str:
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in (table.corner, *table.columns))
     lines = []
     with_n = len({point.n for point in table.cells.values()}) > 1
@@ -99,7 +107,7 @@ def _table(table: Grid, words: str) -> str:
     shown = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     bold = " Bold: the best mean at its density." if table.best else ""
     small = " Small: 95 % t interval." if any(point.low is not None for point in table.cells.values()) else ""
-    return f"<p class=note>{escape(words)}{small}{bold}</p><div class=wide>{shown}</div>"
+    return f"<p class=note>{escape(table.caption)}{small}{bold}</p><div class=wide>{shown}</div>"
 
 
 def _cell(table: Grid, row: str, column: str, with_n: bool) -> str:

@@ -27,6 +27,7 @@ STYLE = {
     "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": "#808080",
     "legend.frameon": False,
 }
 COSTS: dict[str, Callable[[Point], float | None]] = {
@@ -197,7 +198,10 @@ def _density_axis(axes: Any, series: Sequence[Series]) -> None:
 def _cost_axis(axes: Any, costs: Sequence[float]) -> None:
     axes.grid(alpha=0.25)
     if costs and max(costs) > 8 * min(costs):
+        from matplotlib.ticker import NullFormatter
+
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # over one decade their labels would overlap
     else:
         axes.margins(x=0.1)
         axes.locator_params(axis="x", nbins=5)
@@ -241,8 +245,9 @@ def _heat(figure: Any, axes: Any, names: Sequence[str], lines: Mapping[str, Sequ
     from matplotlib.colors import LogNorm
 
     lowest = min((value for line in lines.values() for value in line if value > 0), default=0.1)
-    norm = LogNorm(min(lowest, 0.5), 1.0)
-    shown = [[max(value, norm.vmin) for value in line] for line in lines.values()]
+    floor = min(lowest, 0.5)
+    norm = LogNorm(floor, 1.0)
+    shown = [[max(value, floor) for value in line] for line in lines.values()]
     mesh = axes.pcolormesh(shown, norm=norm, cmap="viridis", edgecolors="white", linewidth=0.5)
     axes.set_xticks([i + 0.5 for i in range(len(names))], [_short(name) for name in names])
     axes.tick_params(axis="x", labelrotation=90 if len(names) > MOST_WRITTEN else 0, length=0)
@@ -252,7 +257,7 @@ def _heat(figure: Any, axes: Any, names: Sequence[str], lines: Mapping[str, Sequ
     if len(names) <= MOST_WRITTEN:
         for y, line in enumerate(lines.values()):
             for x, value in enumerate(line):
-                colour = "black" if norm(max(value, norm.vmin)) > 0.6 else "white"
+                colour = "black" if norm(max(value, floor)) > 0.6 else "white"
                 axes.text(x + 0.5, y + 0.5, f"{value:.2g}", ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(mesh, ax=axes, label="density", aspect=30, pad=0.02)
 

@@ -26,7 +26,8 @@ td.best{font-weight:700;color:var(--best)}
 #unfinished td:first-child{color:var(--warn);font-weight:600}
 #unfinished th:nth-child(n){text-align:left}
 td.path{font-family:ui-monospace,monospace;font-size:.8rem}
-pre{overflow-x:auto;font-size:.82rem;line-height:1.45;margin:0}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.82rem;line-height:1.45;margin:0}
+.verdict{margin:0 0 .8rem}.verdict summary{margin-top:.2rem}
 summary{cursor:pointer;color:var(--soft);margin-top:1rem}
 tbody tr:hover td,tbody tr:hover th{background:color-mix(in srgb,var(--line) 35%,var(--card))}
 @media (max-width:40rem){main{padding:1rem .5rem}section{padding:.8rem;border-radius:8px}th,td{padding:.3rem .5rem}

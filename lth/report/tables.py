@@ -1,14 +1,14 @@
 """The summary as tables: Markdown, LaTeX and long CSV. Accuracies are written in percent, in the CSV as fractions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lth.report.groups import Section
 from lth.report.summary import Point, Series
 
-FEW_DENSITIES = 6  # up to so many, methods are the rows; beyond, densities are
-WIDEST = 6  # columns of a printed table; more are printed below one another
+FEW_DENSITIES = 8  # up to so many, methods are the rows; beyond, densities are
+WIDEST = 8  # columns of a printed table; more are printed below one another
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,21 @@ class Grid:
     best: frozenset[tuple[str, str]]
 
 
-def grid(section: Section, series: Sequence[Series]) -> Grid:
+def grids(section: Section, series: Sequence[Series]) -> list[Grid]:
+    """The tables of a section: one, or where some methods have a few densities and others whole ladders, one of all
+    at those few densities and one of the ladders. Otherwise most cells would be empty."""
+    ladders = [one for one in series if len(one.points) > FEW_DENSITIES]
+    few = {point.density for one in series if one not in ladders for point in one.points}
+    if not ladders or not 0 < len(few) <= FEW_DENSITIES:
+        return [_grid(section, series)]
+    at_few = [replace(one, points=tuple(p for p in one.points if p.density in few)) for one in series]
+    return [_grid(section, [one for one in at_few if one.points]), _grid(section, ladders)]
+
+
+def _grid(section: Section, series: Sequence[Series]) -> Grid:
     """Methods by densities, whichever is the longer downwards."""
     points = [(one.label, number(point.density), point) for one in series for point in one.points]
-    densities = tuple(number(d) for d in sorted({p.density for _, _, p in points}, reverse=True))
+    densities = tuple(dict.fromkeys(number(d) for d in sorted({p.density for _, _, p in points}, reverse=True)))
     labels = tuple(one.label for one in series)
     upright = len(densities) <= FEW_DENSITIES
     cells = {((label, density) if upright else (density, label)): point for label, density, point in points}
@@ -35,7 +46,7 @@ def grid(section: Section, series: Sequence[Series]) -> Grid:
         at = {key: point.mean for key, point in cells.items() if density in key}
         best |= {key for key, mean in at.items() if mean == max(at.values()) and len(at) > 1}
     shape = (labels, densities) if upright else (densities, labels)
-    return Grid(caption(section, series), "density" if not upright else "method", *shape, cells, frozenset(best))
+    return Grid(caption(section, series), "method" if upright else "density", *shape, cells, frozenset(best))
 
 
 def caption(section: Section, series: Sequence[Series]) -> str:
