@@ -142,7 +142,7 @@ class Experiment:
         return [instantiate(callback)(level=level) for callback in callbacks if callback]
 
     def _check(self, level: Level) -> None:
-        """Refuse before any training what a boundary can tell to be impossible: a count out of reach, a wrong ticket."""
+        """Refuse before any training what a boundary can tell to be impossible: counts out of reach, wrong tickets."""
         for callback in self._boundary(level):
             if hasattr(callback, "check"):
                 callback.check(self.subject(level)[2])

@@ -26,5 +26,5 @@ class KeepTicket(Callback):
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Give the ticket the masks the level ended with, and what it reached."""
         ticket = Ticket.load(self.path)
-        biases = getattr(self._module, "biases_found", dict)()  # of a search that chose among them
+        biases: dict[str, Any] = getattr(self._module, "biases_found", dict)()  # of a search that chose among them
         Ticket(masks, {**ticket.weights, **biases}, {**ticket.header, **outcome}).save(self.path)
