@@ -55,13 +55,11 @@ def test_a_sweep_killed_as_a_whole_finishes_only_what_was_unfinished(tmp_path: P
 def test_a_sweep_of_distributed_jobs_is_planned_once_not_once_a_rank(tmp_path: Path):
     assert sweep(tmp_path, "trainer=ddp_cpu", *LADDER, "seed=0,1").wait() == 0, output(tmp_path)
     assert output(tmp_path).count("jobs finished") == 1
-    assert [line for line in output(tmp_path).splitlines() if line.startswith("job: ")] == [
-        line for line in dict.fromkeys(output(tmp_path).splitlines()) if line.startswith("job: ")
-    ]
+    assert len([line for line in output(tmp_path).splitlines() if line.startswith("job: ")]) == 2
     assert len(run_folders(tmp_path)) == 2
     for folder in run_folders(tmp_path):  # each epoch and level once: a second sweep would have begun again
-        assert [row["level"] for row in rows(folder)] == ["0", "1"]
-        assert len(curves(folder)) == 6
+        assert [row["level"] for row in rows(folder)] == ["0", "1", "2"]
+        assert len(curves(folder)) == 9
 
 
 @pytest.mark.slow
@@ -70,7 +68,7 @@ def test_a_fork_computes_what_a_process_that_imports_everything_itself_does(tmp_
     for preload in (True, False):
         cwd = tmp_path / str(preload)
         cwd.mkdir()
-        given = "dataset=digits", "model.widths=[30,20]", "recipe.epochs=1", "recipe.mixup=0.2", "method=snip,imp"
+        given = "recipe.epochs=1", "recipe.mixup=0.2", "method=snip,imp"
         density = "sparsity.density=0.8"
         assert sweep(cwd, f"hydra.launcher.preload={preload}", *given, density).wait() == 0, output(cwd)
         left[preload] = [state(folder) for folder in run_folders(cwd)]
