@@ -129,6 +129,21 @@ def test_a_given_density_is_reached_and_exactly_when_trimmed(tmp_path):
     assert int(trimmed["kept"]) == round(0.15 * total)
 
 
+@pytest.mark.parametrize("trim", [True, False])
+def test_trimming_keeps_the_largest_of_what_is_over_the_density_at_the_levels_end(trim, tmp_path):
+    _, soft = fitted(tmp_path, *CONTROLLED, f"method.trim={trim}")
+    target = round(0.15 * soft.masks.total)
+    with torch.no_grad():
+        soft.s -= 2.0  # lower thresholds leave too many
+    sizes = {name: weight.detach().abs() for name, weight in soft.effective().items()}
+    found = soft.found_masks()
+    left = torch.cat([sizes[name][mask] for name, mask in found.items()])
+    gone = torch.cat([sizes[name][~mask] for name, mask in found.items()])
+    assert gone.max() <= left.min()
+    assert (len(left) == target) == trim
+    assert len(left) >= target
+
+
 def test_fine_tuning_trains_what_was_found_under_its_mask(tmp_path):
     train(tmp_path, *PRUNING, *LONG, "method.finetune=true", "method.finetune_recipe.lr=0.01")
     search, tune = (torch.load(level / "last.ckpt", weights_only=True) for level in sorted(tmp_path.glob("level_*")))
