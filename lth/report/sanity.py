@@ -89,7 +89,9 @@ def in_words(found: Mapping[str, Verdict]) -> str:
 
 
 def _is_sanity(folder: Folder) -> bool:
-    return folder.config["method"]["plan"]["_target_"] == "lth.sanity.sanity"
+    method = folder.config.get("method") or {}
+    plan = method.get("plan") if isinstance(method, Mapping) else None
+    return isinstance(plan, Mapping) and plan.get("_target_") == "lth.sanity.sanity"
 
 
 def _level(folder: Folder, setting: str, density: float) -> Path | None:
