@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hydra_plugins.lth_launcher.job import die_with_parent
 from tests.harness import SMALL
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +18,13 @@ def sweep(cwd: Path, *overrides: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "run.py"), "-m", *_without(SMALL, overrides), *overrides]
     with (cwd / "output").open("ab") as output:
         return subprocess.Popen(
-            command, cwd=cwd, stdout=output, stderr=output, env={**os.environ, **environment}, start_new_session=True
+            command,
+            cwd=cwd,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
 
 
