@@ -1,7 +1,7 @@
 """Allocations with a floor under some layers."""
 
-from lth.pruning.allocation.counts import apportion, available
-from lth.pruning.allocation.whole import Allocation, fixing, global_, uniform
+from lth.pruning.allocation.counts import apportion, available, count_kept
+from lth.pruning.allocation.whole import Allocation, global_
 from lth.pruning.topk import Scores
 
 
@@ -14,8 +14,11 @@ def with_floor(scores: Scores, density: float, *, base: Allocation = global_, at
 
 def uniform_head(scores: Scores, density: float, *, head: float = 0.2) -> dict[str, int]:
     """The same density in every layer, the classifier's never under `head` (GraNet-uniform, arXiv 2106.10404)."""
-    return (
-        fixing(scores, density, base=uniform, layers={"@head": max(density, head)})
-        if density < 1
-        else uniform(scores, 1)
-    )
+    *others, last = scores
+    room, total = available(scores), count_kept(density, sum(score.numel() for score in scores.values()))
+    wanted = count_kept(max(density, head), scores[last].numel())
+    kept = min(room[last], max(wanted, total - sum(room[name] for name in others)))  # what the others cannot hold
+    if kept >= total:
+        raise ValueError(f"density {density} does not leave a weight beside the classifier's {kept}")
+    shares = {name: float(scores[name].numel()) for name in others}
+    return apportion(shares, total - kept, {name: room[name] for name in others}) | {last: kept}
