@@ -111,8 +111,6 @@ def test_no_layer_is_emptied_by_global_pruning(tmp_path):
 
 STARTS = [(1.0, "erk"), (0.5, "erk"), (0.1, "erk"), (0.5, "uniform"), (0.1, "uniform"), (0.5, "balanced")]
 STARTS += [(0.1, "balanced")]  # the other layers hold less than a uniform density leaves them: the head takes it
-    (0.1, "balanced")
-]  # whose other layers hold less than a uniform density leaves them: the head takes the rest
 
 
 class Shrink(pl.Callback):
