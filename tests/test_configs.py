@@ -66,13 +66,20 @@ def test_prunable_policies_fit_a_network_with_shortcuts(policy: str, tmp_path: P
 OURS = [name for name in names("experiment") if name.startswith(("digits_", "fashion_"))]  # papers': test_recipes.py
 
 
+SHORT = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
+SHORTER = {  # what does not go with two steps or a density of a half
+    "digits_checks": [*SHORT, "method.at=null", "method.settings=[rr_imp]"],
+    "digits_strong": ["recipe.epochs=2", "method.period=1", "sparsity.density=0.5"],
+}
+
+
 @pytest.mark.parametrize("experiment", OURS)
 def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if experiment.startswith("fashion_"):
         if not DEBIAN.is_dir():
             pytest.skip("needs the files of Debian's dataset-fashion-mnist")
         monkeypatch.setenv("LTH_DATA", str(DEBIAN))
-    short = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
+    short = SHORTER.get(experiment, SHORT)
     assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
 
 
