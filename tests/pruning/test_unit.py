@@ -23,11 +23,13 @@ from lth.pruning.structure import unit
 def test_two_weights_share_a_part_exactly_when_the_unit_says_so(name, shape, count, same):
     numbers = getattr(unit, name)(shape)
     assert numbers.shape == torch.Size(shape)
-    assert sorted(set(numbers.flatten().tolist())) == list(range(count)) and unit.parts(numbers) == count
+    assert sorted(set(numbers.flatten().tolist())) == list(range(count))
+    assert unit.parts(numbers) == count
     seen = {}
     for index in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
         seen.setdefault(same(tuple(index)), set()).add(int(numbers[tuple(index)]))
-    assert len(seen) == count and all(len(n) == 1 for n in seen.values())
+    assert len(seen) == count
+    assert all(len(n) == 1 for n in seen.values())
 
 
 def test_blocks_are_tiles_of_filters_by_channels_at_one_position():
