@@ -17,6 +17,10 @@ from lth.pruning.structure import unit
         ("kernels", (4, 2, 3, 3), 8, lambda i: i[:2]),
         ("out_features", (5, 3), 5, lambda i: i[0]),
         ("in_features", (5, 3), 3, lambda i: i[1]),
+        ("outputs", (5, 3), 5, lambda i: i[0]),
+        ("outputs", (4, 2, 3, 3), 4, lambda i: i[0]),
+        ("inputs", (5, 3), 3, lambda i: i[1]),
+        ("inputs", (4, 2, 3, 3), 2, lambda i: i[1]),
         ("layer", (5, 3), 1, lambda i: 0),
     ],
 )

@@ -44,6 +44,16 @@ def in_features(shape: Sequence[int]) -> Tensor:
     return _along(_matrix(shape, "in_features"), 1)
 
 
+def outputs(shape: Sequence[int]) -> Tensor:
+    """Any layer's outputs (first dimension): filters or out_features."""
+    return _along(shape, 0)
+
+
+def inputs(shape: Sequence[int]) -> Tensor:
+    """Any layer's inputs (second dimension): channels or in_features."""
+    return _along(shape, 1)
+
+
 def layer(shape: Sequence[int]) -> Tensor:
     """The whole weight as one part."""
     return torch.zeros(*shape, dtype=torch.long)
