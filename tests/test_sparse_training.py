@@ -22,6 +22,9 @@ MOVING = ["method.every=20", "method.order=after_step", "sparsity.density=0.02"]
 GRANET = ["method=granet", "method/allocation=balanced", "method.initial_density=0.2", "method.every=20"]
 STR = ["method=str", "method.start=-20", "method.decay=0.02", "recipe.optimizer.nesterov=false"]
 IMP = ["method=imp", "sparsity.density=0.05", "recipe.epochs=15"]
+SLT = ["method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2", "method/weights=scale_fan",
+       "model.bias=false", "model.init=signed_constant", "method/score_init=uniform", "method.score_init.high=0.1",
+       "recipe.lr=0.1", "recipe.optimizer.nesterov=false"]  # fmt: skip
 RUNS = {
     "static": ["method=erk", "sparsity.density=0.02"],
     "set": ["method=set", "method/allocation=erk", "method/fraction=cosine", *MOVING],
@@ -30,6 +33,8 @@ RUNS = {
                "method.fraction.start=0.3", "method.fraction.end=0", "sparsity.density=0.02"],
     "str in balanced": [*STR, "support=balanced", "support.density=0.3"],
     "str in erk": [*STR, "support=erk", "support.density=0.3"],
+    "searched at once": [*SLT, "sparsity.levels=1"],
+    "searched in five levels": [*SLT, "recipe.epochs=6"],
     "imp": IMP,
     "imp in balanced": [*IMP, "support=balanced", "support.density=0.3"],
 }  # fmt: skip
@@ -74,6 +79,14 @@ def test_soft_thresholds_sparsify_a_random_net_further_at_no_cost(support: str):
     assert density == pytest.approx(0.18, abs=0.03)
     assert density <= 0.18
     assert accuracy >= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["searched at once", "searched in five levels"])
+def test_a_random_net_holds_a_strong_ticket_with_two_fifths_of_its_weights(run: str):
+    accuracy, density = measured(run)
+    assert density == pytest.approx(0.2, abs=1e-4)
+    assert accuracy >= 0.965
 
 
 @pytest.mark.slow
