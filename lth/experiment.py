@@ -16,6 +16,7 @@ from lth.modules import Recipe
 from lth.plan import Budget, Level
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
+from lth.pruning.changed import changed_before_use
 from lth.pruning.seeds import derive
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
@@ -38,6 +39,8 @@ class Experiment:
         self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
         densities = instantiate(cfg.sparsity, start=self.support.density)
         refuse_empty(densities, self.masks.total)
+        if min(densities) < 1:
+            refuse_changed(self.net, self.masks, self.image_shape)
         self.data: pl.LightningDataModule = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
@@ -195,3 +198,14 @@ def refuse_empty(densities: list[float], total: int) -> None:
     for density in densities:
         if count_kept(density, total) == 0:
             raise ValueError(f"density {density} keeps none of the {total} prunable weights")
+
+
+def refuse_changed(net: torch.nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a network in which pruned weights would not stay zero."""
+    names = changed_before_use(net, masks, image_shape)
+    if names:
+        raise ValueError(
+            f"this network standardises, or otherwise changes, {len(names)} of its {len(masks)} prunable weights "
+            f"before it multiplies by them, so that pruned ones would act again: {', '.join(names[:3])}, ... Take a "
+            "network without weight standardisation, or leave those weights dense: prunable.exclude=[...]"
+        )
