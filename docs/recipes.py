@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from lth.command_line import register_resolvers
-from lth.plan import Budget, Level
+from lth.experiment import recipe_of
+from lth.plan import Level
 
 CONF = Path(__file__).parent.parent / "conf"
 RATE = 1e13  # multiply-adds a second: an assumption, not a measurement
@@ -84,11 +85,8 @@ def images(cfg: DictConfig) -> int:
 
 def plan(cfg: DictConfig) -> list[Level]:
     """The levels of an experiment, from its configuration alone."""
-    per_epoch, budgets = -(-images(cfg) // cfg.recipe.batch_size), {}
-    for stage, own in cfg.method.stages.items():
-        length = {key: value for key in ("epochs", "steps") if (value := (own.get("recipe") or {}).get(key))}
-        length = length or {"epochs": cfg.recipe.epochs, "steps": cfg.recipe.steps}
-        budgets[stage] = Budget(length.get("steps") or length["epochs"] * per_epoch, per_epoch)
+    per_epoch = -(-images(cfg) // cfg.recipe.batch_size)
+    budgets = {stage: recipe_of(cfg, stage).budget(per_epoch) for stage in cfg.method.stages}
     densities = instantiate(cfg.sparsity, start=cfg.support.density)
     levels: list[Level] = instantiate(cfg.method.plan)(densities, Path("unused"), budgets)
     return levels

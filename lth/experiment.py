@@ -13,7 +13,8 @@ from lth.callbacks.ema import EMA
 from lth.callbacks.rewind import copy_state_
 from lth.folder import RunFolder
 from lth.modules import Recipe
-from lth.plan import Budget, Level
+from lth.modules.recipe import LENGTHS
+from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.pruning.changed import changed_before_use
@@ -32,8 +33,9 @@ class Experiment:
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
         self.config: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.recipe = self._recipe("", None)
-        self.recipes = {name: self._recipe(name, stage.get("recipe")) for name, stage in cfg.method.stages.items()}
+        self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
+        for recipe in self.recipes.values():
+            check_precision(recipe.precision, cfg.trainer.accelerator)
         self.net = self._network()
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
@@ -46,7 +48,7 @@ class Experiment:
         self.data.setup("fit")
         self._small: dict[int, Any] = {}
         self.levels = self._plan(densities)
-        for level in {level.stage: level for level in reversed(self.levels)}.values():
+        for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
             self.parts(level)
         for level in self.levels:
             self._check(level)
@@ -146,9 +148,12 @@ class Experiment:
 
     def _check(self, level: Level) -> None:
         """Refuse before any training what a boundary can tell to be impossible: counts out of reach, wrong tickets."""
+        net, masks, support = self.subject(level)
         for callback in self._boundary(level):
             if hasattr(callback, "check"):
-                callback.check(self.subject(level)[2])
+                callback.check(support)
+            if hasattr(callback, "check_network"):
+                callback.check_network(net, masks, self.image_shape)
 
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return instantiate(self.cfg.model, widths=list(widths))
@@ -161,25 +166,26 @@ class Experiment:
             net.compile()
         return net
 
-    def _recipe(self, stage: str, own: DictConfig | None) -> Recipe:
-        """The experiment's recipe, with the fields a stage sets for itself (null = the experiment's)."""
-        fields = {key: value for key, value in (own or {}).items() if value is not None}
-        shared = [key for key in fields if key in ONE_FOR_ALL]
-        unknown = [key for key in fields if key not in self.cfg.recipe]
-        if shared or unknown:
-            raise ValueError(f"the recipe of stage {stage!r} cannot set {shared}, and there is no {unknown}")
-        if {"epochs", "steps"} & set(fields):
-            fields = {"epochs": None, "steps": None, **fields}
-        recipe: Recipe = instantiate(OmegaConf.create({**self.cfg.recipe, **fields}))
-        check_precision(recipe.precision, self.cfg.trainer.accelerator)
-        return recipe
-
     def _plan(self, densities: list[float]) -> list[Level]:
         budgets = {}
         for stage, recipe in self.recipes.items():
             epoch = -(-self.data.steps_per_epoch // recipe.accumulate)
-            budgets[stage] = Budget(recipe.horizon(epoch), epoch)
+            budgets[stage] = recipe.budget(epoch)
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
+
+
+def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
+    """The experiment's recipe, with the fields that a stage of the method sets for itself (null = the experiment's)."""
+    own = cfg.method.stages[stage].get("recipe") or {}
+    fields = {key: value for key, value in own.items() if value is not None}
+    shared = [key for key in fields if key in ONE_FOR_ALL]
+    unknown = [key for key in fields if key not in cfg.recipe]
+    if shared or unknown:
+        raise ValueError(f"the recipe of stage {stage!r} cannot set {shared}, and there is no {unknown}")
+    if set(LENGTHS) & set(fields):
+        fields = {**dict.fromkeys(LENGTHS), **fields}
+    recipe: Recipe = instantiate(OmegaConf.create({**cfg.recipe, **fields}))
+    return recipe
 
 
 def check_precision(precision: str, accelerator: str) -> None:

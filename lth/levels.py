@@ -41,7 +41,8 @@ def run(cfg: DictConfig) -> float | None:
         return Loop(experiment).train()
     with folder.locked():
         folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
-        return Loop(experiment).train()
+        with folder.explained():
+            return Loop(experiment).train()
 
 
 class Loop:
@@ -110,7 +111,7 @@ class Loop:
             curves.last |= module.validated
         trainer.test(module, datamodule=data, verbose=False)
         best = {f"best_{name}": value for name, value in curves.best.items()}
-        kept = module.masks.kept
+        kept, schedules = module.masks.kept, len(level.budget.schedules)
         return {
             "level": level.index,
             "name": level.name,
@@ -120,6 +121,7 @@ class Loop:
             "kept": kept,
             "epochs": level.steps / level.budget.epoch,
             "steps": level.steps,
+            **({"cycles": schedules} if schedules > 1 else {}),
             **curves.last,
             **best,
             **module.tested,

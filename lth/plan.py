@@ -1,22 +1,66 @@
 """The plan of an experiment: which levels it has. Pure functions of numbers; the loop that runs them is `levels.py`."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from lth.shares import Cycles, split
 
 PERCENT = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Optimizer steps: `horizon` of one full schedule, `epoch` of one pass over the data."""
+    """Optimizer steps: `horizon` of a full level, `epoch` of one pass over the data.
+
+    schedules: the lengths of the learning-rate schedules one after another on which a level's `first_step` counts;
+    empty = one, as long as the level.
+    """
 
     horizon: int
     epoch: int
+    schedules: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, length: int, unit: int, epoch: int, cycles: Cycles) -> "Budget":
+        """A level that takes `length` times `unit` steps, less what the rounding of its cycles drops."""
+        lengths = tuple(unit * part for part in cycles.lengths(length))
+        return cls(sum(lengths), epoch, lengths if len(lengths) > 1 else ())
+
+    def over(self, levels: int) -> list["Budget"]:
+        """The budget of each of `levels` levels: for all the same."""
+        return [self] * levels
 
 
-Budgets = dict[str, Budget]  # by the method's stages
+@dataclass(frozen=True)
+class Total:
+    """The epochs of all levels of a ladder together, spread over them by `strategy`; `epoch` steps to an epoch."""
+
+    epochs: int
+    epoch: int
+    strategy: str = "constant"
+    cycles: Cycles = field(default_factory=Cycles)
+
+    def over(self, levels: int) -> list[Budget]:
+        """The budget of each of `levels` levels. Raises ValueError where one gets too few epochs."""
+        try:
+            shares = split(self.epochs, levels, self.strategy, self.cycles.rounding)
+        except ValueError as error:
+            raise ValueError(f"recipe.total_epochs over the levels: {error}") from None
+        return [Budget.of(share, self.epoch, self.epoch, self.cycles) for share in shares]
+
+    @property
+    def horizon(self) -> int:
+        """No number: raises ValueError for plans whose levels are not the rungs of one ladder."""
+        raise ValueError(
+            f"recipe.total_epochs={self.epochs} is spread over the equal levels of a ladder; "
+            "a level of another kind needs recipe.epochs or recipe.steps of its own"
+        )
+
+
+Budgets = Mapping[str, Any]  # by the method's stages: a Budget, or the Total of a ladder
 
 
 @dataclass(frozen=True)
@@ -25,7 +69,7 @@ class Level:
 
     stage: the key of the method's `stages` that says what is trained and what happens at the boundary.
     first_step, steps: where on the learning-rate schedule the level begins, and how many optimizer steps it takes.
-    budget: the steps of one full schedule. hold: train at the learning rate of `first_step` throughout.
+    budget: the steps of a full level of its kind. hold: train at the learning rate of `first_step` throughout.
     source: index of the level whose end it begins from, None for the initial weights. order: index of the level whose
     data order it shares; None = its own.
     """
@@ -82,28 +126,37 @@ def ladder(
     budgets: Budgets,
     rewind: str | int | None = None,
     schedule: str = "restart",
+    final: Mapping[str, Any] | None = None,
 ) -> list[Level]:
     """Equal levels, one a density (IMP and its relatives), all of the stage `train`.
 
     schedule: how the learning rate goes on after a pruning. `restart`: from the start, full length. `continue`: from
-    the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning).
+    the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning). `single`:
+    one schedule over all levels. final: the last level's own recipe; with anything in it, that level is of the stage
+    `final`.
     """
-    budget = budgets["train"]
-    point = steps_of(rewind, budget)
-    first_step, steps = _phase(schedule, point, budget)
-    levels = []
-    for index, density in enumerate(densities):
-        begin, length = (0, budget.horizon) if index == 0 else (first_step, steps)
+    stages = ["train"] * (len(densities) - 1) + ["final" if _given(final) else "train"]
+    each = budgets["train"].over(stages.count("train")) + [budgets[stage] for stage in stages if stage == "final"]
+    point = steps_of(rewind, each[0])
+    each = _joined(each) if schedule == "single" else each
+    levels: list[Level] = []
+    for index, (density, stage, budget) in enumerate(zip(densities, stages, each, strict=True)):
+        before = sum(level.budget.horizon for level in levels)
+        begin, length = _phase(schedule, point, budget, before) if index else (0, budget.horizon)
         name = "dense" if density == 1 else f"density_{density:.4g}"
         where = folder / f"level_{index:02d}_{name}"
         hold = index > 0 and schedule == "hold"
         source = index - 1 if index else None
-        levels.append(Level(index, name, density, "train", where, begin, length, budget, hold, source))
+        levels.append(Level(index, name, density, stage, where, begin, length, budget, hold, source))
     return levels
 
 
-def single(densities: list[float], folder: Path, budgets: Budgets, **_: object) -> list[Level]:
+def single(
+    densities: list[float], folder: Path, budgets: Budgets, final: Mapping[str, Any] | None = None, **_: object
+) -> list[Level]:
     """One level, at the ladder's last density: dense training, or pruning before any training."""
+    if _given(final):
+        raise ValueError(f"method.final_recipe {_given(final)} is for a ladder; this method has one level: set recipe")
     return ladder(densities[-1:], folder, budgets)
 
 
@@ -128,14 +181,36 @@ def search(
     return levels
 
 
-def _phase(schedule: str, point: int | None, budget: Budget) -> tuple[int, int]:
-    if schedule == "restart":
-        return 0, budget.horizon
+def in_turn(densities: list[float], folder: Path, budgets: Budgets, dense: bool = False) -> list[Level]:
+    """One level of stage `prune`, whose density falls while it trains; dense: after one of stage `dense`."""
+    stages = [("dense", densities[0])] if dense else []
+    levels = []
+    for index, (stage, density) in enumerate([*stages, ("prune", densities[-1])]):
+        where, budget = folder / f"level_{index:02d}_{stage}", budgets[stage]
+        source = index - 1 if index else None
+        levels.append(Level(index, stage, density, stage, where, 0, budget.horizon, budget, source=source))
+    return levels
+
+
+def _given(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (fields or {}).items() if value is not None}
+
+
+def _joined(each: list[Budget]) -> list[Budget]:
+    """The budgets of levels that share one schedule."""
+    if any(budget.schedules for budget in each):
+        raise ValueError("schedule 'single' is one schedule over all levels: recipe.cycles.n must be 1")
+    return [replace(budget, schedules=(sum(b.horizon for b in each),)) for budget in each]
+
+
+def _phase(schedule: str, point: int | None, budget: Budget, before: int) -> tuple[int, int]:
+    if schedule in ("restart", "single"):
+        return (before if schedule == "single" else 0), budget.horizon
     if schedule == "hold":
         return budget.horizon - 1, budget.horizon
     if schedule != "continue":
-        raise ValueError(f"schedule {schedule!r} is not one of 'restart', 'continue', 'hold'")
-    if point is None or point == budget.horizon:
+        raise ValueError(f"schedule {schedule!r} is not one of 'restart', 'continue', 'hold', 'single'")
+    if point is None or point >= budget.horizon:
         raise ValueError("schedule 'continue' needs a rewind point before the level's end")
     return point, budget.horizon - point
 

@@ -47,6 +47,8 @@ class Curves(Callback):
             **metrics,
             "seconds": self.seconds,
         }
+        cycle = pl_module.cycle(trainer.global_step - 1)
+        row |= {} if cycle is None else {"cycle": cycle}
         for logger in trainer.loggers:
             logger.log_metrics(row, step=row["step"])
 

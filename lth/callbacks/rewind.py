@@ -36,12 +36,13 @@ class Rewind(Callback):
                 f"bn_stats {bn_stats!r} is not one of {KEEP}, or optimizer {optimizer!r} not one of {OPTIMIZER}"
             )
         self.level, self.bn_stats, self.optimizer = level, bn_stats, optimizer
-        self.step = steps_of(point, level.budget)
+        self.active = point is not None
+        self.step = steps_of(point, level.budget) if level.first else None  # later levels may be shorter than level 0
         self.path = level.folder.parent / f"{name}.ckpt"
         self._saved = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.ckpt_path or self.step is None:
+        if trainer.ckpt_path or not self.active:
             return
         if not self.level.first:
             self._restore(trainer, pl_module)

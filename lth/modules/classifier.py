@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lth.modules.mixup import mix
 from lth.modules.recipe import Recipe
-from lth.modules.schedules import Clock
+from lth.modules.schedules import Clocks
 from lth.modules.tally import Tally
 from lth.plan import Level
 from lth.pruning import Masks
@@ -34,7 +34,16 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.net, self.masks, self.support, self.recipe = net, masks, support, recipe
         self.level, self.seed = level, seed
-        self.clock = Clock(recipe.schedule, level.budget.horizon, level.budget.epoch, recipe.schedule_every)
+        self.clock = Clocks(
+            recipe.schedule,
+            level.budget.schedules or (level.budget.horizon,),
+            level.budget.epoch,
+            recipe.schedule_every,
+            recipe.schedule_late,
+            skip_warmup=recipe.cycles.skip_warmup,
+        )
+        begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
+        self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.tally = Tally()
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
         self.validated: dict[str, float] = {}  # what the last validation and the last test measured
@@ -79,8 +88,15 @@ class Classifier(pl.LightningModule):
         """The factor on the base learning rate at optimizer step `step` of this level."""
         return self.clock(self.level.first_step + (0 if self.level.hold else step))
 
+    def cycle(self, step: int) -> int | None:
+        """Which of the level's cycles optimizer step `step` belongs to, from 0; None where it has but one."""
+        return self.clock.at(self.level.first_step + step) if len(self.clock.starts) > 1 else None
+
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        lr = self.recipe.lr * self.factor(self.trainer.global_step)
+        step = self.trainer.global_step
+        if step in self._fresh_at:  # a function of the step, so that a resumed level needs to remember nothing
+            self.trainer.optimizers[0].state.clear()
+        lr = self.recipe.lr * self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = lr
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from lth.modules.schedules import Schedule
+from lth.plan import Budget, Total
+from lth.shares import STRATEGIES, Cycles
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 DECAYS = ("all", "no_norm", "prunable")
+LENGTHS = ("epochs", "steps", "total_epochs")
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,13 @@ class Recipe:
     batch_size: int
     epochs: int | None = None
     steps: int | None = None
+    total_epochs: int | None = None
+    level_strategy: str = "constant"
+    cycles: Cycles = field(default_factory=Cycles)
     weight_decay: float = 0.0
     decay: str = "all"
     schedule_every: str = "step"
+    schedule_late: int = 0
     label_smoothing: float = 0.0
     mixup: float = 0.0
     clip: float | None = None
@@ -35,10 +42,9 @@ class Recipe:
     augment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"give exactly one of recipe.epochs={self.epochs} and recipe.steps={self.steps}")
-        at_least = {"epochs": 1, "steps": 1, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "mixup": 0}
-        for name, low in at_least.items():
+        self._check_length()
+        at_least = {"batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "mixup": 0, "schedule_late": 0}
+        for name, low in {**dict.fromkeys(LENGTHS, 1), **at_least}.items():
             value = getattr(self, name)
             if not isinstance(value, int | float | None):
                 raise ValueError(f"recipe.{name}={value!r} must be a number")
@@ -52,9 +58,12 @@ class Recipe:
         if self.decay not in DECAYS:
             raise ValueError(f"recipe.decay {self.decay!r} is not one of {DECAYS}")
 
-    def horizon(self, epoch: int) -> int:
-        """Optimizer steps of one full schedule, with `epoch` steps to an epoch."""
-        return self.steps if self.steps is not None else (self.epochs or 0) * epoch
+    def budget(self, epoch: int) -> Budget | Total:
+        """Optimizer steps of a level, or what all levels of a ladder have together, with `epoch` steps to an epoch."""
+        if self.total_epochs is not None:
+            return Total(self.total_epochs, epoch, self.level_strategy, self.cycles)
+        length, unit = (self.steps, 1) if self.steps is not None else (self.epochs, epoch)
+        return Budget.of(length or 0, unit, epoch, self.cycles)
 
     def build(self, net: nn.Module, prunable: set[str]) -> torch.optim.Optimizer:
         """The optimizer over the trainable parameters of `net`; `prunable` names the weights masks cover."""
@@ -71,3 +80,11 @@ class Recipe:
             if params
         ]
         return self.optimizer(groups, lr=self.lr)
+
+    def _check_length(self) -> None:
+        given = {f"recipe.{name}": getattr(self, name) for name in LENGTHS}
+        if sum(value is not None for value in given.values()) != 1:
+            listed = " and ".join(f"{name}={value}" for name, value in given.items())
+            raise ValueError(f"give exactly one of {listed}; the others are null")
+        if self.level_strategy not in STRATEGIES:
+            raise ValueError(f"recipe.level_strategy {self.level_strategy!r} is not one of {tuple(STRATEGIES)}")

@@ -5,10 +5,13 @@ one epoch. Warm-up is `warmup` epochs, linear, reaching 1 at its last step, and 
 absolute. A schedule that is to change once an epoch is called with steps that are epochs (see `Clock`).
 """
 
+import inspect
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 Schedule = Callable[[float, float, float], float]  # step, total, epoch -> factor
@@ -60,6 +63,39 @@ def one_cycle(
     return low + (1 - low) * (1 - math.cos(math.pi * progress)) / 2
 
 
+def imagenet_drops(
+    step: float,
+    total: float,
+    epoch: float,
+    *,
+    milestones: Sequence[float] = (40, 70),
+    gamma: float = 0.1,
+    warmup: float = 10,
+    low: float = 0.1,
+    ramp: bool = False,
+) -> float:
+    """`low` for the first `warmup` epochs (ramp: linear from there to 1), then times `gamma` at each milestone.
+
+    The 90 epochs of ImageNet in the curves of cyclic sparse training's code (arXiv 2406.02773).
+    """
+    if step >= warmup * epoch:
+        return multistep(step, total, epoch, milestones=milestones, gamma=gamma)
+    return low + (1 - low) * step / (warmup * epoch) if ramp else low
+
+
+def without_warmup(schedule: Schedule) -> Schedule:
+    """The schedule from its peak on. Raises ValueError for one that has neither a warm-up nor a peak."""
+    names = [name for name in ("warmup", "peak") if name in inspect.signature(schedule).parameters]
+    if not names:
+        raise ValueError("recipe.cycles.skip_warmup: this schedule has no warm-up to skip")
+    return partial(schedule, **dict.fromkeys(names, 0))
+
+
+def _plain(schedule: Any) -> Schedule:
+    # Hydra's own partial checks its policy at every call: 165 µs a step
+    return partial(schedule.func, *schedule.args, **schedule.keywords) if hasattr(schedule, "func") else schedule
+
+
 def _fraction(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"recipe.schedule.{name}={value} must be a fraction of the level, 0..1")
@@ -72,24 +108,30 @@ def _warm(step: float, warmup: float) -> float:
 
 @dataclass(frozen=True)
 class Clock:
-    """A schedule on one level's time axis. every: `step`, or `epoch` for a rate that changes once an epoch."""
+    """A schedule on the time axis of one level or cycle.
+
+    every: `step`, or `epoch` for a rate that changes once an epoch. late: epochs at the base rate before the schedule
+    begins, which then never reaches its end.
+    """
 
     schedule: Schedule
     total: int
     epoch: int
     every: str = "step"
+    late: int = 0
 
     def __post_init__(self) -> None:
         if self.every not in ("step", "epoch"):
             raise ValueError(f"schedule_every {self.every!r} is not one of 'step', 'epoch'")
-        given: Any = self.schedule
-        if hasattr(given, "func"):  # Hydra's own partial checks its policy at every call: 165 µs a step
-            object.__setattr__(self, "schedule", partial(given.func, *given.args, **given.keywords))
+        object.__setattr__(self, "schedule", _plain(self.schedule))
         for step in (0, self.total // 2, self.total - 1):
             self._check(step)
 
     def __call__(self, step: int) -> float:
         """The factor on the base learning rate at optimizer step `step`."""
+        step -= self.late * self.epoch
+        if step < 0:
+            return 1.0
         if self.every == "epoch":
             return self.schedule(step // self.epoch, self.total / self.epoch, 1)
         return self.schedule(step, self.total, self.epoch)
@@ -102,3 +144,24 @@ class Clock:
             factor = math.nan
         if not 0 <= factor <= 1 + 1e-9:
             raise ValueError(f"recipe.schedule gives the factor {factor} at step {step} of {self.total}")
+
+
+class Clocks:
+    """Clocks one after another: each cycle of a level a whole schedule of its own length (arXiv 2406.02773).
+
+    totals: the cycles' lengths in steps. skip_warmup: only the first begins with its warm-up. The rest is `Clock`'s.
+    """
+
+    def __init__(self, schedule: Schedule, totals: Sequence[int], *rest: Any, skip_warmup: bool = False):
+        self.starts = [0, *accumulate(totals)][:-1]
+        again = without_warmup(_plain(schedule)) if skip_warmup and len(totals) > 1 else schedule
+        self.clocks = [Clock(again if i else schedule, total, *rest) for i, total in enumerate(totals)]
+
+    def __call__(self, step: int) -> float:
+        """The factor on the base learning rate at optimizer step `step`."""
+        index = self.at(step)
+        return self.clocks[index](step - self.starts[index])
+
+    def at(self, step: int) -> int:
+        """Which cycle optimizer step `step` belongs to, from 0."""
+        return bisect_right(self.starts, step) - 1
