@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ OWN_FILES = (
     "rewind.ckpt",
     "initial.ckpt",
     "early.ckpt",
+    "error.txt",
     "config.yaml",
 )
 OWN_FOLDERS = ("tensorboard", "wandb")
@@ -93,6 +95,16 @@ class RunFolder:
                 + ", ".join(differing)
                 + ". Choose another folder=..., or overwrite=true to start over"
             )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Leave error.txt behind when the block fails: what went wrong, then where. A new attempt removes it."""
+        (self.path / "error.txt").unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            write_atomically(self.path / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            raise
 
     def clear(self) -> None:
         """Remove what lth wrote: levels, tables, picture, trackers' records, configuration. Other files stay."""

@@ -84,6 +84,24 @@ def test_a_failed_run_lets_go_of_its_folder(tmp_path):
         pass
 
 
+def test_a_failed_run_leaves_the_reason_until_it_is_tried_again(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RuntimeError), folder.explained():
+        raise RuntimeError("the loss of epoch 3 is nan")
+    first, _, rest = (tmp_path / "error.txt").read_text().partition("\n")
+    assert first == "RuntimeError: the loss of epoch 3 is nan"
+    assert "test_folder.py" in rest
+    with folder.explained():
+        assert not (tmp_path / "error.txt").exists()
+    assert not (tmp_path / "error.txt").exists()
+
+
+def test_a_stopped_run_has_not_failed(tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path).explained():
+        raise KeyboardInterrupt
+    assert not (tmp_path / "error.txt").exists()
+
+
 def test_claiming_twice_changes_nothing(tmp_path):
     folder = claimed(tmp_path / "deep" / "run")
     before = (folder.path / "config.yaml").read_text()
@@ -146,6 +164,7 @@ def left_by_lth(path):
         "layers.csv",
         "curve.png",
         "rewind.ckpt",
+        "error.txt",
         "tensorboard/events",
         "wandb/run/log",
     ):

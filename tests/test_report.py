@@ -154,17 +154,20 @@ def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path)
     stopped = write_run(tmp_path / "runs", seed=1, levels=[(0.1, 0.1)], complete=False)
     (stopped / "level_01_density_0.05").mkdir()
     write_run(tmp_path / "runs", seed=2, levels=[(0.1, float("nan"))])
+    crashed = write_run(tmp_path / "runs", seed=3, complete=False)
+    (crashed / "error.txt").write_text("ValueError: loss is nan at step 7\n\nTraceback ...")
     (tmp_path / "runs" / "foreign").mkdir()
     (tmp_path / "runs" / "foreign" / "config.yaml").write_text("- not ours")
     text = report([tmp_path / "runs"], tmp_path / "out")
     assert "incomplete, left out: " in text
     assert "stopped in level_01_density_0.05" in text
     assert "test_accuracy of level 0 is nan" in text
+    assert "ValueError: loss is nan at step 7" in text
     assert "not written by lth" in text
     assert [(row["seed"], row["test_accuracy"]) for row in table(tmp_path / "out" / "report.csv")] == [("0", "0.9")]
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "1 incomplete and 2 failed, left out" in page
-    assert all(run in page for run in ("seed1", "seed2", "foreign"))
+    assert "1 incomplete and 3 failed, left out" in page
+    assert all(run in page for run in ("seed1", "seed2", "seed3", "foreign"))
 
 
 def test_cost_is_three_forward_passes_of_kept_weights_for_every_image_seen_so_far(tmp_path):

@@ -22,8 +22,9 @@ MOVING = ["method.every=20", "method.order=after_step", "sparsity.density=0.02"]
 GRANET = ["method=granet", "method/allocation=balanced", "method.initial_density=0.2", "method.every=20"]
 STR = ["method=str", "method.start=-20", "method.decay=0.02", "recipe.optimizer.nesterov=false"]
 IMP = ["method=imp", "sparsity.density=0.05", "recipe.epochs=15"]
-SLT = ["method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2", "method/weights=scale_fan",
-       "model.bias=false", "model.init=signed_constant", "method/score_init=uniform", "method.score_init.high=0.1",
+SLT = ["method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2",
+       "method/weights=scale_fan", "method/score_init=uniform", "method.score_init.high=0.1",
+       "model.bias=false", "model.init=signed_constant",
        "recipe.lr=0.1", "recipe.optimizer.nesterov=false"]  # fmt: skip
 RUNS = {
     "static": ["method=erk", "sparsity.density=0.02"],

@@ -1,5 +1,6 @@
 """Sweeps on this machine: a fresh process a job, a folder a job, and nothing done twice."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job, without_overwrite
 from tests.harness import curves, rows, state, train
-from tests.sweeping import output, run_folders, sweep, wait_for
+from tests.sweeping import ROOT, output, run_folders, sweep, wait_for
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
@@ -60,6 +61,25 @@ def test_a_sweep_of_distributed_jobs_is_planned_once_not_once_a_rank(tmp_path: P
     for folder in run_folders(tmp_path):  # each epoch and level once: a second sweep would have begun again
         assert [row["level"] for row in rows(folder)] == ["0", "1", "2"]
         assert len(curves(folder)) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["processes", "basic"])
+def test_an_experiment_that_is_a_sweep_itself_plans_it_once(launcher: str, tmp_path: Path):
+    """Its jobs name the experiment too; each has to be one run of it, and the verdict comes once, at the end."""
+    small = "method.at=[0.8]", "sparsity.density=0.8", "recipe.epochs=1", "dataset.train_count=200"
+    small += "method.settings=[lt_omp,rr_omp]", "seed=0,1", "model.widths=[8]"
+    command = [sys.executable, str(ROOT / "run.py"), "experiment=digits_checks", f"hydra/launcher={launcher}", *small]
+    with (tmp_path / "output").open("wb") as file:
+        sweep_of_checks = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True)
+    try:
+        assert sweep_of_checks.wait(300) == 0, output(tmp_path)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(sweep_of_checks.pid, signal.SIGKILL)
+    assert len(run_folders(tmp_path)) == 4
+    verdict = (tmp_path / "runs/digits/mlp/verdict/verdict.txt").read_text()
+    assert output(tmp_path).count(verdict.splitlines()[0]) == 1
 
 
 @pytest.mark.slow

@@ -36,8 +36,11 @@ class Job:
 
     @property
     def command(self) -> list[str]:
-        """The command line that runs it alone: no `-m`, so that neither it nor its ranks plan the sweep again."""
-        return [sys.executable, str(Path(sys.argv[0]).resolve()), *self.overrides]
+        """The command line that runs it alone, so that neither it nor its ranks plan the sweep again.
+
+        No `-m`, and one run even where the experiment's own `hydra.mode` is a sweep.
+        """
+        return [sys.executable, str(Path(sys.argv[0]).resolve()), *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
         """Whether its folder holds this very configuration with its last level done, and nobody asks to start over.

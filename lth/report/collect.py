@@ -87,10 +87,13 @@ def _state(
         for column in ("train_loss", "test_accuracy"):
             if not math.isfinite(row.get(column) or 0.0):
                 return "failed", f"{column} of level {row['level']} is {row[column]}"
+    held = _held(folder / ".lock")
+    if not held and (folder / "error.txt").is_file():
+        return "failed", (folder / "error.txt").read_text(errors="replace").partition("\n")[0]
     begun = sorted(level.name for level in folder.glob("level_*") if not (level / "finished").is_file())
     if rows and not begun and (folder / "curve.png").is_file():
         return "complete", ""
-    doing = "still running" if _held(folder / ".lock") else "stopped"
+    doing = "still running" if held else "stopped"
     where = "before its first level" if not rows else f"after level {rows[-1]['level']}"
     if begun:
         done = len(epochs.get(int(begun[0].split("_")[1]), ()))
