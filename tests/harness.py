@@ -68,6 +68,10 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides.append("method.every=2")
     if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned
         overrides.append("method.start=-3")
+    if "mask_below" in cfg.method:  # of penalised units: a share of weak ones, after so few steps
+        scales = "scale_l1" in str(cfg.method)
+        overrides += ["method.finetune=true", f"method.mask_below={0.99 if scales else 0.13}"]
+        overrides += ["model.batch_norm=true"] if scales else []
     if "${ticket}" in str(OmegaConf.to_container(cfg.method)):
         overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
     return overrides

@@ -1,8 +1,9 @@
 """LightningModules: what is trained, and how its steps go."""
 
 from lth.modules.kept_weights import KeptWeights
+from lth.modules.penalised_weights import PenalisedWeights
 from lth.modules.recipe import Recipe
 from lth.modules.score_search import ScoreSearch
 from lth.modules.soft_threshold import SoftThreshold
 
-__all__ = ["KeptWeights", "Recipe", "ScoreSearch", "SoftThreshold"]
+__all__ = ["KeptWeights", "PenalisedWeights", "Recipe", "ScoreSearch", "SoftThreshold"]

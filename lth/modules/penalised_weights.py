@@ -1,0 +1,79 @@
+"""Training with a penalty that drives whole units to zero: SSL, group lasso, network slimming."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lth.modules.kept_weights import KeptWeights
+from lth.modules.ranks import assert_same
+from lth.pruning.structure.group_lasso import MEASURES, Term, groups_of, moved, penalty, removal, without_weak
+
+log = logging.getLogger(__name__)
+
+
+class PenalisedWeights(KeptWeights):
+    """Adds the penalty of `terms` to the loss; masks the units that ended weak, where `mask_below` is given.
+
+    terms: by name, see `lth.pruning.structure.group_lasso` (null leaves one out). mask_below: after the level's last
+    step, units whose `measure` (mean_abs or max of their elements) is under it are masked; null = none. The strength
+    and this threshold are two settings: a penalty alone leaves small weights, not zeros. The last validation and the
+    test see the masked network.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        terms: Mapping[str, Term | None],
+        mask_below: float | None = None,
+        measure: str = "mean_abs",
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        if mask_below is not None and not mask_below > 0:
+            raise ValueError(f"mask_below={mask_below} must be over 0, or null for no masking")
+        if measure not in MEASURES:
+            raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
+        self.mask_below, self.measure = mask_below, measure
+        self.groups = groups_of(self.net, [term for term in terms.values() if term is not None])
+        if mask_below is not None:
+            for one in self.groups:
+                removal(one, self.masks)  # said before training, not after it
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(logits, labels) + self.penalty()
+
+    def penalty(self) -> Tensor:
+        """What is added to the loss: a differentiable scalar."""
+        return penalty(dict(self.net.named_parameters()), self.groups)
+
+    def summary(self) -> dict[str, float]:
+        summary = super().summary()
+        if summary and "penalty" not in summary:
+            with torch.no_grad():
+                summary["penalty"] = round(float(self.penalty()), 7)
+        return summary
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.mask_below is not None and self.trainer.global_step + 1 == self.level.steps:  # counted after this hook
+            self._mask(self.mask_below)
+
+    def _mask(self, below: float) -> None:
+        before = self.masks.kept_by_layer()
+        self.masks.copy_(without_weak(self.net, self.masks, self.groups, below, self.measure))
+        assert_same("masks after the threshold", self.masks.digest())
+        self.remask_()
+        kept = self.masks.kept_by_layer()
+        emptied = [name for name, count in kept.items() if not count and before[name]]
+        if emptied:
+            log.warning("mask_below=%g emptied whole layers: %s", below, emptied)
+        if kept == before:
+            log.warning("mask_below=%g masks nothing: no unit has a smaller %s", below, self.measure)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "PenalisedWeights":
+        super()._apply(fn, recurse)
+        self.groups = [moved(one, fn) for one in self.groups]
+        return self
