@@ -68,6 +68,8 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides.append("method.every=2")
     if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned
         overrides.append("method.start=-3")
+    if "rules" in cfg.method and not cfg.method.rules:  # a schedule is its rules
+        overrides.append("+method.rules.some={names: ['*'], end: 0.3, begin: 0, stop: 2, every: 1}")
     if "mask_below" in cfg.method:  # of penalised units: a share of weak ones, after so few steps
         scales = "scale_l1" in str(cfg.method)
         overrides += ["method.finetune=true", f"method.mask_below={0.99 if scales else 0.13}"]

@@ -6,7 +6,20 @@ from lth.callbacks.gradual import Gradual
 from lth.callbacks.prune import Prune
 from lth.callbacks.regrow import Regrow
 from lth.callbacks.rewind import Rewind
+from lth.callbacks.scheduled import Scheduled
 from lth.callbacks.treat import Treat
 from lth.callbacks.watch_topology import WatchTopology
+from lth.callbacks.whole_units import WholeUnits
 
-__all__ = ["BatchNorm", "DrawWeights", "Gradual", "Prune", "Regrow", "Rewind", "Treat", "WatchTopology"]
+__all__ = [
+    "BatchNorm",
+    "DrawWeights",
+    "Gradual",
+    "Prune",
+    "Regrow",
+    "Rewind",
+    "Scheduled",
+    "Treat",
+    "WatchTopology",
+    "WholeUnits",
+]

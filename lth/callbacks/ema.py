@@ -6,8 +6,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lth.pruning.masks import zero_
-
 
 class EMA(Callback):
     """Validates and tests with an exponential moving average of the parameters; training goes on with the raw ones.
@@ -37,9 +35,7 @@ class EMA(Callback):
             torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
         if pl_module.changes > self._changes:  # a weight dropped within the level is zero in the average too
             self._changes = pl_module.changes
-            place = {id(w): a for w, a in zip(self._weights(pl_module), self.average, strict=True)}
-            kept = pl_module.masks
-            zero_([place[id(w)] for w in kept.weights(pl_module.net)], list(kept.values()))
+            pl_module.zero_copies_({id(w): a for w, a in zip(self._weights(pl_module), self.average, strict=True)})
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._swap(pl_module)

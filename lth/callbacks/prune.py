@@ -82,7 +82,7 @@ class ScoringData:
         self._data, self._seed, self._level, self._device = datamodule, seed, level, device
         self._sets = 0
         self.classes: int = datamodule.classes
-        self.image_shape = (datamodule.channels, *_sides(datamodule.image_size))
+        self.image_shape = image_shape_of(datamodule)
 
     def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`n` batches of the recipe's size, in a seeded order."""
@@ -98,5 +98,8 @@ class ScoringData:
         return batch[0].to(self._device), batch[1].to(self._device)
 
 
-def _sides(image_size: Any) -> tuple[int, int]:
-    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+def image_shape_of(datamodule: Any) -> tuple[int, int, int]:
+    """Channels, height and width of one image."""
+    size = datamodule.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return datamodule.channels, height, width

@@ -5,5 +5,6 @@ from lth.modules.penalised_weights import PenalisedWeights
 from lth.modules.recipe import Recipe
 from lth.modules.score_search import ScoreSearch
 from lth.modules.soft_threshold import SoftThreshold
+from lth.modules.spliced_weights import SplicedWeights
 
-__all__ = ["KeptWeights", "PenalisedWeights", "Recipe", "ScoreSearch", "SoftThreshold"]
+__all__ = ["KeptWeights", "PenalisedWeights", "Recipe", "ScoreSearch", "SoftThreshold", "SplicedWeights"]

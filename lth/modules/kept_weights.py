@@ -4,18 +4,21 @@ The network stays the plain network: no layer subclass, no hook, no buffer. Grad
 before clipping, weights after the optimizer's step; together two fused dispatches a step, whatever the depth.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from lth.modules.classifier import Classifier
 from lth.pruning.masks import zero_
+from lth.pruning.structure.companions import Companions
 
 
 class KeptWeights(Classifier):
     """Trains the weights that `masks` keep. Pruned weights and their optimizer state are exactly zero throughout."""
 
     changes = 0  # of the masks, for whoever keeps copies of the weights
+    companions: Companions | None = None  # biases and batch norms that leave with whole outputs; set at a level's start
 
     def setup(self, stage: str) -> None:
         self.net.requires_grad_(True)  # a search before may have frozen it
@@ -28,11 +31,16 @@ class KeptWeights(Classifier):
     def on_fit_start(self) -> None:
         # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
         self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())
+        if self.companions is not None:
+            self._weights += self.companions.parameters.values()
+            self._kept += self.companions.masks.values()
         self.remask_()
 
     def remask_(self) -> None:
         """Make weights and optimizer state zero wherever the masks, which have just changed, prune."""
         self.changes += 1
+        if self.companions is not None:
+            self.companions.update_(self.masks)
         zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
         for weight, mask in zip(self._weights, self._kept, strict=True):
@@ -40,6 +48,10 @@ class KeptWeights(Classifier):
                 v for v in optimizer.state.get(weight, {}).values() if torch.is_tensor(v) and v.shape == mask.shape
             ]
             zero_(state, [mask] * len(state))
+
+    def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:
+        """Make copies of the parameters (by `id` of the parameter) zero wherever the parameters are."""
+        zero_([copies[id(weight)] for weight in self._weights], self._kept)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # a gradient left in place would enter the clipping norm and the momentum of weights that do not exist
