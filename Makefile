@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv cluster run test lint types format bench clean
+.PHONY: help install ffcv cluster run test lint types format bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -49,6 +49,10 @@ format: install ## rewrite the sources in the one format
 
 bench: install ## throughput ratios, measured interleaved in one process
 	$(BIN)/python -m benchmarks
+
+docs: install ## docs/recipes.md, the table of published recipes, from conf/experiment
+	$(BIN)/python -m docs.recipes > docs/.recipes.md
+	mv docs/.recipes.md docs/recipes.md
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info
