@@ -1,0 +1,29 @@
+"""Which epochs were best, so that accuracies are compared only at equal sparsity (Distiller's performance tracker)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def ranked(rows: Sequence[Mapping[str, Any]], prunable: int) -> list[dict[str, Any]]:
+    """The epochs of metrics.csv, best first: fewest nonzero weights, then the highest validation top-1 and top-5, then
+    the latest epoch.
+
+    rows: as read (text), of any levels; prunable: how many weights density 1 means. Only validation data counts: epochs
+    without it are left out, and ValueError says so where none is left.
+    """
+    found = [_numbers(row, prunable) for row in rows if row.get("val_accuracy")]
+    if not found:
+        raise ValueError("no epoch has a validation accuracy (dataset.val_size=0?): test data choose nothing here")
+    return sorted(found, key=lambda row: (row["kept"], -row["val_accuracy"], -row["val_top5"], -row["epoch"]))
+
+
+def _numbers(row: Mapping[str, Any], prunable: int) -> dict[str, Any]:
+    density = float(row["density"])
+    return {
+        "level": int(row["level"]),
+        "epoch": int(row["epoch"]),
+        "kept": round(density * prunable),
+        "density": density,
+        "val_accuracy": float(row["val_accuracy"]),
+        "val_top5": float(row.get("val_top5") or 0),
+    }
