@@ -86,5 +86,8 @@ class Recipe:
         if sum(value is not None for value in given.values()) != 1:
             listed = " and ".join(f"{name}={value}" for name, value in given.items())
             raise ValueError(f"give exactly one of {listed}; the others are null")
+        for name, value in given.items():
+            if not isinstance(value, int | None):
+                raise ValueError(f"{name}={value!r} must be a whole number")
         if self.level_strategy not in STRATEGIES:
             raise ValueError(f"recipe.level_strategy {self.level_strategy!r} is not one of {tuple(STRATEGIES)}")

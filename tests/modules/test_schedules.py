@@ -1,12 +1,24 @@
 """Learning-rate schedules: the published values, to the last step, and milestones that nothing moves."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from lth.modules.schedules import Clock, constant, cosine, multistep, one_cycle, trapezoidal, triangular
+from lth.modules.schedules import (
+    Clock,
+    Clocks,
+    constant,
+    cosine,
+    imagenet_drops,
+    multistep,
+    one_cycle,
+    trapezoidal,
+    triangular,
+    without_warmup,
+)
 
 EPOCH = 97
 TOTAL = 150 * EPOCH
@@ -137,6 +149,7 @@ SCHEDULES = {
     "triangular": lambda *at: triangular(*at, start=0.3),
     "trapezoidal": lambda *at: trapezoidal(*at, cooldown=0.4),
     "one_cycle": one_cycle,
+    "imagenet_drops": lambda *at: imagenet_drops(*at, milestones=[4, 7], warmup=1),
 }
 
 
@@ -168,3 +181,66 @@ def test_a_clock_counts_from_the_schedules_start_by_default():
 def test_an_unknown_clock_is_refused(every):
     with pytest.raises(ValueError, match="is not one of 'step', 'epoch'"):
         Clock(constant, 10, 5, every)
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_imagenet_drops_has_the_published_values(every):
+    clock = Clock(imagenet_drops, 90 * EPOCH, EPOCH, every)
+    known = {0: 0.1, 9: 0.1, 10: 1, 39: 1, 40: 0.1, 69: 0.1, 70: 0.01, 89: 0.01}
+    for epoch, factor in known.items():
+        for step in (epoch * EPOCH, epoch * EPOCH + EPOCH - 1):
+            assert clock(step) == pytest.approx(factor)
+
+
+def test_its_warm_up_may_rise_in_a_straight_line():
+    factors = [imagenet_drops(epoch, 90, 1, ramp=True) for epoch in range(12)]
+    assert factors == pytest.approx([0.1 + 0.09 * epoch for epoch in range(10)] + [1, 1])
+
+
+def test_a_late_schedule_is_the_same_one_an_epoch_later_after_an_epoch_at_the_base_rate():
+    """The code behind the June 2024 curves stepped after each epoch: drops at 71 and 131, not at 70 and 130."""
+    schedule = lambda *at: multistep(*at, milestones=[70, 130], warmup=10)  # noqa: E731
+    late, nominal = (Clock(schedule, TOTAL, EPOCH, "epoch", late) for late in (1, 0))
+    assert {late(step) for step in range(EPOCH)} == {1}
+    assert all(late(step) == nominal(step - EPOCH) for step in range(EPOCH, TOTAL, EPOCH))
+    assert [late(epoch * EPOCH) for epoch in (1, 70, 71, 130, 131)] == pytest.approx([0.1, 1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_clocks_are_one_clock_after_another(name, every):
+    lengths = [10 * EPOCH, 12 * EPOCH, 8 * EPOCH]
+    joined = Clocks(SCHEDULES[name], lengths, EPOCH, every)
+    alone = [Clock(SCHEDULES[name], length, EPOCH, every) for length in lengths]
+    expected = [(i, clock(step)) for i, clock in enumerate(alone) for step in range(0, clock.total, 7)]
+    starts = [0, 10 * EPOCH, 22 * EPOCH]
+    found = [(joined.at(s + t), joined(s + t)) for s, n in zip(starts, lengths, strict=True) for t in range(0, n, 7)]
+    assert found == expected
+
+
+WARMED = {
+    "constant": partial(constant, warmup=2),
+    "multistep": partial(multistep, milestones=[0.5], warmup=2),
+    "cosine": partial(cosine, warmup=2),
+    "trapezoidal": partial(trapezoidal, warmup=2),
+    "triangular": triangular,
+    "one_cycle": one_cycle,
+    "imagenet_drops": partial(imagenet_drops, warmup=2),
+}
+
+
+@pytest.mark.parametrize("name", WARMED)
+def test_later_cycles_may_begin_at_the_base_rate(name):
+    clocks = Clocks(WARMED[name], [10 * EPOCH] * 2, EPOCH, skip_warmup=True)
+    assert clocks(0) == Clock(WARMED[name], 10 * EPOCH, EPOCH)(0) < 1
+    assert clocks(10 * EPOCH) == pytest.approx(1)
+
+
+def test_triangular_without_its_warm_up_is_a_line_from_one_to_the_end():
+    factors = [without_warmup(triangular)(step, 10, 5) for step in range(10)]
+    assert factors == pytest.approx([1 - step / 10 for step in range(10)])
+
+
+def test_a_schedule_without_warm_up_has_none_to_skip():
+    with pytest.raises(ValueError, match="no warm-up to skip"):
+        without_warmup(lambda step, total, epoch: 1.0)
