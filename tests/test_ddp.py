@@ -20,6 +20,8 @@ def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
 def test_two_ranks_equal_one_process_with_the_same_global_batch(method: str, tmp_path: Path):
     overrides = usual(method, tmp_path)
     assert train_on_ranks(tmp_path / "two", overrides) == [0, 0]
+    if "model.batch_norm=true" in overrides:
+        return  # each rank normalises its own share of a batch: only that ranks agree holds, and training asserts that
     train(tmp_path / "one", *overrides)
     for two, one in zip(weights(tmp_path / "two"), weights(tmp_path / "one"), strict=True):
         assert all(torch.allclose(two[k], one[k], atol=1e-5) for k in one)
