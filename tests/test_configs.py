@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.utils import instantiate
 
 from lth.modules.schedules import Clock
@@ -67,8 +68,10 @@ OURS = [name for name in names("experiment") if name.startswith(("digits_", "fas
 
 
 SHORT = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
+CHECKS = [*SHORT, "method.at=null", "method.settings=[rr_imp]"]
 SHORTER = {  # what does not go with two steps or a density of a half
-    "digits_checks": [*SHORT, "method.at=null", "method.settings=[rr_imp]"],
+    "digits_checks": CHECKS,
+    "fashion_checks": CHECKS,
     "digits_strong": ["recipe.epochs=2", "method.period=1", "sparsity.density=0.5"],
 }
 
@@ -81,6 +84,19 @@ def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch:
         monkeypatch.setenv("LTH_DATA", str(DEBIAN))
     short = SHORTER.get(experiment, SHORT)
     assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
+
+
+# by themselves: no density is asked of them, they start from a ticket, or they stand for others
+NOT_RANKED = {"dense", "hypercube", "slimming", "ssl", "str", "surgery", "scheduled"}
+NOT_RANKED |= {"at_init", "er_imp", "retrain", "sanity", "sculpting"}
+
+
+def test_every_method_that_takes_a_density_is_on_the_leaderboard():
+    params = yaml.safe_load((CONF / "experiment/digits_leaderboard.yaml").read_text())["hydra"]["sweeper"]["params"]
+    ranked = params["method"].replace(" ", "").split(",")
+    assert len(ranked) == len(set(ranked))
+    assert set(ranked) | NOT_RANKED == set(names("method"))
+    assert not set(ranked) & NOT_RANKED
 
 
 USERS = {  # a group of parts and a method that has it
