@@ -94,6 +94,8 @@ def test_slimming_shrinks_scales_and_masks_the_outputs_they_scale(tmp_path):
     for i in (0, 1):
         weak = raw[f"norms.{i}.weight"].abs() < 0.2
         assert torch.equal(ticket.masks[f"hidden.{i}.weight"].any(1), ~weak)
+        assert not raw[f"norms.{i}.weight"][weak].any()
+        assert not raw[f"norms.{i}.bias"][weak].any()
 
 
 def test_the_penalty_is_in_the_curves_and_in_the_training_loss(tmp_path):
