@@ -179,6 +179,8 @@ def shorter(cfg: Any) -> dict[str, Any]:
         short |= {"method.period": 1, "recipe.steps": 16}
     points = {"every": 1, "prune_begin": 0, "prune_end": 2, "stop": 2, "start": -3, "warm": 1, "rewind": 1}
     short |= {f"method.{key}": value for key, value in points.items() if method.get(key)}
+    if method.get("finetune_recipe", {}).get("epochs"):
+        short["method.finetune_recipe.epochs"] = "null"
     if method.get("rounds", 1) > 1:
         short["method.rounds"] = 2
     for key, few in (("samples_per_class", 1), ("sets", 1)):
