@@ -38,6 +38,9 @@ OWN_FILES = (
     "events.csv",
     "curve.png",
     "topology.png",
+    "connectivity.csv",
+    "connectivity.png",
+    "around_pruning.csv",
     "rewind.ckpt",
     "initial.ckpt",
     "early.ckpt",
@@ -115,6 +118,13 @@ class RunFolder:
             shutil.rmtree(self.path / name, ignore_errors=True)
         for path in (self.path / name for name in OWN_FILES):
             path.unlink(missing_ok=True)
+
+    def configuration(self) -> dict[str, Any]:
+        """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
+        stored = self._stored()
+        if stored is None:
+            raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
+        return dict(stored)
 
     def finished(self, level: Path) -> dict[str, Any] | None:
         """What a finished level left (its row, its layers), or None."""

@@ -147,9 +147,6 @@ IMPOSSIBLE = {
     "method.schedule=single recipe.cycles.n=2": "recipe.cycles.n must be 1",
     "method=dense method.final_recipe.epochs=3": "this method has one level",
     "recipe.schedule_late=-1": "must be at least 0",
-    # a warm-up that fits level 0 and not the last level
-    "recipe.epochs=null recipe.total_epochs=30 recipe.level_strategy=linear_decrease sparsity.densities=[0.5,0.3] "
-    "sparsity=list recipe/schedule=cosine recipe.schedule.warmup=6": "factor",
 }
 
 
