@@ -57,6 +57,8 @@ PLANS = {  # how many levels, and the last one's density, where a spec says so
     "gm_rn20_d0144": (2, 0.0144),
     "gm_warm_rn20_d0144": (3, 0.0144),
     "er_slt_c10_r18": (5, 0.2),
+    "er_imp_c10_r18": (17, 0.01),  # 16 = ceil(ln(0.01 / 0.3) / ln 0.8) prunings
+    "sculpting_cifar10_r18_erk": (2, 0.05),
     "ep_conv4_d50": (1, 0.5),
 }
 
@@ -107,7 +109,7 @@ def parts(name: str) -> set[str]:
 def without_numbers(value: Any) -> Any:
     """A file's keys without those it sets to another number, or other numbers, than they would have anyway."""
     if isinstance(value, dict):
-        return {key: without_numbers(v) for key, v in value.items() if not numeric(v)}
+        return {key: without_numbers(v) for key, v in value.items() if not numeric(v) and key != "strategy"}
     return re.sub(r"\d+(ep|%)", "point", value) if isinstance(value, str) else value
 
 
@@ -165,6 +167,8 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
     if large and "stem" in cfg.model:
         yield "model.stem=imagenet"
+    if cfg.model.get("pretrained"):
+        yield "model.pretrained=false"
     yield from (f"{key}={value}" for key, value in shorter(cfg).items())
 
 
@@ -179,6 +183,13 @@ def shorter(cfg: Any) -> dict[str, Any]:
         short |= {"method.period": 1, "recipe.steps": 16}
     points = {"every": 1, "prune_begin": 0, "prune_end": 2, "stop": 2, "start": -3, "warm": 1, "rewind": 1}
     short |= {f"method.{key}": value for key, value in points.items() if method.get(key)}
+    if cfg.recipe.cycles.n > 1:
+        short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
+    if method.get("final_recipe", {}).get("epochs"):
+        short["method.final_recipe.epochs"] = "null"
+    for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
+        if rule is not None and rule.get("at") is None:
+            short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}
     if method.get("finetune_recipe", {}).get("epochs"):
         short["method.finetune_recipe.epochs"] = "null"
     if method.get("rounds", 1) > 1:
