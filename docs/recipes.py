@@ -94,9 +94,10 @@ def plan(cfg: DictConfig) -> list[Level]:
 
 def macs(cfg: DictConfig) -> int:
     """Multiply-adds of a dense forward pass of one image; nothing is computed, shapes suffice."""
-    return _macs(
-        json.dumps(OmegaConf.to_container(cfg.model, resolve=True)), cfg.dataset.channels, cfg.dataset.image_size
-    )
+    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    if "pretrained" in model:
+        model["pretrained"] = False  # shapes suffice: nothing is downloaded
+    return _macs(json.dumps(model), cfg.dataset.channels, cfg.dataset.image_size)
 
 
 @cache
@@ -156,7 +157,7 @@ def network(cfg: DictConfig) -> str:
 
 def density(levels: list[Level], cfg: DictConfig) -> str:
     """The final density, and how many levels lead there; `emerges` where no ladder gives it."""
-    if cfg.sparsity._target_.endswith("unpruned") and cfg.method.plan._target_.endswith("search"):
+    if cfg.sparsity._target_.endswith("unpruned") and cfg.method.plan._target_.endswith(("search", "in_turn")):
         return "emerges"
     several = f" ({len(levels)} levels)" if len(levels) > 1 else ""
     return f"{levels[-1].density:.3g}{several}"

@@ -20,11 +20,12 @@ from lth.pruning.structure.together import Together, removed
 class Scheduled(Callback):
     """Fires its rules at the starts of epochs, in their order; pruners also between optimizer steps, if asked.
 
-    rules: name -> the options of a `Rule`. seed: the pruning seed. Parts that are gone stay gone; masks hold in epochs
+    rules: name -> the options of a `Rule`; null leaves one out. seed: the pruning seed. Parts that are gone stay gone; masks hold in epochs
     without a firing too, as the module sees to. What a rule measured at its first firing is in the checkpoint.
     """
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
+        rules = {name: options for name, options in rules.items() if options is not None}
         if not rules:
             raise ValueError("a schedule needs rules: method.rules={<name>: {names: [...], end: ..., at: [...]}}")
         self.level, self.seed = level, seed

@@ -8,6 +8,7 @@ from pathlib import Path
 from lth.ticket.export import FORMATS, export_ticket
 from lth.ticket.look import compare_tickets, show_ticket
 from lth.ticket.make import apply_ticket, extract_ticket, import_ticket, treat_ticket
+from lth.ticket.thin import thin_ticket
 from lth.tickets import treatments
 from lth.tickets.extract import FORMS
 from lth.tickets.foreign.layouts import LAYOUTS
@@ -106,6 +107,13 @@ def _use(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--threads", type=int, help="csr: of torch, when measuring")
     _network(export)
     _out(export, "the file (open_lth: folder) to write")
+    thin = _command(commands, "thin", thin_ticket, "the units that masks removed, cut out: a smaller network")
+    thin.add_argument("source", type=Path, help="a ticket, or a checkpoint of a pruned network")
+    _prefix(thin)
+    _network(thin)
+    thin.add_argument(
+        "--output", "--out", dest="out", type=Path, required=True, metavar="FILE", help="the thinned file to write"
+    )
     apply = _command(commands, "apply", apply_ticket, "a checkpoint's weights under the ticket's masks")
     apply.add_argument("ticket", type=Path)
     apply.add_argument("checkpoint", type=Path)

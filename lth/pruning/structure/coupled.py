@@ -147,7 +147,7 @@ def _set(net: nn.Module, layers: list[str], groups: Mapping[str, list[Item]]) ->
             module = net.get_submodule(item.layer)
             into = grouped if not item.outputs and getattr(module, "groups", 1) > 1 else slices
             for key, width in _places(item, module, into is grouped):
-                numbers = into.setdefault(key, torch.full((width,), -1))  # type: ignore[arg-type]
+                numbers = into.setdefault(key, torch.full((width,), -1))
                 numbers[item.indices] = torch.tensor([units[root, r] for r in item.roots])
     return Coupled(max(units.values()) + 1, tuple(f"{name}.weight" for name in layers), slices, grouped)
 

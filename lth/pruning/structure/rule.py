@@ -17,7 +17,7 @@ from lth.pruning.structure.coupled import Coupled
 from lth.pruning.structure.firings import Firings
 from lth.pruning.structure.pruners import Moment, Pruner
 from lth.pruning.structure.remove import remove
-from lth.pruning.structure.together import Together, alone, led
+from lth.pruning.structure.together import Together, alone, led, under
 from lth.pruning.topology.density import cubic
 
 RANKERS: Mapping[str, rank.Ranker] = {
@@ -111,7 +111,7 @@ class Rule:
     @property
     def joins(self) -> bool:
         """Whether layers that share outputs concern it."""
-        return self.pruner is None and not self.leader and self.unit in OUTPUTS and self.coupled != "ignore"
+        return self.pruner is None and self.unit in OUTPUTS and self.coupled != "ignore"
 
     def firings(self, epochs: int) -> Firings:
         """When it fires in a level of `epochs` epochs, which "50%" is half of; a window without stop ends with it.
@@ -145,16 +145,15 @@ class Rule:
         """What it removes parts of. sets: the network's, where layers that share outputs concern the rule."""
         names, shapes = self.chosen(list(masks)), {name: mask.shape for name, mask in masks.items()}
         divide = UNITS[self.unit] if isinstance(self.unit, str) else self.unit
-        if self.leader:
-            return [led(names, shapes, divide)]
         if not self.joins:
-            return [alone(name, shapes[name], divide) for name in names]
+            return [led(names, shapes, divide)] if self.leader else [alone(n, shapes[n], divide) for n in names]
         for name in names:
             divide(shapes[name])  # filters of a matrix are refused
         touched = [own for own in sets if set(own.writers) & set(names)]
         for own in touched:
             self._check_whole(own, names, shapes)
-        return [own.together(shapes) for own in touched]
+        groups = [own.together(shapes) for own in touched]
+        return [under(led(names, shapes, divide), groups)] if self.leader else groups
 
     def _check_whole(self, own: Coupled, names: Sequence[str], shapes: Mapping[str, Any]) -> None:
         missing = [name for name in own.writers if name not in names]

@@ -44,6 +44,22 @@ def led(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit: Unit) -
     return Together(counts[leader], {leader: own[leader]}, [(name, own[name]) for name in rest])
 
 
+def under(leading: Together, groups: Sequence[Together]) -> Together:
+    """What the weights of `leading` and all that `groups` join to them lose by the ranking of its leader alone."""
+    follow = list(leading.follow)
+    for group in groups:
+        for name, numbers in group.ranked.items():
+            if not torch.equal(numbers, _first_dimension(numbers)):
+                raise ValueError(f"a leader cannot lead {name}, whose outputs lie elsewhere in what layers join")
+            follow.append((name, numbers))
+        follow += group.follow
+    return Together(leading.units, leading.ranked, follow)
+
+
+def _first_dimension(numbers: Tensor) -> Tensor:
+    return torch.arange(len(numbers)).view(-1, *[1] * (numbers.dim() - 1)).expand_as(numbers)
+
+
 def removed(masks: Mapping[str, Tensor], together: Together) -> Tensor:
     """Which parts are gone: no element of any ranked weight is kept."""
     alive = torch.zeros(together.units, dtype=torch.bool, device=masks[together.name].device)

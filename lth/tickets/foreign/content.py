@@ -12,6 +12,7 @@ from torch import Tensor
 from lth.tickets.foreign.encodings import agreed, as_bool, separate
 from lth.tickets.foreign.names import plain, unheld
 from lth.tickets.foreign.safely import digest, load
+from lth.tickets.thinned import ThinnedFile, is_thinned
 from lth.tickets.ticket import Ticket
 
 STATES = ("state_dict", "model_state_dict", "model", "weights")  # where programs put the state dict
@@ -34,7 +35,7 @@ class Content:
 
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
-    """Read a ticket, a checkpoint of lth, Lightning, Distiller, TurboPrune or open_lth, or a plain state dict.
+    """Read a ticket or a thinned file, a checkpoint of lth, Lightning, Distiller, TurboPrune or open_lth, or a state dict.
 
     prefix: the name under which the training code holds the network, where it is none of the usual. Raises
     FileNotFoundError, and ValueError for anything else.
@@ -42,6 +43,9 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
     if is_ticket(path):
         ticket = Ticket.load(path)
         return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header)
+    if is_thinned(path):
+        small = ThinnedFile.load(path)
+        return Content(small.weights, small.masks, "", (small.recipe,), source_of(path), small.header)
     return of_checkpoint(load(path), path, prefix)
 
 
