@@ -1,0 +1,175 @@
+"""Every network of docs/networks.yaml: counted, masked, pruned, trained a step under DDP; and told on the page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torchvision import models
+
+from docs.networks import Entry, entries, refused, row
+from lth.experiment import refuse_changed
+from lth.networks import timm_model, torchvision_model
+from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.changed import changed_before_use
+from lth.pruning.layers import layer_table
+from lth.pruning.masks import zero_
+from lth.tickets import Ticket
+from tests.harness import train
+from tests.networks.drawn_fast import DrawnFast
+
+FACTORIES = {"torchvision": torchvision_model, "timm": timm_model}
+GIANTS = ("convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32")  # up to 8 GB each, so one at a time
+ORDINARY = [entry for entry in entries() if entry.name not in GIANTS]
+PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text().splitlines()
+PROJECTIONS = "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def group() -> Iterator[None]:
+    """A process group of one, without ports or environment variables: DDP's rules hold in it too."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def build(entry: Entry) -> nn.Module:
+    torch.manual_seed(0)
+    with DrawnFast():
+        return FACTORIES[entry.library](
+            entry.name, classes=10, channels=3, image_size=entry.image_size, options=entry.options
+        )
+
+
+def slow_count(net: nn.Module) -> int:
+    """Prunable weights by looking at every layer, without lth."""
+    weights: dict[int, int] = {}
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            weights[id(layer.weight)] = layer.weight.numel()
+        if isinstance(layer, nn.MultiheadAttention):
+            found = (getattr(layer, name) for name in PROJECTIONS)
+            weights |= {id(weight): weight.numel() for weight in found if weight is not None}
+    return sum(weights.values())
+
+
+def halve_(net: nn.Module, masks: Masks) -> None:
+    """Prune half of the weights, by global magnitude where that is quick."""
+    if masks.total < 30_000_000:
+        masks.copy_(prune(net, masks, 0.5, criteria.magnitude, allocation.global_))
+    else:
+        for mask in masks.values():
+            mask.view(-1)[::2] = 0
+    masks.apply_(net)
+    assert masks.density == pytest.approx(0.5, abs=0.01)
+
+
+def without_gradient_after_a_step(entry: Entry, net: nn.Module, masks: Masks, x: torch.Tensor) -> list[str]:
+    """One step under DDP, masked as `KeptWeights` masks it; names of the trainable parameters that got no gradient."""
+    weights, kept = masks.weights(net), list(masks.values())
+    wrapped = DistributedDataParallel(
+        net.train(), gradient_as_bucket_view=True, find_unused_parameters=entry.unused, broadcast_buffers=True
+    )
+    loss = cross_entropy(wrapped(x), torch.tensor([1, 2]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    idle = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    reached = [(w.grad, m) for w, m in zip(weights, kept, strict=True) if w.grad is not None]
+    zero_([grad for grad, _ in reached], [mask for _, mask in reached])
+    torch.optim.SGD(net.parameters(), lr=1e-3, weight_decay=1e-2).step()
+    zero_(weights, kept)
+    assert not any(weight[mask == 0].any() for weight, mask in zip(weights, kept, strict=True))
+    if entry.unused:  # the second step is where DDP complains of gradients that never came
+        cross_entropy(wrapped(x), torch.tensor([1, 2])).backward()
+    return idle
+
+
+def check(entry: Entry) -> None:
+    net, image = build(entry), (3, entry.image_size, entry.image_size)
+    masks = Masks.ones(net)
+    assert masks.total == slow_count(net)
+    x = torch.randn(2, *image)
+    with torch.no_grad():
+        original = net.eval()(x)
+        masks.apply_(net)
+        assert torch.equal(net(x), original)
+    if masks.total < 100_000_000:
+        assert changed_before_use(net, masks, image) == []
+    halve_(net, masks)
+    if masks.total < 8_000_000:
+        assert [line["kept"] for line in layer_table(net, masks, image)] == list(masks.kept_by_layer().values())
+    assert bool(without_gradient_after_a_step(entry, net, masks, x)) == entry.unused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ORDINARY, ids=str)
+def test_masks_cover_it_leave_it_as_it_was_and_train_it_under_ddp(entry: Entry):
+    check(entry)
+
+
+@pytest.mark.slow
+def test_so_they_do_with_the_largest_one_after_the_other():
+    for entry in entries():
+        if entry.name in GIANTS:
+            check(entry)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=str)
+def test_its_line_of_the_page_is_up_to_date(entry: Entry):
+    assert row(entry) in PAGE, "run: python -m docs.networks > docs/networks.md"
+
+
+def test_the_list_has_every_classifier_of_torchvision_and_many_of_timm():
+    assert [e.name for e in entries() if e.library == "torchvision"] == sorted(models.list_models(module=models))
+    assert sum(e.library == "timm" for e in entries()) >= 60
+    assert {e.group for e in entries()} == {"all", "convolutional", "transformers", "mixers", "hybrids"}
+
+
+BY_HAND = {  # 1000 classes, 224 pixels: conv and linear weights from the definitions in the papers
+    "alexnet": 23_232 + 307_200 + 663_552 + 884_736 + 589_824 + 256 * 36 * 4096 + 4096 * 4096 + 4096 * 1000,
+    "vgg16": 14_710_464 + 512 * 49 * 4096 + 4096 * 4096 + 4096 * 1000,
+    "resnet18": 11_678_912,
+    "resnet50": 25_502_912,
+    "mobilenet_v2": 3_504_872 - 34_112 - 1000,  # all, without batch norm and the bias
+    "densenet121": 7_978_856 - 83_648 - 1000,
+    "vit_b_16": 16 * 16 * 3 * 768 + 12 * (4 + 8) * 768**2 + 768 * 1000,  # in_proj 3, out_proj 1, MLP 8
+    "deit_tiny_patch16_224": 16 * 16 * 3 * 192 + 12 * (4 + 8) * 192**2 + 192 * 1000,
+    "mixer_s32_224": 32 * 32 * 3 * 512 + 8 * (2 * 49 * 256 + 2 * 512 * 2048) + 512 * 1000,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_totals_are_those_of_the_definitions(name: str):
+    line = row(next(entry for entry in entries() if entry.name == name))  # torchvision's come first
+    assert line.split("|")[3].strip() == f"{BY_HAND[name]:,}"
+
+
+@pytest.mark.parametrize("name", refused())
+def test_networks_that_standardise_their_weights_are_refused_by_name(name: str):
+    options = {"img_size": 32} if name.startswith("vit") else {}
+    with torch.device("meta"):
+        net = timm_model(name, 10, 3, 32, options=options)
+    with pytest.raises(ValueError, match=r"standardises.*prunable weights .*weight.*prunable.exclude"):
+        refuse_changed(net, Masks.ones(net), (3, 32, 32))
+
+
+THROUGH_THE_LOOP = {
+    "timm test_vit": ["model=timm", "model.name=test_vit"],
+    "timm starnet_s050": ["model=timm", "model.name=starnet_s050"],
+    "timm mobilevit_xxs": ["model=timm", "model.name=mobilevit_xxs"],
+    "timm mixer": ["model=timm", "model.name=mixer_s32_224", "+model.options={img_size: 32, num_blocks: 1}"],
+    "torchvision vit": ["model=torchvision", "model.name=vit_b_32", "+model.options={image_size: 32}"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", THROUGH_THE_LOOP)
+def test_a_network_of_each_kind_goes_through_a_whole_experiment(network: str, tmp_path: Path):
+    data = ["dataset.channels=3", "dataset.image_size=32", "recipe.epochs=1", "recipe.lr=0.01"]
+    train(tmp_path, *THROUGH_THE_LOOP[network], *data, "sparsity=list", "sparsity.densities=[0.5]")
+    ticket = Ticket.load(tmp_path / "level_01_density_0.5" / "ticket.safetensors")
+    assert ticket.density == pytest.approx(0.5, abs=1e-4)
