@@ -3,6 +3,7 @@
 Found from torch-pruning's dependency graph (DepGraph, arXiv 2301.12900), which follows a traced forward pass.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,10 +85,14 @@ def _groups(net: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[tuple
 
 
 def _graph(net: nn.Module, image_shape: tuple[int, int, int]) -> Any:
-    try:
+    without_timm = sys.modules.setdefault("timm", None) is None  # type: ignore[arg-type]
+    try:  # torch-pruning imports timm where there is one, to count its layers' operations: seconds for nothing
         import torch_pruning
     except ImportError as error:
         raise ImportError("dependency groups need torch-pruning: pip install 'lth[structured]'") from error
+    finally:
+        if without_timm:
+            del sys.modules["timm"]
     return torch_pruning.DependencyGraph().build_dependency(net, blank(net, image_shape), verbose=False)
 
 

@@ -67,6 +67,8 @@ def indices(net: nn.Module, masks: Mapping[str, Tensor], sets: Sequence[Coupled]
         _check_groups(name, net.get_submodule(name).groups, lost, gone[f"{name}.weight", 0])  # type: ignore[arg-type]
     kept: dict[str, dict[int, Tensor]] = {}
     for (name, dim), lost in gone.items():
+        if bool(lost.all()):
+            raise ValueError(f"nothing would be left of {name}: a layer cannot be cut out as a whole")
         if bool(lost.any()):
             kept.setdefault(name, {})[dim] = (~lost).nonzero().flatten()
     return kept
