@@ -38,6 +38,8 @@ def solve_widths(build: Build, widths: Sequence[int], target: int, tolerance: fl
 
     best = _refine(_scale(widths, target, count), target, tolerance, count)
     if abs(count(best) - target) > tolerance * target:
+        best = _one_alone(best, target, count)
+    if abs(count(best) - target) > tolerance * target:
         raise ValueError(
             f"no widths like {list(widths)} make a dense net of {target} parameters to within {tolerance:.0%}; "
             f"the nearest, {best}, has {count(best)}"
@@ -73,6 +75,24 @@ def _refine(start: list[int], target: int, tolerance: float, count: Callable[[Se
             if abs(count(best) - target) <= tolerance * target:
                 break
     return best
+
+
+def _one_alone(start: list[int], target: int, count: Callable[[Sequence[int]], int]) -> list[int]:
+    """The nearest that changing one width of `start`, however far, can come: for steps of another too wide to share."""
+    tried = [start]
+    for index in range(len(start)):
+
+        def with_width(width: int, index: int = index) -> list[int]:
+            return [*start[:index], width, *start[index + 1 :]]
+
+        low, high = 1, max(2, 2 * start[index])
+        while count(with_width(high)) < target:
+            high *= 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if count(with_width(middle)) < target else (low, middle)
+        tried += [with_width(low), with_width(high)]
+    return min(tried, key=lambda w: abs(count(w) - target))
 
 
 def small_dense(build: Build, widths: Sequence[int] | None, target: int, tolerance: float = 0.01) -> nn.Module:
