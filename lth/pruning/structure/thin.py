@@ -64,7 +64,7 @@ def indices(net: nn.Module, masks: Mapping[str, Tensor], sets: Sequence[Coupled]
         for name, units in own.grouped.items():
             _mark(inputs, name, units, lost)
     for name, lost in inputs.items():
-        _check_groups(name, net.get_submodule(name).groups, lost, gone[f"{name}.weight", 0])  # type: ignore[arg-type]
+        _check_groups(name, net.get_submodule(name).groups, lost, gone[f"{name}.weight", 0])
     kept: dict[str, dict[int, Tensor]] = {}
     for (name, dim), lost in gone.items():
         if bool(lost.all()):
