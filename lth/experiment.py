@@ -15,6 +15,7 @@ from lth.folder import RunFolder
 from lth.modules import Recipe
 from lth.modules.recipe import LENGTHS
 from lth.plan import Level
+from lth.preemption import answer_for
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.pruning.changed import changed_before_use
@@ -38,6 +39,8 @@ class Experiment:
             check_precision(recipe.precision, cfg.trainer.accelerator)
         self.net = self._network()
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
+        if cfg.trainer.get("sync_batchnorm"):
+            check_sync_batchnorm(self.net, cfg.trainer.accelerator)
         self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
         densities = instantiate(cfg.sparsity, start=self.support.density)
         refuse_empty(densities, self.masks.total)
@@ -103,7 +106,7 @@ class Experiment:
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level: optimizer, schedule and best value are fresh by construction."""
         recipe = self.recipes[level.stage]
-        return instantiate(
+        trainer = instantiate(
             self.cfg.trainer,
             callbacks=[*callbacks, EMA(recipe.ema)] if recipe.ema else callbacks,
             logger=loggers or False,
@@ -115,6 +118,8 @@ class Experiment:
             plugins=[AtomicCheckpointIO()],
             default_root_dir=str(level.folder),
         )
+        answer_for(trainer)
+        return trainer
 
     def provenance(self, level: Level) -> dict[str, Any]:
         """The header of the level's ticket: where its masks and weights come from."""
@@ -197,6 +202,17 @@ def check_precision(precision: str, accelerator: str) -> None:
         raise ValueError("recipe.precision=16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed")
     if precision == "bf16-mixed" and not cpu and not torch.cuda.is_bf16_supported():
         raise ValueError("recipe.precision=bf16-mixed: this GPU lacks bfloat16; use 16-mixed or 32-true")
+
+
+def check_sync_batchnorm(net: torch.nn.Module, accelerator: str) -> None:
+    """Refuse to synchronise batch norm where torch cannot, or where its conversion would lose what a subclass adds."""
+    plain = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    other = sorted({type(module).__name__ for module in norms} - {kind.__name__ for kind in plain})
+    if norms and accelerator == "cpu":
+        raise ValueError("trainer.sync_batchnorm=true works on GPUs only; on CPU ranks each has statistics of its own")
+    if other:
+        raise ValueError(f"trainer.sync_batchnorm=true would make plain batch norm of this network's {other}")
 
 
 def refuse_empty(densities: list[float], total: int) -> None:

@@ -18,12 +18,13 @@ from lth.callbacks.guard import StopOnNonFinite
 from lth.callbacks.keep_ticket import KeepTicket
 from lth.callbacks.layer_report import LayerReport
 from lth.callbacks.progress import ShowProgress
+from lth.callbacks.same_on_ranks import SameOnRanks
 from lth.experiment import Experiment
 from lth.folder import RunFolder
-from lth.modules.ranks import assert_same
+from lth.modules.ranks import assert_same_training
 from lth.plan import Level
+from lth.preemption import die_with_parent
 from lth.pruning.layers import layer_table
-from lth.pruning.masks import fingerprint
 from lth.record import environment
 
 
@@ -38,6 +39,7 @@ def run(cfg: DictConfig) -> float | None:
     folder = RunFolder(cfg.folder)
     experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
     if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
+        die_with_parent()
         return Loop(experiment).train()
     with folder.locked():
         folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
@@ -83,7 +85,7 @@ class Loop:
         curves, ticket = Curves(level, offset), KeepTicket(level, self.experiment.provenance(level))
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
-        watching = [StopOnNonFinite(level), curves, progress, saving]
+        watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, cfg.allow_dead)
         trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *watching], loggers)
         if last.is_file() and trainer.is_global_zero:
@@ -92,7 +94,7 @@ class Loop:
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
         module.harden_()
-        assert_same("weights after training", fingerprint(dict(module.net.named_parameters())))
+        assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
         outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}
         outcome["events"] = module.events

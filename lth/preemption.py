@@ -1,23 +1,50 @@
-"""A scheduler's wish that this run leaves: noted by a signal handler, obeyed where the state is whole."""
+"""Signals to a run: a scheduler's wish to leave is obeyed where the state is whole, SIGTERM is obeyed at once.
 
+Whatever is on disk is whole at every moment, so leaving at once loses no more than the time since the last checkpoint.
+"""
+
+import ctypes
 import signal
 import threading
 from typing import Any
 
 SIGNALS = signal.SIGUSR1, signal.SIGUSR2  # schedulers send one of them ahead of a time limit or a preemption
 AGAIN = 75  # exit code: the state is saved, run the same command again (sysexits' "temporary failure")
+TERMINATED = 128 + signal.SIGTERM  # exit code of a run that was told to stop
+KILL_ME_TOO = 1, signal.SIGKILL  # prctl(PR_SET_PDEATHSIG, ...)
 _noted: list[int] = []
+_launchers: list[Any] = []  # Lightning's; one of them has started the other ranks, unless torchrun or Slurm did
 
 
 def listen() -> None:
-    """Note the signals from now on, instead of dying of them.
+    """Note a scheduler's signals from now on, and leave at SIGTERM with exit code 143, other ranks included.
 
-    Being the first to listen also keeps Lightning from its own answer on Slurm, which is to save inside the handler, at
-    any step, and to requeue. Handlers belong to the main thread; elsewhere this does nothing.
+    Handlers belong to the main thread; elsewhere this does nothing.
     """
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
             signal.signal(signum, _note)
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def answer_for(trainer: Any) -> None:
+    """Take the answers to signals over from Lightning.
+
+    Under DDP its own broadcast a tensor before every batch and read it on the host, and broadcast another inside the
+    handler of SIGTERM, while the other ranks are anywhere; on Slurm they save inside the handler, and requeue.
+    """
+    trainer._signal_connector.register_signal_handlers = _nothing
+    loop = trainer.fit_loop.epoch_loop
+    if hasattr(loop, "_broadcast_sigterm_tensor"):
+        loop._broadcast_sigterm_tensor = _nothing
+    _launchers.append(trainer.strategy.launcher)
+
+
+def die_with_parent() -> None:
+    """For ranks that another process has started: one left alone would wait, possibly forever, for the others."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
+    if prctl is not None:
+        prctl(*KILL_ME_TOO)
 
 
 def asked_to_leave() -> bool:
@@ -27,3 +54,15 @@ def asked_to_leave() -> bool:
 
 def _note(signum: int, frame: Any) -> None:
     _noted.append(signum)
+
+
+def _stop(signum: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process whatever it is doing
+    for rank in (process for launcher in _launchers for process in getattr(launcher, "procs", ())):
+        if rank.poll() is None:
+            rank.send_signal(signum)
+    raise SystemExit(TERMINATED)
+
+
+def _nothing() -> None:
+    pass

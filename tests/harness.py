@@ -113,20 +113,21 @@ def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | 
     bomb: ("step", n) kills it in the n-th training step, ("before finish", k) when level k is trained but not marked
     finished, ("after finish", k) between level k and the next.
     """
-    (code,) = _start([(folder, tuple(overrides), bomb, {})])
+    (code,) = _start([([(folder, tuple(overrides))], bomb, {})])
     return code
 
 
 def train_on_ranks(folder: Path, overrides: Sequence[str], ranks: int = 2, bombs: Bombs = None) -> list[int]:
     """Run an experiment on CPU processes (gloo); return their exit codes. bombs: by rank, as in `train_apart`."""
+    return train_all_on_ranks([(folder, overrides)], ranks, bombs)
+
+
+def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 2, bombs: Bombs = None) -> list[int]:
+    """The same for several experiments one after the other (folder, overrides), in the same processes."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
     devices = "trainer=ddp_cpu", f"trainer.devices={ranks}"
-    return _start(
-        [
-            (folder, (*overrides, *devices), (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)})
-            for rank in range(ranks)
-        ]
-    )
+    placed = [(folder, (*overrides, *devices)) for folder, overrides in runs]
+    return _start([(placed, (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)}) for rank in range(ranks)])
 
 
 def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
@@ -146,13 +147,14 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _job(folder: Path, overrides: tuple[str, ...], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
+def _job(runs: list[tuple[Path, tuple[str, ...]]], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
     os.environ.update(where)
     if where:  # the imports came before the environment: say again which rank this is
         rank_zero_only.rank = int(where["LOCAL_RANK"])
     if bomb is not None:
         _plant(*bomb)
-    train(folder, *overrides)
+    for folder, overrides in runs:
+        train(folder, *overrides)
 
 
 def _plant(where: str, count: int) -> None:

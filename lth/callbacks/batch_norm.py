@@ -33,7 +33,8 @@ class BatchNorm(Callback):
             for norm in norms:
                 norm.momentum = None  # a plain mean over the batches
             pl_module.net.train()
-            for x, _ in ScoringData(trainer.datamodule, 0, self.level.index, pl_module.device).draw(self.batches):
+            where = pl_module.device, pl_module.dtype
+            for x, _ in ScoringData(trainer.datamodule, 0, self.level.index, *where).draw(self.batches):
                 pl_module.net(x)
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

@@ -58,7 +58,7 @@ class Gradual(Callback):
             return  # a batch that only accumulates
         self._step = trainer.global_step
         if self.times.due(self._step):
-            data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device)
+            data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
             self.prune_(pl_module, self._step, data)
 
     def density(self, step: int) -> float:

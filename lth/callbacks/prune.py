@@ -62,7 +62,7 @@ class Prune(Callback):
             self.density,
             self.criterion,
             self.allocation,
-            ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device),
+            ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype),
             rounds=self.rounds,
             placement=self.placement,
             seed=self.seed,
@@ -76,10 +76,10 @@ class Prune(Callback):
 
 
 class ScoringData:
-    """The training data as a criterion sees it: un-augmented, on the network's device, the same on every rank."""
+    """The training data as a criterion sees it: un-augmented, where and as the network is, the same on every rank."""
 
-    def __init__(self, datamodule: Any, seed: int, level: int, device: Any):
-        self._data, self._seed, self._level, self._device = datamodule, seed, level, device
+    def __init__(self, datamodule: Any, seed: int, level: int, device: Any, dtype: torch.dtype = torch.float32):
+        self._data, self._seed, self._level, self._device, self._dtype = datamodule, seed, level, device, dtype
         self._sets = 0
         self.classes: int = datamodule.classes
         self.image_shape = image_shape_of(datamodule)
@@ -95,7 +95,7 @@ class ScoringData:
         return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}/{self._sets}"))
 
     def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return batch[0].to(self._device), batch[1].to(self._device)
+        return batch[0].to(self._device, self._dtype), batch[1].to(self._device)
 
 
 def image_shape_of(datamodule: Any) -> tuple[int, int, int]:

@@ -75,7 +75,7 @@ class Scheduled(Callback):
         epoch = trainer.current_epoch
         for name, firings in self.firings.items():
             if epoch in firings.epochs:
-                data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device)
+                data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
                 self.fire_(pl_module, name, epoch, data)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

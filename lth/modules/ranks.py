@@ -2,7 +2,9 @@
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+from lth.pruning.masks import Masks, fingerprint
 
 
 def distributed() -> bool:
@@ -32,3 +34,10 @@ def assert_same(what: str, digest: str) -> None:
         digests: list[str] = [""] * dist.get_world_size()
         dist.all_gather_object(digests, digest)
         assert len(set(digests)) == 1, f"{what} differ between ranks: {digests}"
+
+
+def assert_same_training(when: str, module: nn.Module, masks: Masks) -> None:
+    """Fail when ranks differ in the parameters of `module` or in its masks; costs nothing with one process."""
+    if distributed():
+        assert_same(f"weights {when}", fingerprint(dict(module.named_parameters())))
+        assert_same(f"masks {when}", masks.digest())

@@ -229,8 +229,8 @@ class ScoreSearch(EffectiveWeights):
         """Validation with the masks as an event left them, or with `held`; the epoch's own came before it."""
         self.eval()
         self._held = held or self._detached()
-        for batch in self.trainer.datamodule.val_dataloader() or ():
-            self._evaluate("val", tuple(t.to(self.device) for t in batch))
+        for x, labels in self.trainer.datamodule.val_dataloader() or ():
+            self._evaluate("val", (x.to(self.device, self.dtype), labels.to(self.device)))
         self._held = None
         self.train()
         return self._measured("val") if self.validated else {}
