@@ -151,7 +151,7 @@ def test_totals_are_those_of_the_definitions(name: str):
 @pytest.mark.parametrize("name", refused())
 def test_networks_that_standardise_their_weights_are_refused_by_name(name: str):
     options = {"img_size": 32} if name.startswith("vit") else {}
-    with torch.device("meta"):
+    with DrawnFast():
         net = timm_model(name, 10, 3, 32, options=options)
     with pytest.raises(ValueError, match=r"standardises.*prunable weights .*weight.*prunable.exclude"):
         refuse_changed(net, Masks.ones(net), (3, 32, 32))
