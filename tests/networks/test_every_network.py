@@ -161,8 +161,8 @@ THROUGH_THE_LOOP = {
     "timm test_vit": ["model=timm", "model.name=test_vit"],
     "timm starnet_s050": ["model=timm", "model.name=starnet_s050"],
     "timm mobilevit_xxs": ["model=timm", "model.name=mobilevit_xxs"],
-    "timm mixer": ["model=timm", "model.name=mixer_s32_224", "+model.options={img_size: 32, num_blocks: 1}"],
-    "torchvision vit": ["model=torchvision", "model.name=vit_b_32", "+model.options={image_size: 32}"],
+    "timm gmlp_ti16_224": ["model=timm", "model.name=gmlp_ti16_224", "+model.options={img_size: 32}"],
+    "torchvision squeezenet1_1": ["model=torchvision", "model.name=squeezenet1_1"],
 }
 
 
