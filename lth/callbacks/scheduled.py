@@ -20,8 +20,9 @@ from lth.pruning.structure.together import Together, removed
 class Scheduled(Callback):
     """Fires its rules at the starts of epochs, in their order; pruners also between optimizer steps, if asked.
 
-    rules: name -> the options of a `Rule`; null leaves one out. seed: the pruning seed. Parts that are gone stay gone; masks hold in epochs
-    without a firing too, as the module sees to. What a rule measured at its first firing is in the checkpoint.
+    rules: name -> the options of a `Rule`; null leaves one out. seed: the pruning seed. Parts that are gone stay gone;
+    masks hold in epochs without a firing too, as the module sees to. What a rule measured at its first firing is in
+    the checkpoint.
     """
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):

@@ -86,7 +86,7 @@ def test_training_equals_weight_times_mask_in_the_forward_pass(way, tmp_path):
 def reference(folder, trained: Experiment, *overrides: str) -> dict[str, torch.Tensor]:
     """The same level by hand: stored weights dense, the mask multiplied in at every forward pass."""
     built = Experiment(configuration(folder, *overrides), RunFolder(folder))
-    net, recipe = copy.deepcopy(built.net).double(), built.recipe
+    net, recipe = copy.deepcopy(built.net).double(), built.recipes["train"]
     masks = {name: mask.double() for name, mask in trained.masks.items()}
     optimizer = recipe.build(net, set(masks))
     clock, step = trained.parts(trained.levels[0])[0].clock, 0
