@@ -35,7 +35,7 @@ class Content:
 
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
-    """Read a ticket, a thinned file, a checkpoint of lth, Lightning, Distiller, TurboPrune or open_lth, or a state dict.
+    """Read a ticket, a thinned file, a checkpoint of lth, Lightning, Distiller, TurboPrune, open_lth, or a state dict.
 
     prefix: the name under which the training code holds the network, where it is none of the usual. Raises
     FileNotFoundError, and ValueError for anything else.
