@@ -153,7 +153,8 @@ class Classifier(pl.LightningModule):
         x, labels = batch
         logits = self(x).float()
         metrics = self.evaluation[stage]
-        metrics[f"{stage}_loss"].update(cross_entropy(logits, labels), len(labels))
+        # one value a sample: without its check for NaN, torchmetrics forgets the weights that batches are given
+        metrics[f"{stage}_loss"].update(cross_entropy(logits, labels, reduction="none"))
         for name in (f"{stage}_accuracy", f"{stage}_top5"):
             metrics[name].update(logits, labels)
 
