@@ -66,7 +66,7 @@ def lightning_step(tmp_path, *overrides: str) -> Counter:
 def plain_step(tmp_path, *overrides: str) -> Counter:
     """The operations of forward, loss, backward and optimizer step, written by hand on the same network."""
     built = experiment(tmp_path, *overrides)
-    optimizer = built.recipe.build(built.net, set(built.masks))
+    optimizer = built.recipes["train"].build(built.net, set(built.masks))
     built.data.setup("fit")
     batches = iter(built.data.train_dataloader())
     for _ in range(3):
