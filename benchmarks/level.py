@@ -30,6 +30,7 @@ class TimedLevel(Experiment):
     def __init__(self, cfg: DictConfig, folder: Path, lap: Lap):
         super().__init__(cfg, RunFolder(folder))
         self.lap = lap
+        self.recipe = self.recipes["train"]
 
     @property
     def images(self) -> int:
