@@ -74,7 +74,12 @@ class Held(SimpleNamespace):
 
     def __init__(self, net: torch.nn.Module, masks: Any, optimizer: torch.optim.Optimizer):
         super().__init__(
-            net=net, masks=masks, support=masks, changes=0, trainer=SimpleNamespace(optimizers=[optimizer])
+            net=net,
+            masks=masks,
+            support=masks,
+            companions=None,
+            changes=0,
+            trainer=SimpleNamespace(optimizers=[optimizer]),
         )
         self._weights, self._kept = self.masks.weights(net), list(self.masks.values())
 
