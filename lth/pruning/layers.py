@@ -1,6 +1,7 @@
 """The layer table: shape, kept weights, density and multiply-adds of every prunable layer."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -67,7 +68,13 @@ def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, in
         for weight in weights:
             uses[id(weight)] += times
 
-    hooks = [module.register_forward_hook(count) for module in net.modules() if weights_of(module)]
+    watch_layers(net, image_shape, count)
+    return {name: uses[id(weight)] for name, weight in net.named_parameters() if id(weight) in uses}
+
+
+def watch_layers(net: nn.Module, image_shape: Sequence[int], look: Callable[[nn.Module, Any, Any], None]) -> None:
+    """Call `look(layer, inputs, output)` for each use of a prunable layer, while one blank image goes through `net`."""
+    hooks = [module.register_forward_hook(look) for module in net.modules() if weights_of(module)]
     parameter = next(net.parameters())
     try:
         with untouched(net), torch.no_grad():
@@ -77,4 +84,3 @@ def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, in
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: uses[id(weight)] for name, weight in net.named_parameters() if id(weight) in uses}

@@ -199,7 +199,7 @@ def test_its_warm_up_may_rise_in_a_straight_line():
 
 def test_a_late_schedule_is_the_same_one_an_epoch_later_after_an_epoch_at_the_base_rate():
     """The code behind the June 2024 curves stepped after each epoch: drops at 71 and 131, not at 70 and 130."""
-    schedule = lambda *at: multistep(*at, milestones=[70, 130], warmup=10)  # noqa: E731
+    schedule = partial(multistep, milestones=[70, 130], warmup=10)
     late, nominal = (Clock(schedule, TOTAL, EPOCH, "epoch", late) for late in (1, 0))
     assert {late(step) for step in range(EPOCH)} == {1}
     assert all(late(step) == nominal(step - EPOCH) for step in range(EPOCH, TOTAL, EPOCH))

@@ -1,5 +1,7 @@
 """Rankers that look at what a layer's outputs become after the activation function they reach first."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,8 @@ from lth.pruning.masks import Masks
 from lth.pruning.structure.followers import per_output, watch
 from lth.pruning.structure.rank import Ranks, mean
 from lth.pruning.structure.together import Numbers
+
+Of = Callable[[Tensor], Tensor]  # of an activation (batch first): one number an output
 
 
 def apoz(
@@ -36,7 +40,7 @@ def mean_activation(
     return _measured(net, numbers, batches, n_batches, per_output)
 
 
-def _measured(net: nn.Module, numbers: Numbers, batches: Batches | None, n_batches: int, of: object) -> Ranks:
+def _measured(net: nn.Module, numbers: Numbers, batches: Batches | None, n_batches: int, of: Of) -> Ranks:
     """`of` the activations, averaged over batches. Raises ValueError for parts that are not outputs, and for outputs
     that reach no activation function before the next layer."""
     if batches is None:
@@ -47,7 +51,7 @@ def _measured(net: nn.Module, numbers: Numbers, batches: Batches | None, n_batch
 
     def see(name: str, values: Tensor) -> None:
         if name in numbers:
-            sums[name] = sums.get(name, torch.zeros(())) + of(values).cpu()  # type: ignore[operator]
+            sums[name] = sums.get(name, torch.zeros(())) + of(values).cpu()
             counts[name] = counts.get(name, 0) + 1
 
     watch(net, (x for x, _ in batches.draw(n_batches)), see)

@@ -85,14 +85,15 @@ def _groups(net: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[tuple
 
 
 def _graph(net: nn.Module, image_shape: tuple[int, int, int]) -> Any:
-    without_timm = sys.modules.setdefault("timm", None) is None  # type: ignore[arg-type]
+    modules: Any = sys.modules
+    without_timm = modules.setdefault("timm", None) is None
     try:  # torch-pruning imports timm where there is one, to count its layers' operations: seconds for nothing
         import torch_pruning
     except ImportError as error:
         raise ImportError("dependency groups need torch-pruning: pip install 'lth[structured]'") from error
     finally:
         if without_timm:
-            del sys.modules["timm"]
+            del modules["timm"]
     return torch_pruning.DependencyGraph().build_dependency(net, blank(net, image_shape), verbose=False)
 
 

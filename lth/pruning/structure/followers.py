@@ -67,8 +67,9 @@ class Followers(TorchFunctionMode):
         if func in BATCH_NORM:
             self._note_norm(next(self._norms[id(t)] for t in inputs if id(t) in self._norms), writers)
         if func in ACTIVATIONS:
-            for name in waiting if self._seen else ():
-                self._seen(name, result)  # type: ignore[misc]
+            if self._seen is not None:
+                for name in waiting:
+                    self._seen(name, result)
             waiting = set()
         self._writers[result], self._waiting[result] = writers, waiting
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.pruning.layers import positions
+from lth.pruning.layers import positions, watch_layers
 from lth.pruning.prunable import prunable, weights_of
-from lth.pruning.purity import untouched
 from lth.pruning.structure import unit
 
 Row = dict[str, Any]
@@ -142,15 +141,7 @@ def _shapes(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module
         first = output[0] if isinstance(output, tuple) else output
         found[module] = inputs[0].shape[1:], first.shape[1:]
 
-    hooks = [module.register_forward_hook(note) for module in net.modules() if weights_of(module)]
-    parameter = next(net.parameters())
-    try:
-        with untouched(net), torch.no_grad():
-            net.eval()
-            net.forward(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    watch_layers(net, image_shape, note)
     return found
 
 
