@@ -18,6 +18,7 @@ from benchmarks.setting import Setting
 from lth.modules import Recipe
 from lth.pruning import Masks
 from lth.pruning.search.rule import Largest
+from lth.pruning.search.selection import Selection
 from lth.pruning.search.straight_through import straight_through
 
 DENSITY = 0.1
@@ -29,7 +30,7 @@ class SearchStep(PlainStep):
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         self.weights = [weight.detach().clone() for weight in masks.weights(net)]
         self.scores = nn.ParameterList([kaiming_uniform(weight) for weight in self.weights])
-        self.rule = Largest()
+        self.rule, self.selection = Largest(), Selection(list(self.scores))
         super().__init__(net, masks, recipe)
         net.requires_grad_(False)
         self.optimizer = recipe.optimizer([{"params": list(self.scores), "weight_decay": 0.0}], lr=recipe.lr)
@@ -38,8 +39,7 @@ class SearchStep(PlainStep):
     def masked(self, x: Tensor) -> Tensor:
         """The network with the chosen weights."""
         scores = list(self.scores)
-        kept = self.rule([s.detach() for s in scores], list(self.masks.values()), DENSITY)
-        used = straight_through(scores, kept, self.weights, signed=True)
+        used = straight_through(scores, self.selection(self.rule, DENSITY), self.weights, signed=True)
         return functional_call(self.plain, dict(zip(self.masks, used, strict=True)), (x,))
 
 

@@ -1,7 +1,6 @@
 """Searching a ticket among frozen weights: scores are trained, weights are not (strong tickets, Rare Gems)."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,14 +14,13 @@ from lth.pruning.search.biases import biases_of, layers_of
 from lth.pruning.search.freezing import Events, Freezing
 from lth.pruning.search.regulariser import Regulariser
 from lth.pruning.search.rounding import ROUNDINGS
-from lth.pruning.search.rule import by_group
 from lth.pruning.search.score_init import ScoreInit
+from lth.pruning.search.selection import Selection
 from lth.pruning.search.straight_through import straight_through
 from lth.pruning.seeds import generator
 from lth.pruning.topk import largest
 
 log = logging.getLogger(__name__)
-Rule = Callable[[list[Tensor], list[Tensor], float], list[Tensor]]
 
 
 class ScoreSearch(EffectiveWeights):
@@ -72,7 +70,7 @@ class ScoreSearch(EffectiveWeights):
         start, end = self.support.density, self.level.density
         self.schedule = Events(epochs, period, start, end, until, shape) if period else None
         scored = [*self.masks.values(), *self.biases.values()]
-        self.scores = nn.ParameterList([torch.zeros_like(t, requires_grad=False) for t in scored])
+        self.scores = nn.ParameterList([torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in scored])
         self._refuse_what_does_not_fit()
         self._check_counts()
 
@@ -96,7 +94,8 @@ class ScoreSearch(EffectiveWeights):
         self._hold_weights()
 
     def effective(self) -> dict[str, Tensor]:
-        masks = self._ruled(self.rule if self.training else getattr(self.rule, "settled", self.rule))
+        rule = self.rule if self.training else getattr(self.rule, "settled", self.rule)
+        masks = self._selection(rule, self.density)
         used = straight_through(list(self.scores), masks, self._usable, self.rule.signed)
         return dict(zip(self._names, used, strict=True))
 
@@ -237,6 +236,7 @@ class ScoreSearch(EffectiveWeights):
 
     def _hold_weights(self) -> None:
         """The frozen weights, zero where they may not be used: what the forward and the gradient multiply with."""
+        self._selection = self._select()
         self._usable = [tensor.detach().clone() for tensor in self._frozen]
         zero_(self._usable[: len(self.masks)], list(self.masks.values()))
 
@@ -248,17 +248,16 @@ class ScoreSearch(EffectiveWeights):
     def _names(self) -> list[str]:
         return [*self.masks, *self.biases]
 
-    @torch.no_grad()
-    def _ruled(self, rule: Rule) -> list[Tensor]:
-        """The masks of weights, then of biases, that `rule` makes of the scores as they are."""
+    def _select(self) -> Selection:
+        """For the masks, of weights, then of biases, that a rule makes of the scores."""
         flags = [*self.masks.values(), *map(torch.ones_like, self.biases.values())] if self._limited else []
-        rule = by_group(rule, self._groups) if self.biases else rule
-        return rule(list(self.scores), flags, self.density)
+        return Selection(list(self.scores), flags, self._groups if self.biases else None)
 
     @torch.no_grad()
     def _rounded(self) -> dict[str, Tensor]:
         if not self.rule.boxed:
-            return {name: mask.bool() for name, mask in zip(self._names, self._ruled(self.rule), strict=True)}
+            masks = self._select()(self.rule, self.density)
+            return {name: mask.bool() for name, mask in zip(self._names, masks, strict=True)}
         rounding = ROUNDINGS[self.rounding]
         return {
             name: rounding(score.detach(), generator("rounding", self.score_seed, name))

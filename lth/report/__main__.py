@@ -10,6 +10,7 @@ from lth.report.collect import Run, collect
 from lth.report.groups import sections
 from lth.report.page import page, places
 from lth.report.picture import Panel
+from lth.report.ranking import ranking, ranking_picture, ranking_table
 from lth.report.summary import series_of, tidy
 from lth.report.tables import grids, latex, markdown, notes, summary_rows
 from lth.results import as_csv
@@ -66,7 +67,9 @@ def judge(runs: Sequence[Run]) -> str:
 
 
 def _in_markdown(panel: Panel) -> str:
-    return "\n\n".join([*map(markdown, grids(*panel)), *notes(*panel)])
+    ranked = ranking(*panel)
+    best_first = [ranking_table(ranked, panel[1])] if ranked else []
+    return "\n\n".join([*best_first, *map(markdown, grids(*panel)), *notes(*panel)])
 
 
 def _left_out(runs: Sequence[Run]) -> list[str]:
@@ -79,6 +82,9 @@ def _draw(panels: Sequence[Panel], out: Path, ylabel: str) -> None:
         return
     picture.save(picture.curves(panels, ylabel), out / "report.png", out / "report.svg")
     picture.save(picture.cost(panels, ylabel), out / "cost.png")
+    ranked = ranking_picture(panels, ylabel)
+    if ranked is not None:
+        picture.save(ranked, out / "ranking.png")
     heat = picture.layers(panels)
     if heat is not None:
         picture.save(heat, out / "layers.png")

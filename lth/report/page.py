@@ -9,6 +9,7 @@ from typing import Any
 from lth.report import picture
 from lth.report.collect import Run
 from lth.report.picture import INK, Panel
+from lth.report.ranking import ranking_picture
 from lth.report.style import CSS
 from lth.report.tables import Grid, cell, grids, notes, number, summary_rows
 
@@ -77,12 +78,14 @@ def _verdict(text: str) -> str:
 def _section(panel: Panel, ylabel: str) -> str:
     section, series = panel
     heat = picture.layers([panel], titles=False)
+    ranked = ranking_picture([panel], ylabel, titles=False)
     parts = [
         f"<h2>{escape(section.title)}</h2>",
         _figure(
             picture.curves([panel], ylabel, titles=False),
             "Mean over seeds; bands or bars are the 95 % t interval of the mean.",
         ),
+        _figure(ranked, "Best first at the lowest density; bars are one standard deviation.") if ranked else "",
         *map(_table, grids(section, series)),
         "".join(f"<p class=note>{escape(line)}</p>" for line in notes(section, series)),
         "<h3>Where the weights are</h3>" + _figure(heat, "Each method at its lowest density.") if heat else "",

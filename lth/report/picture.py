@@ -36,27 +36,29 @@ COSTS: dict[str, Callable[[Point], float | None]] = {
     "seconds": lambda point: point.cost.seconds,
 }
 LEAST_ERROR = 1.01  # of the stretched axis: accuracy 1 must lie at a finite height
+UPRIGHT = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 1)  # ticks of that axis
+LEVEL = (0, 0.4, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)  # the same where numbers stand side by side
 MOST_BANDS = 5  # curves; more would hide one another
 MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
 
 
-def _styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     """A function that draws in the report's style, and leaves matplotlib's settings as they were."""
 
     @wraps(draw)
-    def styled(*args: Any, **options: Any) -> Any:
+    def drawn(*args: Any, **options: Any) -> Any:
         from matplotlib import rc_context  # imported here: it takes a second
 
         with rc_context(STYLE):
             return draw(*args, **options)
 
-    return styled
+    return drawn
 
 
-@_styled
+@styled
 def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
     """Figure: mean over seeds against density, 95 % intervals as bands or bars; dense nets alone are dashed lines."""
-    figure, rows = _figure([(5.8, max(3.6, 1.2 + 0.17 * len(series))) for _, series in panels], 1)
+    figure, rows = make_figure([(5.8, max(3.6, 1.2 + 0.17 * len(series))) for _, series in panels], 1)
     for (section, series), (axes,) in zip(panels, rows, strict=True):
         for one, style in zip(series, _styles(len(series)), strict=True):
             _curve(axes, one, style, banded=len(series) <= MOST_BANDS)
@@ -67,12 +69,14 @@ def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool 
     return figure
 
 
-@_styled
+@styled
 def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
     """Figure: accuracy against what training cost, all levels before it included; costs that differ, and seconds."""
     points = [point for _, series in panels for one in series for point in one.points]
     shown = {name: price for name, price in COSTS.items() if _differ([price(p) for p in points]) or name == "seconds"}
-    figure, rows = _figure([(3.2 * len(shown), max(3.2, 1.2 + 0.17 * len(series))) for _, series in panels], len(shown))
+    figure, rows = make_figure(
+        [(3.2 * len(shown), max(3.2, 1.2 + 0.17 * len(series))) for _, series in panels], len(shown)
+    )
     for (section, series), row in zip(panels, rows, strict=True):
         for axes, (name, price) in zip(row, shown.items(), strict=True):
             for one, style in zip(series, _styles(len(series)), strict=True):
@@ -88,28 +92,28 @@ def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = 
     return figure
 
 
-@_styled
+@styled
 def layers(panels: Sequence[Panel], titles: bool = True) -> Any | None:
     """Figure: density of every layer in each method's last level, mean over seeds; None without any layers' table."""
     tables = [(section, names, lines) for section, series in panels for names, lines in _layer_tables(series)]
     if not tables:
         return None
     sizes = [(max(5.0, 2 + 0.3 * len(names)), 1.6 + 0.25 * len(lines)) for _, names, lines in tables]
-    figure, rows = _figure(sizes, 1)
+    figure, rows = make_figure(sizes, 1)
     for (section, names, lines), (axes,) in zip(tables, rows, strict=True):
         _heat(figure, axes, names, lines)
         axes.set(title=f"{section.title}: density of each layer, last level" if titles else None)
     return figure
 
 
-@_styled
+@styled
 def save(figure: Any, *paths: Path) -> None:
     """Write a figure, in the format of each name's ending; the same figure makes the same bytes."""
     for path in paths:
         figure.savefig(path, dpi=150, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
 
 
-@_styled
+@styled
 def svg_text(figure: Any) -> str:
     """A figure as SVG with a see-through ground, for a page."""
     text = io.StringIO()
@@ -117,7 +121,7 @@ def svg_text(figure: Any) -> str:
     return text.getvalue()
 
 
-def _figure(sizes: Sequence[tuple[float, float]], columns: int) -> tuple[Any, Any]:
+def make_figure(sizes: Sequence[tuple[float, float]], columns: int) -> tuple[Any, Any]:
     """One row of axes a section; sizes: width and height of each in inches, legend apart."""
     from matplotlib.figure import Figure
 
@@ -167,13 +171,16 @@ def _accuracy_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:
     lows = [max(p.low, p.mean - 0.5 * (high - low)) for one in series for p in one.points if p.low is not None]
     bottom, top = max(0.0, min([low, *lows]) - margin), min(1.0, high + margin)
     if high > 0.8 and high - low > 0.3:
-        axes.set_yscale("function", functions=(_stretched, _unstretched))
-        ticks = [
-            t for t in (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 1.0) if t <= top
-        ]
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        stretch_errors(axes, "y", top)
         ylabel = ylabel and f"{ylabel} (error on a log axis)"
     axes.set(ylim=(bottom, top), ylabel=ylabel)
+
+
+def stretch_errors(axes: Any, which: str, top: float) -> None:
+    """Make the `x` or `y` axis, of accuracies up to `top`, logarithmic in the error."""
+    ticks = [t for t in (UPRIGHT if which == "y" else LEVEL) if t <= top]
+    getattr(axes, f"set_{which}scale")("function", functions=(_stretched, _unstretched))
+    getattr(axes, f"set_{which}ticks")(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def _stretched(accuracy: Any) -> Any:

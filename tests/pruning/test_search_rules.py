@@ -8,6 +8,7 @@ import torch
 from lth.pruning.search.biases import layers_of
 from lth.pruning.search.rounding import ROUNDINGS
 from lth.pruning.search.rule import Largest, Relaxed, Rounded, Sampled, by_group, largest_of_segments
+from lth.pruning.search.selection import Selection
 from lth.pruning.seeds import generator
 
 SIZES = (432, 2304, 640, 7)
@@ -123,6 +124,22 @@ def test_a_weight_and_its_bias_are_one_layer():
     assert masks[3].tolist() == [1, 0]
     assert masks[1].sum() == 0  # floor(0.4 * 2)
     assert (masks[2].flatten().tolist(), masks[4].tolist()) == ([0, 0], [1])
+
+
+def test_a_selection_follows_scores_and_flags_and_fills_the_same_masks():
+    given, flags = [torch.randn(4, 3, 2), torch.randn(5)], [torch.ones(4, 3, 2), torch.ones(5)]
+    for groups in (None, [[0, 1]]):
+        selection = Selection(given, flags, groups)
+        rule = by_group(Largest(), groups) if groups else Largest()
+        filled = selection(Largest(), 0.5)
+        for _ in range(3):
+            given[0].normal_()  # as an optimizer step does: in place
+            flags[0][0] = 0
+            again = selection(Largest(), 0.5)
+            assert all(a is b for a, b in zip(again, filled, strict=True))
+            assert all(torch.equal(a, b.float()) for a, b in zip(again, rule(given, flags, 0.5), strict=True))
+            assert [mask.shape for mask in again] == [score.shape for score in given]
+        flags[0][0] = 1
 
 
 def test_a_layer_cannot_be_asked_for_more_than_its_support_and_its_biases_hold():

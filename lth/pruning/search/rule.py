@@ -9,9 +9,11 @@ outside training. No rule synchronises with the device.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 ROUNDINGS: dict[str, Callable[[int, float], int]] = {
     "ceil": lambda size, k: size - int((1 - k) * size),
@@ -99,7 +101,8 @@ class Largest:
         if flags:
             flat = torch.where(torch.cat([flag.flatten() for flag in flags]) > 0, flat, -1.0)
         kept = largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
-        return [part.view(s.shape) for part, s in zip(kept.to(scores[0].dtype).split(sizes), scores, strict=True)]
+        parts = kept.split(sizes)
+        return [part if part.shape == s.shape else part.view(s.shape) for part, s in zip(parts, scores, strict=True)]
 
 
 def by_group(rule: Callable[..., list[Tensor]], groups: Sequence[Sequence[int]]) -> Callable[..., list[Tensor]]:
@@ -130,19 +133,21 @@ def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[i
         part.kthvalue(len(part) - count + 1).values if count else torch.full_like(part[0], torch.inf)
         for part, count in zip(parts, counts, strict=True)
     ]
-    length = torch.tensor(sizes, device=values.device)
-    threshold = torch.stack(thresholds).repeat_interleave(length, output_size=len(values))
+    lengths, ends, wanted = _on_device(tuple(sizes), tuple(counts), values.device)
+    segment = torch.repeat_interleave(lengths, output_size=len(values))  # of every entry
+    threshold = torch.stack(thresholds)[segment]
     over = values > threshold
     if not exact:
         return over
     tied = values == threshold
-    ends = length.cumsum(0) - 1
-    wanted = torch.tensor(counts, device=values.device) - _per_segment(over, ends)
-    before = torch.cat([ends.new_zeros(1), tied.cumsum(0)[ends][:-1]])
-    place = tied.cumsum(0) - before.repeat_interleave(length, output_size=len(values))
-    return over | (tied & (place <= wanted.repeat_interleave(length, output_size=len(values))))
+    seen = torch.stack([over, tied]).cumsum(1)
+    upto = pad(seen[:, ends], (1, 0))  # over, tied up to each segment's end, and 0 before the first segment
+    last = wanted - upto[0, 1:] + upto.sum(0)[:-1]  # of all ties, counted from the first segment on, the last one taken
+    return over | (tied & (seen[1] <= last[segment]))
 
 
-def _per_segment(marked: Tensor, ends: Tensor) -> Tensor:
-    upto = marked.cumsum(0)[ends]
-    return upto.diff(prepend=upto.new_zeros(1))
+@lru_cache(maxsize=4)
+def _on_device(sizes: tuple[int, ...], counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Lengths, last places and counts of segments, copied to the device once and not in every step."""
+    lengths = torch.tensor(sizes, device=device)
+    return lengths, lengths.cumsum(0) - 1, torch.tensor(counts, device=device)
