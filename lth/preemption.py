@@ -11,7 +11,8 @@ from typing import Any
 SIGNALS = signal.SIGUSR1, signal.SIGUSR2  # schedulers send one of them ahead of a time limit or a preemption
 AGAIN = 75  # exit code: the state is saved, run the same command again (sysexits' "temporary failure")
 TERMINATED = 128 + signal.SIGTERM  # exit code of a run that was told to stop
-KILL_ME_TOO = 1, signal.SIGKILL  # prctl(PR_SET_PDEATHSIG, ...)
+KILL_ME_TOO = 1, int(signal.SIGKILL)  # prctl(PR_SET_PDEATHSIG, ...)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up here, since a fork must not import
 _noted: list[int] = []
 _launchers: list[Any] = []  # Lightning's; one of them has started the other ranks, unless torchrun or Slurm did
 
@@ -41,10 +42,13 @@ def answer_for(trainer: Any) -> None:
 
 
 def die_with_parent() -> None:
-    """For ranks that another process has started: one left alone would wait, possibly forever, for the others."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only
-    if prctl is not None:
-        prctl(*KILL_ME_TOO)
+    """End this process when the one that started it ends. Also for `preexec_fn`; it does nothing but on Linux.
+
+    A job must not outlive its sweep, or the sweep's restart meets it at work; a rank left alone would wait for the
+    others, possibly forever.
+    """
+    if _prctl is not None:
+        _prctl(*KILL_ME_TOO)
 
 
 def asked_to_leave() -> bool:

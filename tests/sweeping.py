@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hydra_plugins.lth_launcher.job import die_with_parent
+from lth.preemption import die_with_parent
 from tests.harness import SMALL
 
 ROOT = Path(__file__).parent.parent

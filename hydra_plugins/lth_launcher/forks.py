@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 
-from hydra_plugins.lth_launcher.job import die_with_parent
+from lth.preemption import die_with_parent
 
 # imports only: no thread, no device, no random draw; forks keep their server alive, so it must die by itself
 PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.levels", "hydra", "matplotlib.figure")

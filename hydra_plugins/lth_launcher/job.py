@@ -1,7 +1,6 @@
 """A job of a sweep, whatever runs it: its command line, its folder, whether it is finished and what it scored."""
 
 import csv
-import ctypes
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
@@ -16,9 +15,6 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lth.folder import different_keys
-
-KILL_ME_TOO = 1, 9  # prctl(PR_SET_PDEATHSIG, SIGKILL)
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up here, since a fork must not import
 
 
 @dataclass
@@ -126,12 +122,6 @@ def summarise(jobs: Sequence[Job], failures: dict[int, str]) -> None:
     print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs finished", flush=True)
     for index in sorted(failures):
         print(f"failed: {jobs[index]} {failures[index]}", flush=True)
-
-
-def die_with_parent() -> None:
-    """For `preexec_fn`: a job must not outlive the sweep that started it, or the sweep's restart meets it at work."""
-    if _prctl is not None:
-        _prctl(*KILL_ME_TOO)
 
 
 def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:

@@ -5,23 +5,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
-from hydra_plugins.lth_launcher.job import (
-    Job,
-    die_with_parent,
-    plan,
-    returns,
-    summarise,
-    unfinished,
-    without_overwrite,
-)
+from hydra_plugins.lth_launcher.job import Job, without_overwrite
+from hydra_plugins.lth_launcher.launcher import JobLauncher
+from lth.preemption import die_with_parent
 
 
-class RayLauncher(Launcher):
+class RayLauncher(JobLauncher):
     """Runs each unfinished job of a sweep on the Ray cluster at `address`, as many at a time as its resources allow.
 
     address: `auto` for the cluster this machine belongs to, `host:port`, `ray://host:port`, or `local` for a cluster
@@ -45,24 +34,10 @@ class RayLauncher(Launcher):
             raise ValueError(f"hydra.launcher.num_cpus={num_cpus}, num_gpus={num_gpus}: a job must take something")
         self.address, self.env, self.retries = address, list(env), retries
         self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": dict(resources or {})}
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context = config, hydra_context
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        todo = unfinished(jobs)
-        outcomes = dict(zip(map(id, todo), self._run(todo), strict=True)) if todo else {}
-        failures = {i: outcomes[id(job)] for i, job in enumerate(jobs) if outcomes.get(id(job))}
-        summarise(jobs, failures)
-        return returns(jobs, failures)
-
-    def _run(self, jobs: Sequence[Job]) -> list[str]:
-        """What went wrong with each job; nothing where it finished."""
+    def run(self, jobs: Sequence[Job]) -> list[str]:
+        if not jobs:
+            return []
         ray = _ray()
         ray.init(address=self.address, logging_level="warning")
         try:

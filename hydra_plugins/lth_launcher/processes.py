@@ -5,16 +5,13 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from hydra_plugins.lth_launcher.forks import run_all
-from hydra_plugins.lth_launcher.job import Job, die_with_parent, plan, returns, summarise, unfinished
+from hydra_plugins.lth_launcher.job import Job
+from hydra_plugins.lth_launcher.launcher import JobLauncher
+from lth.preemption import die_with_parent
 
 
-class ProcessLauncher(Launcher):
+class ProcessLauncher(JobLauncher):
     """Runs each job of a sweep as `python run.py <its overrides>`, without `-m`, `jobs` at a time.
 
     Distributed jobs start their ranks from their own command line, so that no rank plans the sweep again. Jobs that are
@@ -26,21 +23,9 @@ class ProcessLauncher(Launcher):
         if jobs < 1:
             raise ValueError(f"hydra.launcher.jobs={jobs} must be 1 or more")
         self.jobs, self.preload = jobs, preload and sys.platform == "linux"
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context = config, hydra_context
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        todo = unfinished(jobs)
-        codes = dict(zip(map(id, todo), self._run_all(todo), strict=True))
-        failures = {i: f"ended with code {codes[id(job)]}" for i, job in enumerate(jobs) if codes.get(id(job))}
-        summarise(jobs, failures)
-        return returns(jobs, failures)
+    def run(self, jobs: Sequence[Job]) -> list[str]:
+        return [f"ended with code {code}" if code else "" for code in self._run_all(jobs)]
 
     def _run_all(self, jobs: Sequence[Job]) -> list[int]:
         if self.preload and len(jobs) > 1:

@@ -9,18 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
-from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfinished
+from hydra_plugins.lth_launcher.job import Job
+from hydra_plugins.lth_launcher.launcher import JobLauncher
 from hydra_plugins.lth_launcher.slurm_task import RankTask
 
 MARGIN = 15  # seconds kept of the time between signal and kill, to reach the controller
 
 
-class SlurmLauncher(Launcher):
+class SlurmLauncher(JobLauncher):
     """Submits each unfinished job of a sweep, waits until Slurm has none of them left, and reports.
 
     logs: folder, shared by all nodes, for submission files and one log a rank. poll_seconds: between two looks at
@@ -39,33 +35,21 @@ class SlurmLauncher(Launcher):
             )
         self.logs, self.poll_seconds, self.wait, self.requeues = Path(logs).resolve(), poll_seconds, wait, requeues
         self.resources = {key: value for key, value in resources.items() if value is not None}
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context = config, hydra_context
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        todo = unfinished(jobs)
-        check_ranks(todo, self.resources)
-        known, queue = {id(job): self._record(job) for job in todo}, queued()
-        waiting = [job for job in todo if known[id(job)] in queue]
+    def run(self, jobs: Sequence[Job]) -> list[str] | None:
+        check_ranks(jobs, self.resources)
+        known, queue = {id(job): self._record(job) for job in jobs}, queued()
+        waiting = [job for job in jobs if known[id(job)] in queue]
         for job in waiting:
             print(f"in the queue already as {self._number(job)}: {job}", flush=True)
-        self._submit([job for job in todo if job not in waiting])
+        self._submit([job for job in jobs if job not in waiting])
         if not self.wait:
-            print(f"{len(todo)} jobs are queued; the same command again waits for them", flush=True)
-            return returns(jobs, {})
-        records = {id(job): self._record(job) for job in todo}
-        while records and not set(records.values()).isdisjoint(queued()):
+            print(f"{len(jobs)} jobs are queued; the same command again waits for them", flush=True)
+            return None
+        records = {self._record(job) for job in jobs}
+        while records and not records.isdisjoint(queued()):
             time.sleep(self.poll_seconds)
-        failed = {id(job) for job in todo if self._outcome(job) != "finished"}
-        failures = {i: self._failure(job) for i, job in enumerate(jobs) if id(job) in failed}
-        summarise(jobs, failures)
-        return returns(jobs, failures)
+        return ["" if self._outcome(job) == "finished" else self._failure(job) for job in jobs]
 
     def _submit(self, jobs: list[Job]) -> None:
         import submitit

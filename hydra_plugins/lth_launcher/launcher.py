@@ -1,0 +1,36 @@
+"""What every launcher of lth does with a sweep: plan its jobs, skip what is finished, run the rest, report."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfinished
+
+
+class JobLauncher(Launcher):
+    """Runs each unfinished job of a sweep as a command line of its own; an engine says how, in `run`."""
+
+    config: DictConfig
+    hydra_context: HydraContext
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job]) -> list[str] | None:
+        """Run all `jobs`; returns what went wrong with each, nothing where it finished. None: nobody waits for them."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        todo = unfinished(jobs)
+        outcomes = self.run(todo)
+        if outcomes is None:
+            return returns(jobs, {})
+        wrong = dict(zip(map(id, todo), outcomes, strict=True))
+        failures = {index: wrong[id(job)] for index, job in enumerate(jobs) if wrong.get(id(job))}
+        summarise(jobs, failures)
+        return returns(jobs, failures)
