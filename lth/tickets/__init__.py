@@ -1,6 +1,6 @@
 """Tickets: masks, the weights to start from, and where they came from."""
 
-from lth.tickets.from_ticket import from_ticket
+from lth.tickets.from_ticket import ends_of_ticket, from_ticket
 from lth.tickets.ticket import Ticket
 
-__all__ = ["Ticket", "from_ticket"]
+__all__ = ["Ticket", "ends_of_ticket", "from_ticket"]

@@ -1,4 +1,8 @@
-"""An allocation that repeats the layer densities of a ticket (`ER_imp`, `ER_synflow` of arXiv 2210.02412)."""
+"""Allocations that repeat layer densities of a ticket: all (`ER_imp` of arXiv 2210.02412), or those of its ends."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
 
 from lth.pruning.allocation import in_proportion
 from lth.pruning.topk import Scores
@@ -7,10 +11,29 @@ from lth.tickets.ticket import Ticket
 
 def from_ticket(scores: Scores, density: float, *, path: str | None) -> dict[str, int]:
     """Layer densities of the ticket at `path`, scaled to the density asked for, matched by name and shape."""
+    return in_proportion(scores, density, kept={n: float(mask.sum()) for n, mask in _masks(scores, path).items()})
+
+
+def ends_of_ticket(
+    scores: Scores, density: float, *, path: str | None, base: Callable[..., dict[str, int]]
+) -> dict[str, int]:
+    """`base` (`smart_ratio`), its `ends` at the densities that first and last layer have in the ticket at `path`."""
+    masks = _masks(scores, path)
+    first, *_, head = scores
+    if missing := [n for n in (first, head) if n not in masks]:
+        raise ValueError(f"the ticket {path} does not fit the network: it has no {missing}")
+    return base(scores, density, ends={"first": _density(masks[first]), "head": _density(masks[head])})
+
+
+def _density(mask: Tensor) -> float:
+    return float(mask.sum()) / mask.numel()
+
+
+def _masks(scores: Scores, path: str | None) -> Mapping[str, Tensor]:
     if path is None:
         raise ValueError("this allocation repeats a ticket's layer densities: give ticket=PATH")
     masks = Ticket.load(path).masks
     wrong = [n for n in scores if n in masks and masks[n].shape != scores[n].shape]
     if wrong:
         raise ValueError(f"the ticket {path} does not fit the network: other shapes at {wrong}")
-    return in_proportion(scores, density, kept={name: float(mask.sum()) for name, mask in masks.items()})
+    return masks

@@ -84,6 +84,36 @@ def test_a_ticket_whose_names_or_shapes_do_not_fit_is_refused(options, message, 
     refused(tmp_path, message, *user, f"ticket={path}")
 
 
+SMART_RATIO_OF_TICKET = "method=smart_ratio", "method/allocation=smart_ratio_of_ticket", "sparsity.density=0.3"
+
+
+def test_smart_ratio_takes_only_the_ends_of_a_ticket(tmp_path):
+    given = Ticket.load(a_ticket(tmp_path / "given.safetensors", configuration(tmp_path)))
+    backwards = Ticket(dict(reversed(list(given.masks.items()))), given.weights)
+    backwards.save(tmp_path / "backwards.safetensors")
+    path = f"ticket={tmp_path / 'backwards.safetensors'}"
+    train(tmp_path / "plain", "method=smart_ratio", "sparsity.density=0.3")
+    train(tmp_path / "ends", *SMART_RATIO_OF_TICKET, path, "method.exact=false")
+    plain, ends = (
+        {n: int(m.sum()) for n, m in Ticket.load(next((tmp_path / run).glob("level_*/*.safetensors"))).masks.items()}
+        for run in ("plain", "ends")
+    )
+    first, *middle, head = plain
+    assert all(ends[name] == int(given.masks[name].sum()) != plain[name] for name in (first, head))
+    assert all(ends[name] == plain[name] for name in middle)
+    refused(tmp_path, "the allocation kept .* weights at density 0.3, not", *SMART_RATIO_OF_TICKET, path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"exclude": ["@first"]}, r"it has no \['hidden.0.weight'\]"), ({"widths": [24, 12]}, "other shapes at")],
+)
+def test_a_ticket_without_the_ends_is_refused(options, message, tmp_path):
+    path = f"ticket={other_ticket(tmp_path / 'other.safetensors', **options)}"
+    refused(tmp_path, message, *SMART_RATIO_OF_TICKET, path, "method.exact=false")
+    refused(tmp_path, "give ticket=PATH", *SMART_RATIO_OF_TICKET)
+
+
 def test_a_ticket_that_is_not_given_or_not_there_is_refused(tmp_path):
     refused(tmp_path, "give ticket=PATH", "method=er_imp", "sparsity.density=0.3")
     with pytest.raises(FileNotFoundError, match="no ticket at"):

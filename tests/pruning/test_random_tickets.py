@@ -136,6 +136,32 @@ def test_smart_ratio_of_resnet_20_keeps_43_of_the_first_layer():
         allocation.smart_ratio(scores, head)
 
 
+@pytest.mark.parametrize("as_published", [False, True])
+def test_smart_ratio_with_ends_of_their_own_leaves_all_other_layers_as_they_were(as_published):
+    scores = zeros(networks.resnet20, shortcut="pad")
+    plain = allocation.smart_ratio(scores, 0.0144, as_published=as_published)
+    ends = {"first": 0.345, "head": 0.259}
+    counts = allocation.smart_ratio(scores, 0.0144, as_published=as_published, ends=ends)
+    changed = {name: count for name, count in counts.items() if count != plain[name]}
+    down = 0.345 * 432, 0.259 * 640  # 149.04, 165.76
+    assert changed == {"conv1.weight": 149, "classifier.weight": int(down[1]) if as_published else 166}
+    assert list(counts) == list(scores)
+    one = allocation.smart_ratio(scores, 0.0144, as_published=as_published, ends={"head": 0.259})
+    assert one == plain | {"classifier.weight": changed["classifier.weight"]}
+    assert allocation.smart_ratio(scores, 0.0144, as_published=as_published, ends={}) == plain
+
+
+def test_ends_that_are_none_or_hold_too_much_are_refused():
+    scores = zeros(networks.resnet20, shortcut="pad")
+    with pytest.raises(ValueError, match=r"no ends \['last'\]; they are \('first', 'head'\)"):
+        allocation.smart_ratio(scores, 0.0144, ends={"last": 0.3})
+    with pytest.raises(ValueError, match=r"did you mean 0.345"):
+        allocation.smart_ratio(scores, 0.0144, ends={"first": 34.5})
+    scores["conv1.weight"].flatten()[:400] = -torch.inf
+    with pytest.raises(ValueError, match=r"ends.first=0.345 asks conv1.weight for 149 weights; it has 32 left"):
+        allocation.smart_ratio(scores, 0.0144, ends={"first": 0.345})
+
+
 SHAPES = {
     "mlp": zeros(networks.mlp, channels=1, image_size=8, widths=[256, 256]),
     "lenet_300_100": zeros(networks.lenet_300_100, channels=1, image_size=28),

@@ -1,18 +1,34 @@
 """SmartRatio: densities that fall quadratically with depth (Su et al., NeurIPS 2020, arXiv 2009.11094)."""
 
-from lth.pruning.allocation.counts import amount, apportion, available
+from collections.abc import Mapping
+
+from lth.pruning.allocation.counts import amount, apportion, available, check_density, count_kept
 from lth.pruning.topk import Scores
+
+ENDS = ("first", "head")
 
 
 def smart_ratio(
-    scores: Scores, density: float, *, head: float = 0.3, vgg: bool = False, as_published: bool = False
+    scores: Scores,
+    density: float,
+    *,
+    head: float = 0.3,
+    vgg: bool = False,
+    as_published: bool = False,
+    ends: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
     """Layer l of L keeps a density proportional to (L-l+1)^2 + (L-l+1), the classifier always `head`.
 
     vgg: additionally divided by l^2. What an overfull layer cannot hold goes to the next ones with room. as_published:
-    counts are rounded down and miss the total by a few; the default adds what is missing. Raises ValueError when the
-    head alone exceeds the budget.
+    counts are rounded down and miss the total by a few; the default adds what is missing. ends: densities of the
+    `first` layer and the `head` that replace the rule's at the end, the other counts as they were, so that the total is
+    another one (second variant of arXiv 2202.12002, there with a Gem-Miner ticket's). Raises ValueError when the head
+    alone exceeds the budget.
     """
+    return _by_depth(scores, density, head, vgg, as_published) | _ends(scores, ends or {}, as_published)
+
+
+def _by_depth(scores: Scores, density: float, head: float, vgg: bool, as_published: bool) -> dict[str, int]:
     sizes = {name: score.numel() for name, score in scores.items()}
     *hidden, last = sizes
     budget = amount(scores, density) - head * sizes[last]
@@ -25,6 +41,19 @@ def smart_ratio(
     if as_published:
         return {name: int(value + 1e-9) for name, value in real.items()}
     return apportion(real, amount(scores, density), available(scores))
+
+
+def _ends(scores: Scores, ends: Mapping[str, float], as_published: bool) -> dict[str, int]:
+    if unknown := [end for end in ends if end not in ENDS]:
+        raise ValueError(f"smart_ratio has no ends {unknown}; they are {ENDS}")
+    *_, last = scores
+    names, room, counts = dict(zip(ENDS, (next(iter(scores)), last), strict=True)), available(scores), {}
+    for end, density in ends.items():
+        name, size = names[end], scores[names[end]].numel()
+        counts[name] = int(check_density(density) * size + 1e-9) if as_published else count_kept(density, size)
+        if counts[name] > room[name]:
+            raise ValueError(f"ends.{end}={density} asks {name} for {counts[name]} weights; it has {room[name]} left")
+    return counts
 
 
 def _falling(height: int) -> int:
