@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lth.command_line import register_resolvers
 from lth.experiment import recipe_of
 from lth.plan import Level
+from lth.report.cost import images_of_training
 
 CONF = Path(__file__).parent.parent / "conf"
 RATE = 1e13  # multiply-adds a second: an assumption, not a measurement
@@ -78,9 +79,8 @@ def configuration(name: str, *overrides: str) -> DictConfig:
 
 def images(cfg: DictConfig) -> int:
     """Training images, less what is held out for validation."""
-    return int(
-        (cfg.dataset.get("train_count") or IMAGES[cfg.dataset._target_.rpartition(".")[2]]) - cfg.dataset.val_size
-    )
+    size = cfg.dataset.get("train_count") or IMAGES[cfg.dataset._target_.rpartition(".")[2]]
+    return images_of_training(cfg.dataset, size)
 
 
 def plan(cfg: DictConfig) -> list[Level]:

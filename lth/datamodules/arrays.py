@@ -10,7 +10,7 @@ from lth.datamodules.augment import Augment, draw, pad
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.loader import ArrayLoader, Batch, FixedLoader
 from lth.datamodules.normalise import STANDARDISE, computed, given
-from lth.datamodules.parts import check, held_out, split
+from lth.datamodules.parts import check
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -56,7 +56,7 @@ class Arrays(Dataset):
         shape = (self.channels, self.image_size, self.image_size)
         check("training", train_x, train_y, shape, self.classes)
         check("test", test_x, test_y, shape, self.classes)
-        kept, held = split(len(train_y), held_out(len(train_y), self.val_size), self.split_seed)
+        kept, held = self.divided(train_y)
         if self.standardise is not None:
             self.normalise = computed(train_x[kept], self.scale, self.standardise, self.std_eps)
         self.parts = {

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from lth.datamodules.loader import Batch, batches
-from lth.datamodules.parts import check_val_size, per_class
+from lth.datamodules.parts import check_fraction, check_val_size, held_out, per_class, split
 from lth.pruning.seeds import generator
 
 ORDERS = ("per_level", "same")
@@ -21,6 +21,7 @@ class Dataset(LightningDataModule):
     image_size: height and width in pixels of what is validated and tested on.
     scale: the pixel value that counts as 1.0.
     val_size: held out from the training set, a count or a fraction below 1; drawn by split_seed alone.
+    subsample_frac: fraction of what is left that is trained on, over 0 and up to 1; drawn by split_seed alone.
     batch_size: global, over all ranks; eval_batch_size: per device.
     order: per_level draws order and augmentation anew in every level; same repeats level 0's in every level.
     seed: of order and augmentation.
@@ -39,6 +40,7 @@ class Dataset(LightningDataModule):
         image_size: int,
         scale: float,
         val_size: int | float = 0,
+        subsample_frac: float = 1.0,
         split_seed: int = 0,
         batch_size: int = 128,
         eval_batch_size: int = 1024,
@@ -48,13 +50,14 @@ class Dataset(LightningDataModule):
     ) -> None:
         super().__init__()
         check_val_size(val_size)
+        check_fraction("subsample_frac", subsample_frac, whole=True)
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size < 1:
                 raise ValueError(f"{name}={size}; valid: 1 or more")
         if order not in ORDERS:
             raise ValueError(f"order={order!r}; valid: {', '.join(ORDERS)}")
         self.root, self.classes, self.channels, self.image_size, self.scale = root, classes, channels, image_size, scale
-        self.val_size, self.split_seed = val_size, split_seed
+        self.val_size, self.subsample_frac, self.split_seed = val_size, subsample_frac, split_seed
         self.batch_size, self.eval_batch_size, self.drop_last = batch_size, eval_batch_size, drop_last
         self.order, self.seed = order, seed
         self.fetched = False
@@ -66,6 +69,18 @@ class Dataset(LightningDataModule):
         if not self.fetched:
             self.fetch(self.root)
             self.fetched = True
+
+    def apart(self, labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
+        """Indices of all samples but `count`, and of those, each ascending; drawn by `key`. A subclass may stratify."""
+        return split(len(labels), count, *key)
+
+    def divided(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of what is trained and of what is validated on, each ascending: the same for all replicates."""
+        kept, held = self.apart(labels, held_out(len(labels), self.val_size), "split", self.split_seed)
+        if self.subsample_frac < 1:
+            count = max(1, round(self.subsample_frac * len(kept)))
+            kept = kept[self.apart(labels[kept], count, "subsample", self.split_seed)[1]]
+        return kept, held
 
     @property
     def train_labels(self) -> Tensor:

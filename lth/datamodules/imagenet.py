@@ -16,7 +16,7 @@ from lth.datamodules.image_loader import FixedImages, ImageLoader, Images, Sourc
 from lth.datamodules.image_tree import ImageTree, same_classes
 from lth.datamodules.loader import Batch
 from lth.datamodules.normalise import given
-from lth.datamodules.parts import check_labels, held_out, split
+from lth.datamodules.parts import check_labels
 from lth.datamodules.resized_crop import ResizedCrop, centred
 
 LOADERS = ("ffcv", "torchvision")
@@ -71,7 +71,7 @@ class ImageNet(Dataset):
         if found != self.classes:
             raise ValueError(f"dataset.classes={self.classes}, but {self.root} has {found}; valid: {found}")
         check_labels("test", test.labels, self.classes)
-        kept, held = split(len(train.labels), held_out(len(train.labels), self.val_size), self.split_seed)
+        kept, held = self.divided(train.labels)
         self.sources = {"train": train, "val": train, "test": test}
         self.samples = {"train": kept, "val": held, "test": torch.arange(len(test.labels))}
         self.refuse_no_batch()

@@ -38,13 +38,29 @@ def held_out(samples: int, val_size: int | float) -> int:
     return count
 
 
-def split(samples: int, val_count: int, split_seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the training and of the validation part, each ascending.
+def check_fraction(name: str, value: float, whole: bool) -> None:
+    """ValueError unless 0 < `value` < 1, or 0 < `value` <= 1 where it may be the `whole`; a percent is refused."""
+    if not (0 < value < 1 or (whole and value == 1)):
+        raise ValueError(f"{name}={value!r}; valid: a fraction over 0 and {'up to' if whole else 'under'} 1")
 
-    Drawn by its own seed, so that all replicates are picked on the same validation samples.
-    """
-    order = torch.randperm(samples, generator=generator("split", split_seed))
-    return order[val_count:].sort().values, order[:val_count].sort().values
+
+def split(samples: int, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
+    """Indices of all samples but `count`, and of those `count`, each ascending; drawn by `key`."""
+    order = torch.randperm(samples, generator=generator(*key))
+    return order[count:].sort().values, order[:count].sort().values
+
+
+def stratified(labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
+    """As `split`, with every class's share of the `count`: to within one sample, which the largest remainders get."""
+    order = torch.randperm(len(labels), generator=generator(*key))
+    order = order[labels[order].argsort(stable=True)]
+    sizes = torch.bincount(labels)
+    taken = sizes * count // len(labels)
+    remainders = sizes * count % len(labels)
+    taken[remainders.argsort(descending=True, stable=True)[: count - int(taken.sum())]] += 1
+    of = labels[order]
+    chosen = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[of] < taken[of]
+    return order[~chosen].sort().values, order[chosen].sort().values
 
 
 def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:

@@ -55,8 +55,15 @@ def images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
     dataset, recipe = config.get("dataset", {}), config.get("recipe", {})
     size = dataset.get("train_count") or dataset.get("train_size")
     if size and row.get("epochs"):
-        return row["epochs"] * (size - (dataset.get("val_size") or 0))
+        return row["epochs"] * images_of_training(dataset, size)
     return row.get("steps", 0) * recipe.get("batch_size", 0) * recipe.get("accumulate", 1)
+
+
+def images_of_training(dataset: Mapping[str, Any], size: int) -> int:
+    """What is left of `size` images when validation is held out and the rest subsampled."""
+    val_size = dataset.get("val_size") or 0
+    left = size - (round(val_size * size) if isinstance(val_size, float) else val_size)
+    return max(1, round(dataset.get("subsample_frac", 1.0) * left))
 
 
 def mean_cost(of_seeds: Sequence[Cost]) -> Cost:
