@@ -4,6 +4,7 @@ Shuffling and augmentation are pure functions of seed, level, epoch and image; f
 images everything, are batched tensor operations on the device.
 """
 
+from lth.datamodules.acs_employment import ACSEmployment
 from lth.datamodules.arrays import Arrays
 from lth.datamodules.augment import Augment
 from lth.datamodules.cifar import CIFAR10, CIFAR100
@@ -22,6 +23,7 @@ __all__ = [
     "CIFAR100",
     "MNIST",
     "SVHN",
+    "ACSEmployment",
     "ArrayLoader",
     "Arrays",
     "Augment",
