@@ -8,6 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from lth.callbacks.at_average import AtAverage
 from lth.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from lth.callbacks.ema import EMA
 from lth.callbacks.rewind import copy_state_
@@ -106,9 +107,10 @@ class Experiment:
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level: optimizer, schedule and best value are fresh by construction."""
         recipe = self.recipes[level.stage]
+        averages: list[pl.Callback] = [AtAverage(level)] if recipe.averages else []
         trainer = instantiate(
             self.cfg.trainer,
-            callbacks=[*callbacks, EMA(recipe.ema)] if recipe.ema else callbacks,
+            callbacks=[*averages, *callbacks, *([EMA(recipe.ema)] if recipe.ema else [])],
             logger=loggers or False,
             max_epochs=-1,
             max_steps=level.steps,

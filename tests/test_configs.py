@@ -27,7 +27,8 @@ def test_every_yaml_opens_with_its_purpose(file: Path):
 @pytest.mark.parametrize("recipe", names("recipe"))
 @pytest.mark.parametrize("optimizer", names("recipe/optimizer"))
 def test_recipes_build_with_every_optimizer(recipe: str, optimizer: str, tmp_path: Path):
-    cfg = configuration(tmp_path, f"recipe={recipe}", f"recipe/optimizer={optimizer}", small=False)
+    chosen = f"recipe={recipe}", f"recipe/optimizer={optimizer}", "recipe/schedule=constant"  # goes with all of them
+    cfg = configuration(tmp_path, *chosen, small=False)
     net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
     built = instantiate(cfg.recipe).build(net, {"0.weight"})
     assert sum(len(group["params"]) for group in built.param_groups) == 4
@@ -37,7 +38,7 @@ def test_recipes_build_with_every_optimizer(recipe: str, optimizer: str, tmp_pat
 @pytest.mark.parametrize("schedule", names("recipe/schedule"))
 def test_schedules_give_a_rate_between_zero_and_one_at_every_step(schedule: str, every: str, tmp_path: Path):
     cfg = configuration(tmp_path, f"recipe/schedule={schedule}")
-    clock = Clock(instantiate(cfg.recipe).schedule, 120, 6, every)  # 20 epochs: some warm up for ten
+    clock = Clock(instantiate(cfg.recipe.schedule), 120, 6, every)  # 20 epochs: some warm up for ten
     assert all(0 <= clock(step) <= 1 for step in range(120))
     assert max(clock(step) for step in range(120)) > 0.8
 
@@ -103,7 +104,7 @@ USERS = {  # a group of parts and a method that has it
     "imp": ("criterion", "allocation", "placement", "repair", "weights"),
     "rigl": ("drop", "grow", "fraction", "memory", "new_weights"),
     "gmp": ("path",),
-    "gem_miner": ("rule", "score_init", "regulariser"),
+    "gem_miner": ("rule", "freezing", "score_init", "regulariser"),
 }
 PARTS = [(m, group, part) for m, groups in USERS.items() for group in groups for part in names(f"method/{group}")]
 EXTRA = {"rigl": ["method.every=1"], "gmp": ["method.every=1"], "gem_miner": ["method.period=1"]}

@@ -17,7 +17,7 @@ ALLOWED = {
 }
 LIGHTNING_ROOMS = ("modules", "callbacks", "datamodules", "loggers")
 HYDRA_FILES = {"levels.py", "experiment.py", "command_line.py"}
-OPTIONAL = {"torchvision", "timm", "wandb", "matplotlib", "ffcv", "sklearn"}
+OPTIONAL = {"torchvision", "timm", "wandb", "matplotlib", "ffcv", "sklearn", "schedulefree", "pytorch_optimizer"}
 STANDARD = set(__import__("sys").stdlib_module_names)
 
 

@@ -1,7 +1,11 @@
 """Batch-norm statistics at a level's start: carried over, reset, or measured anew."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lth.callbacks.prune import ScoringData
 from lth.modules.ranks import broadcast_
@@ -22,20 +26,34 @@ class BatchNorm(Callback):
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        norms = [m for m in pl_module.net.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        norms = norms_of(pl_module.net)
         if trainer.ckpt_path or not norms or not (self.reset or self.batches):
             return
         for norm in norms:
             norm.reset_running_stats()
         if self.batches:
             zero_(pl_module.masks.weights(pl_module.net), list(pl_module.masks.values()))
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.momentum = None  # a plain mean over the batches
             pl_module.net.train()
             where = pl_module.device, pl_module.dtype
-            for x, _ in ScoringData(trainer.datamodule, 0, self.level.index, *where).draw(self.batches):
-                pl_module.net(x)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+            data = ScoringData(trainer.datamodule, 0, self.level.index, *where)
+            measure_(pl_module.net, norms, (x for x, _ in data.draw(self.batches)))
         broadcast_(list(pl_module.net.buffers()))
+
+
+def norms_of(net: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers of `net`."""
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
+
+
+@torch.no_grad()
+def measure_(net: nn.Module, norms: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
+    """Give `norms` of `net` the plain mean of the batches' statistics; only they are put into training mode."""
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
+    for x in batches:
+        net(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

@@ -58,6 +58,7 @@ class Gradual(Callback):
             return  # a batch that only accumulates
         self._step = trainer.global_step
         if self.times.due(self._step):
+            pl_module.to_average_()
             data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
             self.prune_(pl_module, self._step, data)
 

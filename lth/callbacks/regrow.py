@@ -82,6 +82,7 @@ class Regrow(Callback):
             return  # a batch that only accumulates
         self._step = trainer.global_step
         if self.moves.due(self._step):
+            pl_module.to_average_()
             self.update_(pl_module, self._step)
 
     @torch.no_grad()

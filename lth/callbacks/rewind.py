@@ -55,6 +55,7 @@ class Rewind(Callback):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved = True
+        pl_module.to_average_()
         if trainer.is_global_zero:
             optimizer = trainer.optimizers[0].state_dict()
             save_atomically({"weights": pl_module.net.state_dict(), "optimizer": optimizer}, self.path)

@@ -86,6 +86,7 @@ class Scheduled(Callback):
         for name, rule in self.rules.items():
             due = rule.minibatches and self._step % rule.minibatches == 0
             if due and self.measured[name] and self.firings[name].within(trainer.current_epoch):
+                pl_module.to_average_()
                 self._prune_elements(pl_module, name, trainer.current_epoch)
                 pl_module.remask_()
 

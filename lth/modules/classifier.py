@@ -84,6 +84,19 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.build(self.net, set(self.masks))
 
+    def to_average_(self) -> None:
+        """Put the weights where they are evaluated, scored and saved: for an optimizer that averages them, its average.
+
+        The next training batch puts them back where their gradients are taken.
+        """
+        if self.recipe.averages:
+            self.trainer.optimizers[0].eval()
+
+    def to_training_(self) -> None:
+        """Put the weights where their gradients are taken."""
+        if self.recipe.averages:
+            self.trainer.optimizers[0].train()
+
     def factor(self, step: int) -> float:
         """The factor on the base learning rate at optimizer step `step` of this level."""
         return self.clock(self.level.first_step + (0 if self.level.hold else step))
@@ -95,11 +108,16 @@ class Classifier(pl.LightningModule):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         step = self.trainer.global_step
         if step in self._fresh_at:  # a function of the step, so that a resumed level needs to remember nothing
-            self.trainer.optimizers[0].state.clear()
+            self._renew_optimizer()
         lr = self.recipe.lr * self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = lr
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def _renew_optimizer(self) -> None:
+        self.to_average_()
+        self.trainer.optimizers[0].load_state_dict(self.configure_optimizers().state_dict())
+        self.to_training_()
 
     def on_train_epoch_start(self) -> None:
         # dropout must not depend on what was drawn before: a resumed epoch draws what the interrupted one drew

@@ -22,9 +22,10 @@ class EffectiveWeights(Classifier):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        if self.recipe.ema:
+        if self.recipe.ema or self.recipe.averages:
             raise ValueError(
-                f"recipe.ema={self.recipe.ema}: weights that are learned otherwise are not averaged; set it to 0"
+                f"recipe.ema={self.recipe.ema}: weights that are learned otherwise are not averaged; set it to 0, "
+                "and take no schedule-free optimizer"
             )
 
     def effective(self) -> dict[str, Tensor]:

@@ -62,6 +62,7 @@ class PenalisedWeights(KeptWeights):
             self._mask(self.mask_below)
 
     def _mask(self, below: float) -> None:
+        self.to_average_()
         before = self.masks.kept_by_layer()
         self.masks.copy_(without_weak(self.net, self.masks, self.groups, below, self.measure))
         assert_same("masks after the threshold", self.masks.digest())

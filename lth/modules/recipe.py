@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lth.modules.schedules import Schedule
+from lth.modules.schedules import Schedule, constant, schedule_free
 from lth.plan import Budget, Total
 from lth.shares import STRATEGIES, Cycles
 
@@ -57,6 +57,12 @@ class Recipe:
             raise ValueError(f"recipe.clip={self.clip} must be over 0, or null for no clipping")
         if self.decay not in DECAYS:
             raise ValueError(f"recipe.decay {self.decay!r} is not one of {DECAYS}")
+        self._check_average()
+
+    @property
+    def averages(self) -> bool:
+        """Whether the optimizer averages the weights itself, and so has a mode for training and one for all else."""
+        return hasattr(_target(self.optimizer), "eval")
 
     def budget(self, epoch: int) -> Budget | Total:
         """Optimizer steps of a level, or what all levels of a ladder have together, with `epoch` steps to an epoch."""
@@ -81,6 +87,21 @@ class Recipe:
         ]
         return self.optimizer(groups, lr=self.lr)
 
+    def _check_average(self) -> None:
+        schedule = _target(self.schedule)
+        if schedule is schedule_free and not self.averages:
+            raise ValueError(
+                f"recipe/schedule=schedule_free is not for {_target(self.optimizer).__name__}, which keeps no average: "
+                "take recipe/optimizer=schedule_free_sgd or schedule_free_adamw"
+            )
+        if self.averages and schedule not in (constant, schedule_free):
+            raise ValueError(
+                f"a schedule-free optimizer with the schedule {schedule.__name__}: its average takes the schedule's "
+                "place; take recipe/schedule=schedule_free, or constant"
+            )
+        if self.averages and self.ema:
+            raise ValueError(f"recipe.ema={self.ema}: a schedule-free optimizer averages itself; set it to 0")
+
     def _check_length(self) -> None:
         given = {f"recipe.{name}": getattr(self, name) for name in LENGTHS}
         if sum(value is not None for value in given.values()) != 1:
@@ -91,3 +112,7 @@ class Recipe:
                 raise ValueError(f"{name}={value!r} must be a whole number")
         if self.level_strategy not in STRATEGIES:
             raise ValueError(f"recipe.level_strategy {self.level_strategy!r} is not one of {tuple(STRATEGIES)}")
+
+
+def _target(partial: Any) -> Any:
+    return getattr(partial, "func", partial)

@@ -22,6 +22,11 @@ def constant(step: float, total: float, epoch: float, *, warmup: float = 0) -> f
     return _warm(step, warmup * epoch)
 
 
+def schedule_free(step: float, total: float, epoch: float, *, warmup: float = 0) -> float:
+    """1 throughout, for an optimizer whose own average takes the place of a schedule (arXiv 2405.15682)."""
+    return constant(step, total, epoch, warmup=warmup)
+
+
 def multistep(
     step: float, total: float, epoch: float, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
 ) -> float:

@@ -15,6 +15,7 @@ from tests.harness import configuration
 
 SGD = ["recipe.lr=0.05", "recipe.weight_decay=0.01", "recipe.optimizer.nesterov=true"]
 ADAMW = ["recipe/optimizer=adamw", "recipe.lr=0.01", "recipe.weight_decay=0.1"]
+FREE = ["recipe/schedule=schedule_free", "recipe.lr=0.01", "recipe.weight_decay=0.1"]
 WAYS = {
     "sgd": SGD,
     "adamw": ADAMW,
@@ -27,6 +28,8 @@ AVERAGED = {
     "ema": [*SGD, "recipe.ema=0.9"],
     "bf16": [*SGD, "recipe.precision=bf16-mixed"],
     "mixup": [*SGD, "recipe.mixup=1.0"],
+    "schedule-free sgd": ["recipe/optimizer=schedule_free_sgd", *FREE],
+    "schedule-free adamw": ["recipe/optimizer=schedule_free_adamw", *FREE],
 }
 
 

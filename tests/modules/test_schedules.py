@@ -15,6 +15,7 @@ from lth.modules.schedules import (
     imagenet_drops,
     multistep,
     one_cycle,
+    schedule_free,
     trapezoidal,
     triangular,
     without_warmup,
@@ -82,11 +83,12 @@ def test_a_milestone_at_a_fraction_of_the_level_falls_on_its_epoch(percent):
     "schedule",
     [
         constant,
+        schedule_free,
         lambda *at, **warm: multistep(*at, milestones=[70], **warm),
         cosine,
         trapezoidal,
     ],
-    ids=["constant", "multistep", "cosine", "trapezoidal"],
+    ids=["constant", "schedule_free", "multistep", "cosine", "trapezoidal"],
 )
 def test_warm_up_is_linear_and_reaches_the_base_rate_at_its_last_step(schedule):
     factors = [schedule(step, TOTAL, EPOCH, warmup=2) for step in range(2 * EPOCH + 1)]
