@@ -16,6 +16,7 @@ def batch_norm_1d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
 class MLP(nn.Module):
     """Hidden layers of `widths` units with ReLU on the flattened image, then a linear classifier.
 
+    Batch norm comes before a layer's ReLU, where it would subtract the layer's bias; with `relu_first` after it.
     Reads (batch, channels, image_size, image_size), gives (batch, classes) logits.
     """
 
@@ -28,22 +29,26 @@ class MLP(nn.Module):
         batch_norm: bool = False,
         bias: bool = True,
         affine: bool = True,
+        relu_first: bool = False,
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
             raise ValueError(f"widths={list(widths)} is no network; valid: positive widths, e.g. [300, 100]")
+        if relu_first and not batch_norm:
+            raise ValueError("relu_first=True says where batch norm is, but batch_norm=False; valid: batch_norm=True")
         sizes = [channels * image_size**2, *widths]
         self.hidden = nn.ModuleList(
-            nn.Linear(inputs, outputs, bias=bias and not batch_norm)
+            nn.Linear(inputs, outputs, bias=bias and (relu_first or not batch_norm))
             for inputs, outputs in zip(sizes[:-1], widths, strict=True)
         )
         self.norms = nn.ModuleList(batch_norm_1d(width, batch_norm, affine) for width in widths)
         self.classifier = nn.Linear(sizes[-1], classes, bias=bias)
+        self.relu_first = relu_first
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.flatten(1)
         for linear, norm in zip(self.hidden, self.norms, strict=True):
-            x = F.relu(norm(linear(x)))
+            x = norm(F.relu(linear(x))) if self.relu_first else F.relu(norm(linear(x)))
         return self.classifier(x)
 
 
@@ -55,7 +60,8 @@ def mlp(
     batch_norm: bool = False,
     bias: bool = True,
     affine: bool = True,
+    relu_first: bool = False,
     init: str = "kaiming_normal",
 ) -> MLP:
     """An `MLP` whose weights are drawn by `init`. Raises `ValueError` for empty or non-positive `widths`."""
-    return initialise_(MLP(widths, classes, channels, image_size, batch_norm, bias, affine), init)
+    return initialise_(MLP(widths, classes, channels, image_size, batch_norm, bias, affine, relu_first), init)

@@ -127,6 +127,19 @@ def test_affine_false_leaves_batch_norm_without_parameters(name):
     assert all(len(list(norm.parameters())) == 2 for norm in norms_of(on_meta(name, **normed(name))))
 
 
+def test_an_mlp_may_normalise_what_its_relu_gives():
+    net = seeded("mlp", channels=16, image_size=1, widths=[6, 5], batch_norm=True, relu_first=True)
+    x = torch.randn(9, 16, 1, 1)
+    hidden = x.flatten(1)
+    for linear in net.hidden:
+        active = (hidden @ linear.weight.T + linear.bias).clamp(min=0)
+        hidden = (active - active.mean(0)) / (active.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(net(x), hidden @ net.classifier.weight.T + net.classifier.bias, rtol=1e-4, atol=1e-5)
+    assert build("mlp", batch_norm=True, relu_first=True, bias=False).hidden[0].bias is None
+    with pytest.raises(ValueError, match=r"relu_first=True .*batch_norm=False; valid: batch_norm=True"):
+        build("mlp", relu_first=True)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_networks_have_batch_norm_only_when_asked(name):
     assert norms_of(on_meta(name)) == []
