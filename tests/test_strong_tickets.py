@@ -163,21 +163,33 @@ def test_a_relaxed_search_reports_its_accuracy_before_and_after_rounding(tmp_pat
         assert (int(event["used"]) == total) == (rounding == "all_ones")
 
 
+KILLED = {
+    "warm": ["method=warm_gem_miner", "method.warm=1ep", *GEM_MINER[1:], "recipe.epochs=3", "model.batch_norm=true"],
+    "threshold": ["method=hypercube", "method/freezing=threshold", "method.period=1", "recipe.lr=5"],
+}
+
+
 @pytest.mark.parametrize("step", [7, 9, 13, 17])
-def test_a_warm_search_killed_anywhere_ends_with_the_same_bits(step: int, tmp_path: Path, warm_end):
-    overrides, end = warm_end
-    assert train_apart(tmp_path, overrides, ("step", step)) == -9
-    train(tmp_path, *overrides)
-    assert state(tmp_path) == state(end)
-    assert events(tmp_path) == events(end)
+@pytest.mark.parametrize("search", KILLED)
+def test_a_search_killed_anywhere_ends_with_the_same_bits(search: str, step: int, tmp_path: Path, ends):
+    assert train_apart(tmp_path, KILLED[search], ("step", step)) == -9
+    train(tmp_path, *KILLED[search])
+    assert state(tmp_path) == state(ends(search))
+    assert events(tmp_path) == events(ends(search))
 
 
 @pytest.fixture(scope="module")
-def warm_end(tmp_path_factory):
-    overrides = ["method=warm_gem_miner", "method.warm=1ep", *GEM_MINER[1:], "recipe.epochs=3", "model.batch_norm=true"]
-    folder = tmp_path_factory.mktemp("warm")
-    train(folder, *overrides)
-    return overrides, folder
+def ends(tmp_path_factory):
+    """The folder of a search that was left alone; each trained once."""
+    folders = {}
+
+    def of(search: str) -> Path:
+        if search not in folders:
+            folders[search] = tmp_path_factory.mktemp(search)
+            train(folders[search], *KILLED[search])
+        return folders[search]
+
+    return of
 
 
 @pytest.mark.parametrize("rule", ["rounded", "largest_of_layer", "largest"])

@@ -11,14 +11,13 @@ from lth.modules.ranks import assert_same, broadcast_
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import fingerprint, zero_
 from lth.pruning.search.biases import biases_of, layers_of
-from lth.pruning.search.freezing import Events, Freezing
+from lth.pruning.search.freezing import Events, freeze_
 from lth.pruning.search.regulariser import Regulariser
 from lth.pruning.search.rounding import ROUNDINGS
 from lth.pruning.search.score_init import ScoreInit
 from lth.pruning.search.selection import Selection
 from lth.pruning.search.straight_through import straight_through
 from lth.pruning.seeds import generator
-from lth.pruning.topk import largest
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class ScoreSearch(EffectiveWeights):
         period: int | None = None,
         until: float = 1.0,
         shape: str = "geometric",
-        freezing: Freezing | None = None,
+        freezing: Any = None,
         restore: bool = False,
         rounding: str = "naive",
         biases: bool = False,
@@ -61,6 +60,7 @@ class ScoreSearch(EffectiveWeights):
             )
         self.score_init, self.rule, self.score_seed, self.restore = score_init, rule, score_seed, restore
         self.rounding, self.biases = rounding, biases_of(self.net, self.masks) if biases else {}
+        self._counted = freezing is None or freezing.counted
         self._limited = freezing is not None or self.support.kept < self.support.total
         self._groups = layers_of(self.masks, self.biases)
         self.regulariser = regulariser or Regulariser()
@@ -138,7 +138,7 @@ class ScoreSearch(EffectiveWeights):
         event = {
             "epoch": self.current_epoch,
             "event": self.events_done,
-            "planned_density": self.schedule.density(self.events_done),
+            "planned_density": self.schedule.density(self.events_done) if self._counted else None,
             "flagged": self.masks.kept,
             "removed": flagged - self.masks.kept,
             "used": sum(int(k.sum()) for k in self.kept_now().values()),
@@ -203,22 +203,16 @@ class ScoreSearch(EffectiveWeights):
         for name, value in checkpoint["search"].items():
             setattr(self, name, value)
 
-    @torch.no_grad()
-    def _freeze(self, freezing: Freezing) -> None:
+    def _freeze(self, freezing: Any) -> None:
         if self.status == "dead_network":
             return
         assert self.schedule is not None
-        before, target = self.masks.clone(), count_kept(self.level.density, self.masks.total)
-        left = max(1, self.schedule.left(before.kept, self.events_done, self.masks.total))
-        self.masks.copy_(freezing(self._by_name(), before, left))
-        if not any(bool(kept.any()) for kept in self.kept_now().values()):
-            self.status = "dead_network"  # no score rounds to 1: end at the density asked for, never under it
-            ranked = {n: torch.where(f.bool(), self._by_name()[n].detach(), -torch.inf) for n, f in before.items()}
-            self.masks.copy_(largest(ranked, min(target, before.kept)))
-        elif self.masks.kept < left:
-            self.status = "tie_overshoot"
-        if self.status != "ok":
-            log.warning("search: %s after event %d", self.status.replace("_", " "), self.events_done)
+        kept, target = self.masks.kept, count_kept(self.level.density, self.masks.total)
+        left = max(1, self.schedule.left(kept, self.events_done, self.masks.total))
+        status = freeze_(self.masks, freezing, self._by_name(), left, target, self.kept_now)
+        if status != "ok":
+            self.status = status
+            log.warning("search: %s after event %d", status.replace("_", " "), self.events_done)
         broadcast_(list(self.masks.values()))
         assert_same("flags", fingerprint(self.masks.bools()))
         self._hold_weights()
@@ -283,6 +277,9 @@ class ScoreSearch(EffectiveWeights):
             raise ValueError(f"rounding {self.rounding!r} is not one of {tuple(ROUNDINGS)}")
         if self.rounding != "naive" and not self.loses_by_rounding:
             raise ValueError(f"rounding={self.rounding} is for scores that are used unrounded (method/rule=relaxed)")
+        if not self._counted and not (self.rule.boxed and self.schedule and self.schedule.total):
+            needs = f"scores in [0, 1] (method/rule=rounded) and method.period with an event in {self._epochs} epochs"
+            raise ValueError(f"method/freezing=threshold needs {needs}")
         if self.biases and self.freezing is not None:
             raise ValueError("biases=true goes with searches whose events take nothing out for good (freezing=null)")
 

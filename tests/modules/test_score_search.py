@@ -140,6 +140,24 @@ def test_no_gradient_reaches_a_score_that_is_frozen_out(tmp_path):
         assert score.grad[(flag == 1) & ~rounded[name]].any()  # active weights under one half may come back
 
 
+def test_a_threshold_takes_out_what_is_low_at_each_event_and_the_last_rounding_decides_the_rest(tmp_path):
+    options = "method/freezing=threshold", "method.period=2", "recipe.epochs=6", "method.strength=0", "recipe.lr=5"
+    built, module, boundary = begun(tmp_path, "hypercube", *options)
+    flags = Flags()
+    fit(built, module, *boundary, flags)
+    first, second, rounding = module.events
+    n = built.masks.total
+    assert flags.kept == [n] * 3 + [first["flagged"]] * 2 + [second["flagged"]] == sorted(flags.kept, reverse=True)
+    assert first["removed"] == n - first["flagged"] > 0
+    assert second["removed"] == first["flagged"] - second["flagged"] > 0  # low since the first event
+    assert [event["used"] == event["flagged"] for event in module.events[:2]] == [True, True]
+    assert [event["planned_density"] for event in module.events[:2]] == [None, None]
+    assert {event["status"] for event in module.events} == {"ok"}
+    low = [(f == 1) & (s <= 0.5) for f, s in zip(module.masks.values(), module.scores, strict=True)]
+    assert any(mask.any() for mask in low), "an event comes once in a period only"
+    assert rounding["used"] == second["flagged"] - sum(int(mask.sum()) for mask in low)
+
+
 def test_a_search_whose_scores_all_round_to_zero_ends_at_the_density_asked_for(tmp_path):
     dead = "method/score_init=constant", "method.score_init.value=0.5", "method.search.lr=1e-12"
     built, module, boundary = begun(tmp_path, "gem_miner", *dead)
@@ -234,6 +252,10 @@ def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, mon
         (["method=hypercube", "sparsity=one_shot", "method.rounding=up"], "not one of"),
         (["method=gem_miner", "method.shape=square"], "shape"),
         (["method=gem_miner", "recipe.epochs=1"], "no event"),
+        (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold"], "an event in 3 epochs"),
+        (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold", "method.period=5"], "no event"),
+        (["method=edge_popup", "method/freezing=threshold", "method.period=1"], "needs scores in"),
+        (["method=gem_miner", "method/freezing=threshold", "method.period=1", "method.freezing.at=1"], "under 1"),
         (["method=gem_miner", "recipe.ema=0.9"], "ema"),
         (["method=edge_popup", "method.rule.scope=net"], "not one of"),
     ],

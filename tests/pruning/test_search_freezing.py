@@ -7,6 +7,7 @@ import torch
 
 from lth.pruning import Masks
 from lth.pruning.search.freezing import Events, Freezing
+from lth.pruning.search.threshold import Threshold
 from lth.pruning.seeds import generator
 
 # epochs, period -> events and the fraction of active weights that each removes on the way to 0.0144
@@ -89,6 +90,16 @@ def test_a_weight_that_is_out_stays_out_however_its_score_grows():
     first = Freezing()({"layer0.weight": torch.arange(6.0)}, masks, 3)
     second = Freezing()({"layer0.weight": -torch.arange(6.0)}, first, 2)
     assert second["layer0.weight"].tolist() == [0, 0, 0, 1, 1, 0]
+
+
+def test_a_threshold_takes_ties_with_it_and_what_is_out_stays_out():
+    masks = flags(4, 3)
+    masks["layer1.weight"][2] = 0
+    scores = {"layer0.weight": torch.tensor([0.0, 0.5, 0.51, 1.0]), "layer1.weight": torch.tensor([0.4, 0.6, 1.0])}
+    left = Threshold()(scores, masks, left=7)
+    assert [m.tolist() for m in left.values()] == [[0, 0, 1, 1], [0, 1, 0]]
+    assert [m.tolist() for m in masks.values()] == [[1, 1, 1, 1], [1, 1, 0]]
+    assert Threshold(at=0.0)(scores, masks, left=7).kept == 5
 
 
 def test_scope_layer_takes_the_same_share_of_every_layer():

@@ -1,8 +1,9 @@
 """The schedule of a search, and what freezes at its events. Epochs count from 0; an event follows its epoch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,6 +91,7 @@ class Freezing:
     scope: str = "global"
     which: str = "smallest"
     ties: str = "exact"
+    counted = True  # how many go is the schedule's business
 
     def __post_init__(self) -> None:
         for value, valid in ((self.scope, SCOPES), (self.which, WHICH), (self.ties, TIES)):
@@ -115,3 +117,26 @@ class Freezing:
         gone = [r[~kept[n] & (r > -torch.inf)] for n, r in ranked.items()]
         highest = max((float(g.max()) for g in gone if len(g)), default=-math.inf)
         return {n: r > highest for n, r in ranked.items()}
+
+
+@torch.no_grad()
+def freeze_(
+    flags: Masks,
+    freezing: Any,
+    scores: Mapping[str, Tensor],
+    left: int,
+    target: int,
+    used: Callable[[], Mapping[str, Tensor]],
+) -> str:
+    """One event on `flags`, in place: `left` weights stay, as `freezing` chooses. Returns its status.
+
+    `ok`; `tie_overshoot` when fewer stay; `dead_network` when nothing that stays is `used`: the `target` largest scores
+    then do, never fewer.
+    """
+    before = flags.clone()
+    flags.copy_(freezing(scores, before, left))
+    if not any(bool(kept.any()) for kept in used().values()):
+        ranked = {n: torch.where(f.bool(), scores[n].detach(), -torch.inf) for n, f in before.items()}
+        flags.copy_(largest(ranked, min(target, before.kept)))
+        return "dead_network"
+    return "tie_overshoot" if freezing.counted and flags.kept < left else "ok"
