@@ -72,7 +72,8 @@ class Regrow(Callback):
         # called before the module masks the gradients: the one moment at which they are dense
         step = trainer.global_step + 1
         weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
-        self.memory.take(lambda: {n: w.grad for n, w in weights.items() if w.grad is not None}, self.moves.until(step))
+        if pl_module.passes.first:
+            self.memory.take(lambda: _gradients(weights), self.moves.until(step))
         if self.order == "replace_step" and self.moves.due(step):
             for parameter in pl_module.parameters():
                 parameter.grad = None  # an optimizer skips parameters without gradient: no step, no decay, no momentum
@@ -122,6 +123,10 @@ class Regrow(Callback):
         ever = self.ever[name].to(mask.device) | kept
         random = generator("topology", self.seed, self.level.index, step, name)
         return Site(weight, kept, gradients.get(name), allowed, ever, random)
+
+
+def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
 def try_out(move: Callable[..., dict[str, Tensor]], initial: Initial, fraction: Fraction) -> None:

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from lth.modules.mixup import mix
+from lth.modules.passes import Passes
 from lth.modules.recipe import Recipe
 from lth.modules.schedules import Clocks
 from lth.modules.tally import Tally
@@ -44,7 +45,7 @@ class Classifier(pl.LightningModule):
         )
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
-        self.tally = Tally()
+        self.tally, self.passes = Tally(), Passes(net)
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
         self.validated: dict[str, float] = {}  # what the last validation and the last test measured
         self.tested: dict[str, float] = {}
@@ -112,7 +113,7 @@ class Classifier(pl.LightningModule):
         lr = self.recipe.lr * self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        super().optimizer_step(epoch, batch_idx, optimizer, self.passes.of(optimizer_closure))
 
     def _renew_optimizer(self) -> None:
         self.to_average_()
@@ -135,7 +136,8 @@ class Classifier(pl.LightningModule):
         else:
             logits = self(x)
             loss = self.loss(logits, labels)
-        self.tally.update(loss, logits, labels)
+        if self.passes.first:
+            self.tally.update(loss, logits, labels)
         return loss
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -15,7 +15,10 @@ from lth.pruning.structure.companions import Companions
 
 
 class KeptWeights(Classifier):
-    """Trains the weights that `masks` keep. Pruned weights and their optimizer state are exactly zero throughout."""
+    """Trains the weights that `masks` keep. Pruned weights are exactly zero throughout.
+
+    So is their optimizer state wherever it has one entry a weight; matrices that precondition (Shampoo, SOAP) have not.
+    """
 
     changes = 0  # of the masks, for whoever keeps copies of the weights
     companions: Companions | None = None  # biases and batch norms that leave with whole outputs; set at a level's start
@@ -44,9 +47,7 @@ class KeptWeights(Classifier):
         zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
         for weight, mask in zip(self._weights, self._kept, strict=True):
-            state = [
-                v for v in optimizer.state.get(weight, {}).values() if torch.is_tensor(v) and v.shape == mask.shape
-            ]
+            state = of_weights(optimizer.state.get(weight, {}), mask.shape)
             zero_(state, [mask] * len(state))
 
     def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:
@@ -73,3 +74,9 @@ class KeptWeights(Classifier):
         super()._apply(fn, recurse)
         self.masks.move_(fn)
         return self
+
+
+def of_weights(state: Mapping[str, Any], shape: torch.Size) -> list[torch.Tensor]:
+    """What an optimizer holds of each single weight. Second moments in an eigenbasis `Q` (SOAP) are of no weight."""
+    elsewhere = {"exp_avg_sq"} if state.get("Q") is not None else set()
+    return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in elsewhere]

@@ -58,6 +58,7 @@ class Recipe:
         if self.decay not in DECAYS:
             raise ValueError(f"recipe.decay {self.decay!r} is not one of {DECAYS}")
         self._check_average()
+        self._check_passes()
 
     @property
     def averages(self) -> bool:
@@ -101,6 +102,15 @@ class Recipe:
             )
         if self.averages and self.ema:
             raise ValueError(f"recipe.ema={self.ema}: a schedule-free optimizer averages itself; set it to 0")
+
+    def _check_passes(self) -> None:
+        if getattr(_target(self.optimizer), "passes", 1) == 1:
+            return
+        name = _target(self.optimizer).__name__
+        if self.accumulate > 1:
+            raise ValueError(f"recipe.accumulate={self.accumulate}: {name} passes over each batch twice; set it to 1")
+        if self.precision == "16-mixed":
+            raise ValueError(f"recipe.precision=16-mixed: {name} cannot scale its losses; take bf16-mixed or 32-true")
 
     def _check_length(self) -> None:
         given = {f"recipe.{name}": getattr(self, name) for name in LENGTHS}
