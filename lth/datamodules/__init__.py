@@ -7,6 +7,7 @@ images everything, are batched tensor operations on the device.
 from lth.datamodules.acs_employment import ACSEmployment
 from lth.datamodules.arrays import Arrays
 from lth.datamodules.augment import Augment
+from lth.datamodules.caltech101 import Caltech101
 from lth.datamodules.cifar import CIFAR10, CIFAR100
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.digits import Digits
@@ -27,6 +28,7 @@ __all__ = [
     "ArrayLoader",
     "Arrays",
     "Augment",
+    "Caltech101",
     "Dataset",
     "Digits",
     "FashionMNIST",

@@ -19,23 +19,25 @@ from lth.datamodules.progress import advancing
 from lth.pruning.seeds import derive
 
 Samples = Sequence[tuple[str, int]]  # (path, label)
+BILINEAR = 2  # PIL's number for it; over all pixels that fall on one
 
 
-def cached(path: Path, parts: Mapping[str, Samples], side: int) -> dict[str, Tensor]:
+def cached(path: Path, parts: Mapping[str, Samples], side: int, resize: bool = False) -> dict[str, Tensor]:
     """`<part>_images` uint8 (N, 3, side, side) and `<part>_labels` int64 (N,) of every part.
 
     Read from `path` if it was made of the same file names and labels; else decoded and stored there. One process
     decodes, the others wait for it. The file appears whole or not at all.
+    resize: images of other sizes and shapes are made to fit, whole; without it they are refused.
     ValueError naming an image that is damaged or of another size, or a cache whose content has changed.
     """
     names = [f"{part}/{Path(p).name}/{label}" for part, samples in parts.items() for p, label in samples]
-    made_of = str(derive("decoded", side, *names))
+    made_of = str(derive("resized" if resize else "decoded", side, *names))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if header(path).get("made_of") != made_of:
             tensors: dict[str, Tensor] = {}
             for part, samples in parts.items():
-                tensors |= decode(part, samples, side)
+                tensors |= decode(part, samples, side, resize)
             store(path, tensors, made_of)
             return tensors
     return load(path)
@@ -50,13 +52,14 @@ def header(path: Path) -> dict[str, str]:
         return {}
 
 
-def decode(part: str, samples: Samples, side: int) -> dict[str, Tensor]:
+def decode(part: str, samples: Samples, side: int, resize: bool) -> dict[str, Tensor]:
     """All images of a part, in threads: PIL lets others run while it decodes."""
     images = torch.empty(len(samples), 3, side, side, dtype=torch.uint8)
 
     def one(index: int) -> None:
         path = samples[index][0]
-        pixels = np.asarray(decoded(path))
+        image = decoded(path)
+        pixels = np.asarray(image.resize((side, side), BILINEAR) if resize else image)
         if pixels.shape != (side, side, 3):
             raise ValueError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels; valid: {side} x {side}")
         images[index] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
