@@ -5,6 +5,7 @@ from lth.callbacks.draw_weights import DrawWeights
 from lth.callbacks.gradual import Gradual
 from lth.callbacks.prune import Prune
 from lth.callbacks.regrow import Regrow
+from lth.callbacks.rescale import Rescale
 from lth.callbacks.rewind import Rewind
 from lth.callbacks.scheduled import Scheduled
 from lth.callbacks.treat import Treat
@@ -17,6 +18,7 @@ __all__ = [
     "Gradual",
     "Prune",
     "Regrow",
+    "Rescale",
     "Rewind",
     "Scheduled",
     "Treat",

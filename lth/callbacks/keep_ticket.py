@@ -26,5 +26,6 @@ class KeepTicket(Callback):
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Give the ticket the masks the level ended with, and what it reached."""
         ticket = Ticket.load(self.path)
-        biases: dict[str, Any] = getattr(self._module, "biases_found", dict)()  # of a search that chose among them
-        Ticket(masks, {**ticket.weights, **biases}, {**ticket.header, **outcome}).save(self.path)
+        # of a search: the biases it chose, the weights it scaled
+        others: dict[str, Any] = getattr(self._module, "starting_weights", dict)()
+        Ticket(masks, {**ticket.weights, **others}, {**ticket.header, **outcome}).save(self.path)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.modules.effective_weights import EffectiveWeights
 from lth.modules.ranks import assert_same, broadcast_
+from lth.modules.scaled_weights import ScaledWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import fingerprint, zero_
 from lth.pruning.search.biases import biases_of, layers_of
@@ -22,7 +22,7 @@ from lth.pruning.seeds import generator
 log = logging.getLogger(__name__)
 
 
-class ScoreSearch(EffectiveWeights):
+class ScoreSearch(ScaledWeights):
     """Trains one score a prunable weight; the network computes with weight * mask(score), every other tensor frozen.
 
     `masks` are the flags: weights that may be used, at first the support; events take some out for good.
@@ -91,7 +91,7 @@ class ScoreSearch(EffectiveWeights):
 
     def on_fit_start(self) -> None:
         broadcast_([score.data for score in self.scores])
-        self._hold_weights()
+        self.hold_weights()
 
     def effective(self) -> dict[str, Tensor]:
         rule = self.rule if self.training else getattr(self.rule, "settled", self.rule)
@@ -160,17 +160,18 @@ class ScoreSearch(EffectiveWeights):
         return {name: rounded[name] & flag for name, flag in self.masks.bools().items()}
 
     def found(self) -> dict[str, Tensor]:
-        return self.biases_found()
-
-    def biases_found(self) -> dict[str, Tensor]:
         """Biases as the ticket has them, unchosen ones zero; the weights' masks say which of those it has."""
         if self._hard:
             return {name: bias.detach() for name, bias in self.biases.items()}
         chosen = self._rounded() if self.biases else {}
         return {name: bias.detach() * chosen[name] for name, bias in self.biases.items()}
 
+    def starting_weights(self) -> dict[str, Tensor]:
+        return super().starting_weights() | self.found()
+
     @torch.no_grad()
     def harden_(self) -> None:
+        self._keep_whole()
         masks, biases = self.found_masks(), self.found()
         self.masks.copy_(masks)
         self.masks.apply_(self.net)
@@ -196,7 +197,8 @@ class ScoreSearch(EffectiveWeights):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["flags"] = {name: flag.cpu() for name, flag in self.masks.bools().items()}
-        checkpoint["search"] = {"events_done": self.events_done, "events": self.events, "status": self.status}
+        done = {name: getattr(self, name) for name in ("events_done", "events", "status", "scales")}
+        checkpoint["search"] = done
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.masks.copy_(checkpoint["flags"])
@@ -215,7 +217,7 @@ class ScoreSearch(EffectiveWeights):
             log.warning("search: %s after event %d", status.replace("_", " "), self.events_done)
         broadcast_(list(self.masks.values()))
         assert_same("flags", fingerprint(self.masks.bools()))
-        self._hold_weights()
+        self.hold_weights()
 
     @torch.no_grad()
     def _validate_now(self, held: dict[str, Tensor] | None = None) -> dict[str, float]:
@@ -228,7 +230,7 @@ class ScoreSearch(EffectiveWeights):
         self.train()
         return self._measured("val") if self.validated else {}
 
-    def _hold_weights(self) -> None:
+    def hold_weights(self) -> None:
         """The frozen weights, zero where they may not be used: what the forward and the gradient multiply with."""
         self._selection = self._select()
         self._usable = [tensor.detach().clone() for tensor in self._frozen]
