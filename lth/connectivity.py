@@ -1,12 +1,13 @@
 """`python -m lth.connectivity RUN`: are successive levels linearly connected, and what does pruning cost at once?
 
 Linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671; Paul et al. 2023, arXiv 2210.03044): loss and accuracy
-on the straight line from a level's trained weights, under the next level's mask, to that level's own.
+on the straight line from a level's trained weights, under the next level's mask, to that level's own. On request, the
+largest eigenvalue of the training loss's Hessian where each level began and where it ended (arXiv 2406.02773).
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,39 @@ from lth.callbacks.checkpoint import load_checkpoint
 from lth.callbacks.rewind import copy_state_
 from lth.folder import RunFolder, write_atomically
 from lth.plan import Level
+from lth.pruning.hessian import top_eigenvalue
 from lth.results import as_csv
+from lth.tickets import Ticket
 
 State = dict[str, Tensor]
 Row = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line; write connectivity.csv, around_pruning.csv and connectivity.png into the run's folder."""
+    """Read the command line; write connectivity.csv, around_pruning.csv and connectivity.png into the run's folder.
+
+    With --hessian, hessian.csv too.
+    """
     parser = argparse.ArgumentParser(prog="python -m lth.connectivity", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run with two or more finished levels")
     parser.add_argument("--step", type=float, default=0.1, help="distance of neighbouring points on a line, 0..1")
+    parser.add_argument(
+        "--hessian", type=int, default=0, metavar="IMAGES", help="also the Hessian's top eigenvalue, on"
+    )
+    parser.add_argument("--iterations", type=int, default=100, help="of the power iteration that --hessian makes")
     given = parser.parse_args(arguments)
     try:
-        for path in examine(given.run, given.step):
+        for path in examine(given.run, given.step, given.hessian, given.iterations):
             print(path)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 
-def examine(run: Path, step: float = 0.1) -> list[Path]:
+def examine(run: Path, step: float = 0.1, hessian: int = 0, iterations: int = 100) -> list[Path]:
     """Measure all pairs of successive finished levels of `run`; returns the files written.
 
-    On the validation images; on the test images where none were held out (column `data`). Raises ValueError for a
-    folder without such pairs.
+    On the validation images; on the test images where none were held out (column `data`). hessian, iterations: on so
+    many training images, see `curvature`; 0 leaves it out. Raises ValueError for a folder without such pairs.
     """
     from omegaconf import OmegaConf
 
@@ -50,6 +60,8 @@ def examine(run: Path, step: float = 0.1) -> list[Path]:
     folder = RunFolder(run)
     config = OmegaConf.create(folder.configuration())
     config.recipe.precision = "32-true"  # the device of the training, which allowed another, need not be here
+    config.compile = False  # derivatives of derivatives are taken of the plain network
+    check_hessian(hessian, iterations)
     experiment = Experiment(config, folder)
     experiment.net.to("cuda" if torch.cuda.is_available() else "cpu")
     held = experiment.data.val_dataloader()
@@ -65,7 +77,50 @@ def examine(run: Path, step: float = 0.1) -> list[Path]:
         prunings.append({"level": level.index, "source": level.source, "data": data, **pruning})
     write_atomically(run / "connectivity.csv", as_csv(lines))
     write_atomically(run / "around_pruning.csv", as_csv(prunings))
-    return [run / "connectivity.csv", run / "around_pruning.csv", draw(run / "connectivity.png", lines, prunings)]
+    written = [run / "connectivity.csv", run / "around_pruning.csv", draw(run / "connectivity.png", lines, prunings)]
+    if hessian:
+        write_atomically(run / "hessian.csv", as_csv(curvature(experiment, hessian, iterations)))
+        written.append(run / "hessian.csv")
+    return written
+
+
+def curvature(experiment: Any, images: int, iterations: int) -> list[Row]:
+    """The Hessian's largest eigenvalue at the start (the ticket) and at the end of each finished level.
+
+    Of the mean cross-entropy on the first `images` training images of a seeded order, without augmentation, label
+    smoothing or weight decay, in evaluation mode. `residual` says how far the power iteration is from the eigenvalue.
+    """
+    net, rows = experiment.net, list[Row]()
+    device = next(net.parameters()).device
+    batches = list(first_images(experiment.data.scoring_batches("hessian"), images, device))
+    for level in experiment.levels:
+        if experiment.folder.finished(level.folder) is None or experiment.subject(level)[0] is not net:
+            continue
+        ticket = Ticket.load(level.folder / "ticket.safetensors")
+        points = {"start": (dict(ticket.weights), dict(ticket.masks)), "end": ends(level.folder / "last.ckpt")}
+        for when, (weights, masks) in points.items():
+            copy_state_(net, masked(weights, masks))
+            kept = {name: mask.to(device) for name, mask in masks.items()}
+            value, residual = top_eigenvalue(net, kept, batches, iterations)
+            row: Row = {"level": level.index, "density": _density(masks), "at": when, "eigenvalue": value}
+            seen = sum(len(labels) for _, labels in batches)
+            rows.append(row | {"residual": residual, "images": seen, "iterations": iterations})
+    return rows
+
+
+def first_images(batches: Iterable[tuple[Tensor, Tensor]], count: int, device: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """`batches` up to the `count`-th image, on `device`."""
+    for x, labels in batches:
+        if count <= 0:
+            return
+        yield x[:count].to(device), labels[:count].to(device)
+        count -= len(labels)
+
+
+def check_hessian(images: int, iterations: int) -> None:
+    """Raise ValueError for counts that measure nothing."""
+    if images < 0 or iterations < 1:
+        raise ValueError(f"--hessian {images} must be 0 or more images, --iterations {iterations} 1 or more")
 
 
 def ends(path: Path) -> tuple[State, State]:

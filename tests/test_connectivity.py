@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from lth.connectivity import alphas, barrier, between, compare, ends, main, masked, measure
-from tests.harness import rows, train
+from lth.experiment import Experiment
+from lth.folder import RunFolder
+from lth.pruning.hessian import top_eigenvalue
+from tests.harness import configuration, rows, train
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
@@ -92,6 +95,30 @@ def test_just_after_a_pruning_the_trained_weights_stand_under_the_new_mask(tmp_p
     levels = sorted(tmp_path.glob("level_*"))
     old, new = (ends(level / "last.ckpt") for level in levels[:2])
     assert all(not masked(old[0], new[1])[name][~mask].any() for name, mask in new[1].items())
+
+
+def test_the_top_eigenvalue_is_that_of_the_training_loss_where_levels_begin_and_end(tmp_path: Path, capsys):
+    train(tmp_path, *LADDER, "recipe.epochs=1")
+    main([str(tmp_path), "--step", "1", "--hessian", "30", "--iterations", "60"])
+    assert str(tmp_path / "hessian.csv") in capsys.readouterr().out
+    found = table(tmp_path / "hessian.csv")
+    assert [(row["level"], row["at"]) for row in found] == [(str(i), at) for i in range(3) for at in ("start", "end")]
+    assert {(row["images"], row["iterations"]) for row in found} == {("30", "60")}
+    built = Experiment(configuration(tmp_path, *LADDER), RunFolder(tmp_path))
+    x, labels = (torch.cat(parts)[:30] for parts in zip(*built.data.scoring_batches("hessian"), strict=True))
+    weights, masks = ends(tmp_path / "level_02_density_0.3" / "last.ckpt")
+    built.net.load_state_dict(weights)
+    value, _ = top_eigenvalue(built.net, masks, [(x, labels)], iterations=60)
+    assert float(found[-1]["eigenvalue"]) == pytest.approx(value, rel=1e-3)
+    assert float(found[-1]["eigenvalue"]) > 0
+    assert float(found[-1]["density"]) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_counts_that_measure_nothing_are_refused(tmp_path: Path):
+    train(tmp_path, *LADDER, "recipe.epochs=1")
+    for wrong in (["--hessian", "-1"], ["--hessian", "5", "--iterations", "0"]):
+        with pytest.raises(SystemExit, match="must be 0 or more images"):
+            main([str(tmp_path), *wrong])
 
 
 def test_a_folder_without_two_levels_is_refused(tmp_path: Path):
