@@ -223,6 +223,7 @@ def test_a_relaxed_search_reports_its_accuracy_before_and_after_rounding(tmp_pat
 
 KILLED = {
     "warm": ["method=warm_gem_miner", "method.warm=1ep", *GEM_MINER[1:], "recipe.epochs=3", "model.batch_norm=true"],
+    "dropped": ["method=warm_gem_miner", "method.warm=1ep", *GEM_MINER[1:], "recipe.epochs=3", "method.drop_half=1"],
     "threshold": ["method=hypercube", "method/freezing=threshold", "method.period=1", "recipe.lr=5"],
     "scaled": [*SCALED, "model.batch_norm=true"],
 }

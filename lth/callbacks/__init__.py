@@ -2,6 +2,7 @@
 
 from lth.callbacks.batch_norm import BatchNorm
 from lth.callbacks.draw_weights import DrawWeights
+from lth.callbacks.drop_half import DropHalf
 from lth.callbacks.gradual import Gradual
 from lth.callbacks.prune import Prune
 from lth.callbacks.regrow import Regrow
@@ -15,6 +16,7 @@ from lth.callbacks.whole_units import WholeUnits
 __all__ = [
     "BatchNorm",
     "DrawWeights",
+    "DropHalf",
     "Gradual",
     "Prune",
     "Regrow",

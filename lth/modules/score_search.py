@@ -13,7 +13,7 @@ from lth.pruning.masks import fingerprint, zero_
 from lth.pruning.search.biases import biases_of, layers_of
 from lth.pruning.search.freezing import Events, freeze_
 from lth.pruning.search.regulariser import Regulariser
-from lth.pruning.search.rounding import ROUNDINGS
+from lth.pruning.search.rounding import rounding_of
 from lth.pruning.search.score_init import ScoreInit
 from lth.pruning.search.selection import Selection
 from lth.pruning.search.straight_through import straight_through
@@ -29,9 +29,10 @@ class ScoreSearch(ScaledWeights):
     score_init: of the scores. rule: from scores to masks. regulariser, strength: `strength` times the sum over all
     scores; strength_times_n gives the same divided by the number of scores. period: epochs between events, null = none.
     until, shape: of the events. freezing: what an event takes out, null = events only move the density of the rule.
-    restore: the ticket is the flags alone; otherwise flags and rounded scores. rounding: of scores in [0, 1] that are
-    used unrounded until the end (`lth.pruning.search.rounding`). biases: those of prunable layers have scores too and
-    share their layer's count; unchosen ones are zero, and no event takes any out. score_seed: the pruning seed.
+    restore: the ticket is the flags alone; otherwise flags and rounded scores. rounding, rounding_noise: of scores in
+    [0, 1] that are used unrounded until the end (`lth.pruning.search.rounding`). biases: those of prunable layers have
+    scores too and share their layer's count; unchosen ones are zero, and no event takes any out. score_seed: the
+    pruning seed.
     Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (strong tickets in random nets).
     """
 
@@ -49,6 +50,7 @@ class ScoreSearch(ScaledWeights):
         freezing: Any = None,
         restore: bool = False,
         rounding: str = "naive",
+        rounding_noise: float = 0.0,
         biases: bool = False,
         score_seed: int = 0,
         **kwargs: Any,
@@ -59,7 +61,8 @@ class ScoreSearch(ScaledWeights):
                 "give strength or strength_times_n, not both: they are the same number, divided by N or not"
             )
         self.score_init, self.rule, self.score_seed, self.restore = score_init, rule, score_seed, restore
-        self.rounding, self.biases = rounding, biases_of(self.net, self.masks) if biases else {}
+        self.rounding = rounding_of(rounding, rounding_noise, self.loses_by_rounding)
+        self.biases = biases_of(self.net, self.masks) if biases else {}
         self._counted = freezing is None or freezing.counted
         self._limited = freezing is not None or self.support.kept < self.support.total
         self._groups = layers_of(self.masks, self.biases)
@@ -254,9 +257,8 @@ class ScoreSearch(ScaledWeights):
         if not self.rule.boxed:
             masks = self._select()(self.rule, self.density)
             return {name: mask.bool() for name, mask in zip(self._names, masks, strict=True)}
-        rounding = ROUNDINGS[self.rounding]
         return {
-            name: rounding(score.detach(), generator("rounding", self.score_seed, name))
+            name: self.rounding(score.detach(), generator("rounding", self.score_seed, name))
             for name, score in zip(self._names, self.scores, strict=True)
         }
 
@@ -275,10 +277,6 @@ class ScoreSearch(ScaledWeights):
         self.events.append(row | {f"{name}_after": value for name, value in self._validate_now(held).items()})
 
     def _refuse_what_does_not_fit(self) -> None:
-        if self.rounding not in ROUNDINGS:
-            raise ValueError(f"rounding {self.rounding!r} is not one of {tuple(ROUNDINGS)}")
-        if self.rounding != "naive" and not self.loses_by_rounding:
-            raise ValueError(f"rounding={self.rounding} is for scores that are used unrounded (method/rule=relaxed)")
         if not self._counted and not (self.rule.boxed and self.schedule and self.schedule.total):
             needs = f"scores in [0, 1] (method/rule=rounded) and method.period with an event in {self._epochs} epochs"
             raise ValueError(f"method/freezing=threshold needs {needs}")

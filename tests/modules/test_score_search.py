@@ -184,6 +184,35 @@ def test_the_iterative_density_comes_from_the_events_and_weights_may_return(tmp_
     assert module.masks.kept == n  # no flags
 
 
+def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
+    options = (
+        "method=warm_gem_miner",
+        "method.warm=1ep",
+        "method.drop_half=2",
+        "method.period=1",
+        "sparsity.density=0.3",
+    )
+    built = Experiment(configuration(tmp_path, *options), RunFolder(tmp_path))
+    level, seen = built.levels[1], []
+    module, boundary = built.parts(level)
+    module.begin_from(None)
+
+    class Scores(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            seen.append((scores(pl_module), pl_module.masks.clone()))
+
+    built.trainer(level, [*boundary, Scores()], []).fit(module, datamodule=built.data)
+    flat = [torch.cat([score.flatten() for score in at]) for at, _ in seen]
+    assert [bool(((s > 0) & (s < 1)).any()) for s in flat] == [True, True, False]
+    sizes = torch.cat([w.detach().abs().flatten() for w in module.masks.weights(built.net)])
+    active = torch.cat([flag.flatten() for flag in seen[2][1].values()]).bool()
+    assert 0 < active.sum() < len(active)  # an event came before
+    assert sizes[active & (flat[2] == 0)].max() < sizes[active & (flat[2] == 1)].min()
+    assert (flat[2][active] == 1).sum() == active.sum() // 2
+    assert torch.equal(flat[2] == 1, sizes >= sizes[flat[2] == 1].min())  # one bound for the whole network
+    assert module.masks.kept < seen[2][1].kept
+
+
 @pytest.mark.parametrize("method", ["edge_popup", "global_edge_popup"])
 def test_asking_for_more_than_the_support_has_is_refused(method: str, tmp_path):
     uneven = f"method={method}", "support=pyramid", "support.density=0.5"  # layers above and below one half
@@ -250,6 +279,8 @@ def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, mon
         ),
         (["method=gem_miner", "method.period=1", "method.rounding=prob"], "used unrounded"),
         (["method=hypercube", "sparsity=one_shot", "method.rounding=up"], "not one of"),
+        (["method=gem_miner", "method.period=1", "method.rounding_noise=0.1"], "used unrounded"),
+        (["method=warm_gem_miner", "method.warm=1ep", "method.period=1", "method.drop_half=3"], "0 to 2, or null"),
         (["method=gem_miner", "method.shape=square"], "shape"),
         (["method=gem_miner", "recipe.epochs=1"], "no event"),
         (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold"], "an event in 3 epochs"),

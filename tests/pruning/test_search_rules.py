@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lth.pruning.search.biases import layers_of
-from lth.pruning.search.rounding import ROUNDINGS
+from lth.pruning.search.rounding import ROUNDINGS, rounding_of
 from lth.pruning.search.rule import Largest, Relaxed, Rounded, Sampled, by_group, largest_of_segments
 from lth.pruning.search.selection import Selection
 from lth.pruning.seeds import generator
@@ -107,6 +107,22 @@ def test_rounding_at_the_end_is_strict_or_drawn_or_leaves_everything():
     assert kept["all_ones"].tolist() == [1, 1, 1, 1]
     assert kept["prob"][1] == pytest.approx(0.3, abs=0.03)
     assert kept["prob"][[0, 3]].tolist() == [0, 1]
+
+
+def test_noise_before_rounding_moves_scores_over_the_half_and_is_drawn_from_the_stream():
+    score = torch.tensor([0.3, 0.5, 0.7, 1.0]).repeat(20_000)
+
+    def kept(noise: float) -> list[float]:
+        return rounding_of("naive", noise)(score, generator("r")).view(-1, 4).float().mean(0).tolist()
+
+    normal = torch.distributions.Normal(0.0, 0.2)
+    assert kept(0.2) == pytest.approx(
+        [float(normal.cdf(torch.tensor(x - 0.5))) for x in (0.3, 0.5, 0.7, 1.0)], abs=0.01
+    )
+    assert kept(0.2) == kept(0.2)
+    assert kept(0.0) == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="under 0"):
+        rounding_of("naive", -0.1)
 
 
 def test_a_weight_and_its_bias_are_one_layer():

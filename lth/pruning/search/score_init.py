@@ -1,7 +1,7 @@
 """Initial scores, one per weight. Each takes a weight (for shape and fan-in) and a CPU generator."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +43,14 @@ def by_magnitude(weight: Tensor, random: torch.Generator, *, share: float = 0.5)
     """1 for the `share` of the layer's weights that are largest in magnitude, 0 for the others (warm starts)."""
     size = weight.detach().abs().cpu()
     return (size > size.flatten().quantile(1 - share)).float()
+
+
+def above_median(weights: Sequence[Tensor], flags: Sequence[Tensor]) -> list[Tensor]:
+    """Scores 1 where |weight| exceeds the median of all weights flagged with 1, over the whole network, else 0."""
+    sizes = [weight.detach().abs() for weight in weights]
+    active = torch.cat([size[flag.bool()] for size, flag in zip(sizes, flags, strict=True)])
+    median = active.median()  # the lower one of two
+    return [(size > median).to(size.dtype) for size in sizes]
 
 
 def _fan_in(weight: Tensor) -> int:
