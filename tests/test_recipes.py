@@ -55,9 +55,12 @@ PLANS = {  # how many levels, and the last one's density, where a spec says so
     "imp_rn20": (20, 0.8**19),
     "imp_rn20_short": (30, 0.8**29),
     "gm_rn20_d0144": (2, 0.0144),
+    "gm_caltech_rn50_d05": (2, 0.05),
     "gm_warm_rn20_d0144": (3, 0.0144),
     "er_slt_c10_r18": (5, 0.2),
     "er_imp_c10_r18": (17, 0.01),  # 16 = ceil(ln(0.01 / 0.3) / ln 0.8) prunings
+    "er_imp_tabular": (9, 0.1),
+    "er_imp_tabular_sparse": (5, 0.1),
     "sculpting_cifar10_r18_erk": (2, 0.05),
     "ep_conv4_d50": (1, 0.5),
 }
@@ -148,7 +151,7 @@ def representatives() -> list[str]:
 def shortened(name: str, ticket: Path) -> Iterator[str]:
     """Overrides that leave a recipe's choices alone and cut its numbers: two levels of two steps of two images.
 
-    Images have their real size, but for ImageNet's: 64 pixels, under the stem ImageNet has.
+    Images have their real size up to 64 pixels; larger ones have that, ImageNet's under the stem they have.
     """
     cfg, chosen = recipes.configuration(name), choices(name)
     large = chosen["dataset"] == "imagenet"
@@ -161,8 +164,8 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
     )
     yield f"dataset.channels={cfg.dataset.channels}"
     yield f"dataset.classes={4 if samples else cfg.dataset.classes}"
-    small = large and "patch16" not in cfg.model.get("name", "")  # a transformer's size is fixed by its name
-    yield f"dataset.image_size={64 if small else cfg.dataset.image_size}"
+    fixed = "patch16" in cfg.model.get("name", "")  # a transformer's size, by its name
+    yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
     yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
     if large and "stem" in cfg.model:

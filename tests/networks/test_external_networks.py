@@ -161,3 +161,19 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(factory, librar
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=command):
         build(factory)
+
+
+def test_a_pretrained_body_gets_a_new_classifier_under_dropout(tmp_path):
+    trained = build(timm_model, classes=5).state_dict()
+    torch.save(trained, tmp_path / "trained.pt")
+    net = build(timm_model, classes=10, pretrained=str(tmp_path / "trained.pt"), options={"drop_rate": 0.4}).eval()
+    assert torch.equal(net.conv1[0].weight, trained["conv1.0.weight"])
+    features = net.forward_head(net.forward_features(x := torch.randn(2, 3, 32, 32)), pre_logits=True)
+    torch.testing.assert_close(net(x), net.fc(features))
+    for module in net.modules():  # batch norm stays as it is: what varies is dropout
+        module.training = module is net
+    torch.manual_seed(0)
+    kept = torch.nn.functional.dropout(net.global_pool(net.forward_features(x)), 0.4)
+    torch.manual_seed(0)
+    torch.testing.assert_close(net(x), net.fc(kept))
+    assert not torch.equal(kept, features)
