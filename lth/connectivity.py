@@ -35,10 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m lth.connectivity", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run with two or more finished levels")
     parser.add_argument("--step", type=float, default=0.1, help="distance of neighbouring points on a line, 0..1")
-    parser.add_argument(
-        "--hessian", type=int, default=0, metavar="IMAGES", help="also the Hessian's top eigenvalue, on"
-    )
-    parser.add_argument("--iterations", type=int, default=100, help="of the power iteration that --hessian makes")
+    on = "also the Hessian's largest eigenvalue, on so many training images; 0 (default) = no"
+    parser.add_argument("--hessian", type=int, default=0, metavar="IMAGES", help=on)
+    parser.add_argument("--iterations", type=int, default=100, help="of the power iteration that --hessian makes (100)")
     given = parser.parse_args(arguments)
     try:
         for path in examine(given.run, given.step, given.hessian, given.iterations):
