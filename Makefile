@@ -35,7 +35,7 @@ run: install ## IMP of LeNet-300-100 on scikit-learn's digits, to a table and a 
 	$(BIN)/python run.py threads=1
 
 test: install ## the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: install ## ruff: errors, style, formatting
 	$(BIN)/ruff check .

@@ -94,6 +94,9 @@ def _short(name: str) -> list[str]:
     return [f"{clean}-{sha256(name.encode()).hexdigest()[:8]}"]
 
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+
+
 def _with_short_errors(main: Callable[[], Any], directory: Path) -> None:
     """Run; show a mistake of the user's as one message, anything else with its traceback."""
     try:
@@ -102,6 +105,11 @@ def _with_short_errors(main: Callable[[], Any], directory: Path) -> None:
         sys.exit(f"error: {explain(error, directory)}")
     except (ValueError, FileNotFoundError, FloatingPointError, ImportError) as error:
         sys.exit(f"error: {error}")
+    except (KeyboardInterrupt, SystemExit) as left:
+        if not isinstance(left, KeyboardInterrupt) and not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)  # Lightning says nothing
+        sys.exit(INTERRUPTED)
 
 
 def explain(error: HydraException, directory: Path) -> str:
@@ -111,6 +119,10 @@ def explain(error: HydraException, directory: Path) -> str:
         where = re.search(r"full_key: (\S+)", str(error))
         return f"{cause}" + (f" (in {where[1]})" if where else "")
     message = str(error)
+    if "mismatched input '='" in message:
+        wrong = next((a for a in sys.argv[1:] if a.count("=") > 1 and not re.search(r"=['\"]", a)), "key=a=b")
+        name, _, value = wrong.partition("=")
+        return f"a value with = in it wants quotes, and the shell its own around them: '{name}=\"{value}\"'"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
         options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)

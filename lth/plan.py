@@ -107,7 +107,10 @@ def steps_of(point: str | int | None, budget: Budget) -> int | None:
     steps = _parse(str(point), budget)
     if not 0 <= steps <= budget.horizon:
         epochs = f"{budget.horizon / budget.epoch:g} epochs"
-        raise ValueError(f"the point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs})")
+        raise ValueError(
+            f"the point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs}): "
+            "give a point within it (method.every, method.rewind, ...), or more recipe.epochs"
+        )
     return steps
 
 

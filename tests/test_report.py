@@ -73,6 +73,14 @@ def test_runs_that_differ_in_density_and_seed_alone_are_one_curve(tmp_path):
     assert (first.low, first.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_a_method_trained_otherwise_than_others_says_so_even_alone(tmp_path):
+    write_run(tmp_path, "erk", options="experiment=x,recipe.epochs=60,method.every=2")
+    write_run(tmp_path, "snip", options="experiment=x,recipe.epochs=2")
+    write_run(tmp_path, "retrain", options="experiment=x,recipe.epochs=2,treatment=invert")
+    _, series = only_series(tmp_path)
+    assert [one.label for one in series] == ["erk epochs=60", "retrain epochs=2 treatment=invert", "snip epochs=2"]
+
+
 def test_a_setting_that_differs_makes_two_curves_which_its_value_tells_apart(tmp_path):
     write_run(tmp_path, options="experiment=x", seed=0)
     write_run(tmp_path, options="experiment=x,recipe.lr=0.5", config={"lr": 0.5})

@@ -15,6 +15,8 @@ class Rescale(Callback):
     """
 
     def __init__(self, level: Level, active: bool = False, steps: int = 20, lr: float = 0.1, mixup: float = 0.0):
+        if not isinstance(active, bool):
+            raise ValueError(f"method.scaling={active!r} is not one of (true, false)")
         if active and mixup:
             raise ValueError(f"method.scaling=true fits logits to labels: recipe.mixup={mixup} must be 0")
         self.level, self.active, self.steps, self.lr = level, active, steps, lr

@@ -13,6 +13,12 @@ DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=l
 LONGEST_NAME = 120  # characters of a folder's name, as in lth.command_line
 HASH = re.compile(r"-[0-9a-f]{8}$")
 RECIPE_FIRST = ("recipe.lr", "recipe.epochs", "model.", "sparsity.", "method.", "support.", "recipe.")
+COMPARED = (
+    "recipe.",
+    "recipe/",
+    "treatment",
+    "dataset.",
+)  # what makes rows of a table unlike in more than their method
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Secti
 
 
 def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[str]:
-    """The method's name, and as much more as it takes to tell it from the others of the same method."""
+    """The method's name, how it was trained where others were trained otherwise, and what tells it from its like."""
     methods = [group[0].choices["method"] for group in groups]
     labels = []
     for group, method, own in zip(groups, methods, options, strict=True):
@@ -90,7 +96,8 @@ def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -
         ladders = {sparsity_of(other[0]) for other in alike}
         others = [overrides_of(other[0]) for other in alike]
         words = [method, *([sparsity_of(group[0])] if len(ladders) > 1 else [])]
-        words += [_last_part(option) for option in own if not all(option in given for given in others)]
+        differing = [option for option in own if not all(option in given for given in others)]
+        words += [_last_part(option) for option in own if option in differing or option.startswith(COMPARED)]
         labels.append(" ".join(words))
     for label in {label for label in labels if labels.count(label) > 1}:  # the folders' names do not tell them apart
         same = [index for index, other in enumerate(labels) if other == label]

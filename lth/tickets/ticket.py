@@ -77,7 +77,8 @@ class Ticket:
         Checksums cover all it holds: a file damaged by as little as one bit is refused.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no ticket at {path}")
+            inside = sorted(Path(path).glob("**/ticket.safetensors"))[-1:]
+            raise FileNotFoundError(f"no ticket at {path}" + (f"; there is {inside[0]}" if inside else ""))
         try:
             with safe_open(str(path), framework="pt") as file:
                 header = _header(file.metadata(), path)

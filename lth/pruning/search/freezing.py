@@ -42,7 +42,8 @@ class Events:
             )
         if self.total < 1 and self.end < self.start:
             raise ValueError(
-                f"a search of {self.epochs} epochs has no event every {self.period} epochs: nothing freezes"
+                f"a search of {self.epochs} epochs has no event every {self.period} epochs, so nothing would freeze: "
+                "set method.period lower or recipe.epochs higher"
             )
 
     @property
