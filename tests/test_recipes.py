@@ -188,13 +188,11 @@ def shorter(cfg: Any) -> dict[str, Any]:
     short |= {f"method.{key}": value for key, value in points.items() if method.get(key)}
     if cfg.recipe.cycles.n > 1:
         short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
-    if method.get("final_recipe", {}).get("epochs"):
-        short["method.final_recipe.epochs"] = "null"
+    own = [key for key in method if key.endswith("_recipe") and method[key].get("epochs")]
+    short |= {f"method.{key}.epochs": "null" for key in own}
     for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
         if rule is not None and rule.get("at") is None:
             short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}
-    if method.get("finetune_recipe", {}).get("epochs"):
-        short["method.finetune_recipe.epochs"] = "null"
     if method.get("rounds", 1) > 1:
         short["method.rounds"] = 2
     for key, few in (("samples_per_class", 1), ("sets", 1)):
