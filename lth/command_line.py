@@ -154,7 +154,7 @@ def _keys(directory: Path) -> list[str]:
     chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups and "," not in a]
     with initialize_config_dir(str(directory), version_base="1.3"):
         config = compose("config", overrides=[*chosen, "folder=none"])
-    return [*groups, *_flat(OmegaConf.to_container(config), "")]
+    return list(dict.fromkeys([*groups, *_flat(OmegaConf.to_container(config), "")]))
 
 
 def _flat(node: Any, prefix: str) -> list[str]:
