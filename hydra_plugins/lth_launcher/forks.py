@@ -30,7 +30,8 @@ def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable
         process.start()
         running[process.sentinel] = index, process
         while len(running) >= at_a_time or (running and index == len(commands) - 1):
-            for sentinel in map(int, wait(list(running))):  # type: ignore[arg-type]
+            for sentinel in wait(list(running)):
+                assert isinstance(sentinel, int)  # `wait` can wait for connections too
                 position, ended = running.pop(sentinel)
                 ended.join()
                 codes[position] = ended.exitcode or 0
