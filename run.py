@@ -1,6 +1,6 @@
 """Run an experiment: `python run.py method=imp model=resnet20 dataset=cifar10`; see README.md."""
 
-from lth.command_line import command
+from lth.cli.run import command
 
 if __name__ == "__main__":
     command("conf")

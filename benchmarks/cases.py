@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from benchmarks.clock import Lap
 from benchmarks.level import TimedLevel
 from benchmarks.setting import Setting
-from lth.command_line import register_resolvers
-from lth.levels import quiet_lightning
+from lth.cli.run import register_resolvers
+from lth.experiment.loop import quiet_lightning
 
 CONF = Path(__file__).parent.parent / "conf"
 

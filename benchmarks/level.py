@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.clock import Lap
-from lth.callbacks.progress import ShowProgress
+from lth.callbacks.watch.show_progress import ShowProgress
 from lth.datamodules import ArrayLoader
-from lth.experiment import Experiment
-from lth.folder import RunFolder
-from lth.levels import Loop
+from lth.experiment.build import Experiment
+from lth.experiment.loop import Loop
 from lth.modules import Recipe
 from lth.plan import Level
 from lth.pruning import Masks
+from lth.storage.folder import RunFolder
 
 
 class TimedLevel(Experiment):

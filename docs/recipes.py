@@ -15,8 +15,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from lth.command_line import register_resolvers
-from lth.experiment import recipe_of
+from lth.cli.run import register_resolvers
+from lth.experiment.build import recipe_of
 from lth.plan import Level
 from lth.report.cost import images_of_training
 

@@ -1,18 +1,22 @@
-"""Digests of short CPU runs, to show that a refactor changes no result: `python -m tests.digests > before.txt`.
+"""Digests of short CPU runs, to show that a refactor changes no result: `python -m tests.digests before.txt`.
 
-One line per case: its name, and a SHA-256 of the run's results.csv, metrics.csv, weights, masks, optimizer states and
+Further arguments choose cases by a part of their names. One line per case: its name, and a SHA-256 of the run's
+results.csv, metrics.csv, weights, masks, optimizer states and
 tickets. Run it before and after the change, on the same machine, and compare the two files with `diff`.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-from tests.harness import names, state, train, usual
+from tests.support.harness import names, state, train, usual
 
 LADDER = ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
 CONV = ["model=conv2", "dataset.image_size=16"]
@@ -32,7 +36,7 @@ def cases() -> dict[str, list[str]]:
     for group in ("drop", "grow", "fraction", "memory", "new_weights", "path"):
         for name in names(f"method/{group}"):
             moving = ["method=rigl", "method.every=2", "sparsity.density=0.3"]
-            found[f"{group}={name}"] = [*CONV, *moving, f"+method/{group}={name}"]
+            found[f"{group}={name}"] = [*CONV, *moving, f"method/{group}={name}"]
     for name in names("treatment"):
         found[f"treatment={name}"] = ["method=retrain", f"treatment={name}"]
     for name in names("support"):
@@ -62,13 +66,14 @@ def digest(overrides: list[str], folder: Path) -> str:
 
 
 def _one(case: tuple[str, list[str]]) -> tuple[str, str]:
-    with tempfile.TemporaryDirectory() as folder:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         return case[0], digest(case[1], Path(folder))
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:]
+    out, wanted = Path(sys.argv[1]), sys.argv[2:]
     chosen = {name: o for name, o in cases().items() if not wanted or any(part in name for part in wanted)}
     with multiprocessing.get_context("forkserver").Pool(2) as pool:
-        for name, found in pool.imap(_one, chosen.items()):
-            print(f"{name:40} {found}", flush=True)
+        found = [f"{name:40} {value}\n" for name, value in pool.imap(_one, chosen.items(), chunksize=4)]
+    out.write_text("".join(found))

@@ -7,11 +7,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
+from lth.experiment.build import Experiment
 from lth.modules.kept_weights import KeptWeights
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, rows, state, train, train_apart
 
 pytestmark = [
     pytest.mark.slow,

@@ -54,7 +54,7 @@ def photographs(folder: Path, count: int, size: tuple[int, int]) -> None:
 def lth_pass(root: Path, loader: str, pixels: int, workers: int, setting: Setting) -> Any:
     """A pass over lth's training loader; FFCV's compiler has its turn before the first that counts."""
     if loader == "ffcv":
-        from lth.datamodules.write_beton import main
+        from lth.datamodules.ffcv.write_beton import main
 
         main([str(root)])
     shape: dict[str, Any] = {

@@ -3,6 +3,6 @@
 The underscore keeps Hydra, which imports every module of a plugin, away from it.
 """
 
-from lth.preemption import die_with_parent
+from lth.training.signals import die_with_parent
 
 die_with_parent()

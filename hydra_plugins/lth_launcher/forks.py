@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 
-from lth.preemption import die_with_parent
+from lth.training.signals import die_with_parent
 
 # imports only: no thread, no device, no random draw; forks keep their server alive, so it must die by itself
-PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.levels", "hydra", "matplotlib.figure")
+PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop", "hydra", "matplotlib.figure")
 
 
 def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable[[int], None]) -> list[int]:

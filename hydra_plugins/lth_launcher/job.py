@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lth.folder import different_keys
+from lth.storage.folder import different_keys
 
 
 @dataclass

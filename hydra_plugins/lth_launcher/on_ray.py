@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra_plugins.lth_launcher.job import Job, without_overwrite
 from hydra_plugins.lth_launcher.launcher import JobLauncher
-from lth.preemption import die_with_parent
+from lth.training.signals import die_with_parent
 
 
 class RayLauncher(JobLauncher):

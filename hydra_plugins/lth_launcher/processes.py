@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.launcher import JobLauncher
-from lth.preemption import die_with_parent
+from lth.training.signals import die_with_parent
 
 
 class ProcessLauncher(JobLauncher):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra_plugins.lth_launcher.job import without_overwrite
-from lth.preemption import AGAIN, SIGNALS
+from lth.training.signals import AGAIN, SIGNALS
 
 STOPPED = AGAIN, *(-signum for signum in SIGNALS)  # the latter: signalled before the training could listen
 

@@ -1,17 +1,17 @@
 """Lightning callbacks: what happens at a level's boundary, and what watches a level; one job each."""
 
-from lth.callbacks.batch_norm import BatchNorm
-from lth.callbacks.draw_weights import DrawWeights
-from lth.callbacks.drop_half import DropHalf
-from lth.callbacks.gradual import Gradual
-from lth.callbacks.prune import Prune
-from lth.callbacks.regrow import Regrow
-from lth.callbacks.rescale import Rescale
-from lth.callbacks.rewind import Rewind
-from lth.callbacks.scheduled import Scheduled
-from lth.callbacks.treat import Treat
-from lth.callbacks.watch_topology import WatchTopology
-from lth.callbacks.whole_units import WholeUnits
+from lth.callbacks.boundary.batch_norm import BatchNorm
+from lth.callbacks.boundary.control import Treat
+from lth.callbacks.boundary.draw_weights import DrawWeights
+from lth.callbacks.boundary.prune import Prune
+from lth.callbacks.boundary.prune_bias_and_norm import WholeUnits
+from lth.callbacks.boundary.rewind import Rewind
+from lth.callbacks.watch.topology import WatchTopology
+from lth.callbacks.within.gradual import Gradual
+from lth.callbacks.within.regrow import Regrow
+from lth.callbacks.within.rescale import Rescale
+from lth.callbacks.within.rescore_by_magnitude import DropHalf
+from lth.callbacks.within.scheduled import Scheduled
 
 __all__ = [
     "BatchNorm",

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lth.datamodules.beton import Beton
 from lth.datamodules.dataset import Dataset
+from lth.datamodules.ffcv.beton import Beton
 from lth.datamodules.files import folder
 from lth.datamodules.image_loader import FixedImages, ImageLoader, Images, Source
 from lth.datamodules.image_tree import ImageTree, same_classes
@@ -87,7 +87,7 @@ class ImageNet(Dataset):
             if not path.is_file():
                 raise FileNotFoundError(
                     f"{path} is missing; make it from the folders {root}/train and {root}/val by "
-                    f"`python -m lth.datamodules.write_beton {root}`, or take dataset.loader=torchvision"
+                    f"`python -m lth.datamodules.ffcv.write_beton {root}`, or take dataset.loader=torchvision"
                 )
         return Beton(paths[0], self.share_of_cores()), Beton(paths[1], self.share_of_cores())
 

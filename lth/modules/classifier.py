@@ -10,14 +10,14 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lth.modules.mixup import mix
-from lth.modules.passes import Passes
-from lth.modules.recipe import Recipe
-from lth.modules.schedules import Clocks
-from lth.modules.tally import Tally
 from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.seeds import derive
+from lth.training.metrics import Tally
+from lth.training.mixup import mix
+from lth.training.recipe import Recipe
+from lth.training.schedules import Clocks
+from lth.training.step_closure import Passes
 
 Batch = tuple[Tensor, Tensor]
 

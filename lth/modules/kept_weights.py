@@ -11,7 +11,7 @@ import torch
 
 from lth.modules.classifier import Classifier
 from lth.pruning.masks import zero_
-from lth.pruning.structure.companions import Companions
+from lth.pruning.structured.attached import Companions
 
 
 class KeptWeights(Classifier):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lth.modules.kept_weights import KeptWeights
-from lth.modules.ranks import assert_same
-from lth.pruning.structure.group_lasso import MEASURES, Term, groups_of, moved, penalty, removal, without_weak
+from lth.pruning.structured.group_lasso import MEASURES, Term, groups_of, moved, penalty, removal, without_weak
+from lth.training.ranks import assert_same
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class PenalisedWeights(KeptWeights):
     """Adds the penalty of `terms` to the loss; masks the units that ended weak, where `mask_below` is given.
 
-    terms: by name, see `lth.pruning.structure.group_lasso` (null leaves one out). mask_below: after the level's last
+    terms: by name, see `lth.pruning.structured.group_lasso` (null leaves one out). mask_below: after the level's last
     step, units whose `measure` (mean_abs or max of their elements) is under it are masked; null = none. The strength
     and this threshold are two settings: a penalty alone leaves small weights, not zeros. The last validation and the
     test see the masked network.

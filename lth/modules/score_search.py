@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.modules.ranks import assert_same, broadcast_
 from lth.modules.scaled_weights import ScaledWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import fingerprint, zero_
@@ -18,6 +17,7 @@ from lth.pruning.search.score_init import ScoreInit
 from lth.pruning.search.selection import Selection
 from lth.pruning.search.straight_through import straight_through
 from lth.pruning.seeds import generator
+from lth.training.ranks import assert_same, broadcast_
 
 log = logging.getLogger(__name__)
 

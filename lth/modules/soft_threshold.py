@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from lth.modules.effective_weights import EffectiveWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
-from lth.pruning.soft_threshold import LINKS, epochs_to_threshold, offset, shrunk
+from lth.pruning.paths import Path, cubic
+from lth.pruning.shrinkage import LINKS, epochs_to_threshold, offset, shrunk
 from lth.pruning.topk import largest
-from lth.pruning.topology.density import Path, cubic
 
 log = logging.getLogger(__name__)
 SCOPES = ("layer", "global")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from lth.pruning.allocation import Allocation, check_density, count_kept
 from lth.pruning.criterion import Batches, Criterion, Scores
 from lth.pruning.masks import Masks
-from lth.pruning.placement import Placement, by_score
-from lth.pruning.purity import untouched
+from lth.pruning.position import Placement, by_score
+from lth.pruning.restore import untouched
 from lth.pruning.topk import Ranked, largest_of_each
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from torch import nn
 from lth.pruning.allocation import Allocation, fixing
 from lth.pruning.criteria.random import random
 from lth.pruning.criterion import Scores
-from lth.pruning.flow import Repair, leave
 from lth.pruning.masks import Masks
-from lth.pruning.placement import Placement, by_score
+from lth.pruning.position import Placement, by_score
 from lth.pruning.prune import prune
+from lth.pruning.repair import Repair, leave
 from lth.pruning.seeds import derive
 
 

@@ -44,7 +44,7 @@ class Run:
     def own_origins(self) -> bool:
         """Whether its levels, a ticket's controls, do not each need all those before them."""
         plan = self.config.get("method", {}).get("plan") or {}
-        return str(plan.get("_target_", "")).startswith("lth.sanity")
+        return str(plan.get("_target_", "")).startswith("lth.plan.sanity_plan")
 
     @property
     def choices(self) -> Mapping[str, str]:

@@ -6,10 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lth.report import picture
 from lth.report.collect import Run
-from lth.report.picture import INK, Panel
-from lth.report.ranking import ranking_picture
+from lth.report.figures import picture
+from lth.report.figures.picture import INK, Panel
+from lth.report.figures.ranking import ranking_picture
 from lth.report.style import CSS
 from lth.report.tables import Grid, cell, grids, notes, number, summary_rows
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lth.report.collect import Run
 from lth.report.cost import Cost, costs, mean_cost
-from lth.report.groups import Group, Section
+from lth.report.sections import Group, Section
 
 CONFIDENCE = 0.95
 SAME = 2e-3  # relative: two densities that are closer differ in rounding only
@@ -157,7 +157,7 @@ def _mean(values: Sequence[float]) -> float:
 
 @cache
 def t_quantile(freedom: int) -> float:
-    """How many standard errors the interval reaches to each side. (`lth.tickets.interval` would bring torch along.)"""
+    """How many standard errors the interval reaches to each side. (`lth.analysis.interval` would bring torch along.)"""
     from scipy.stats import t  # imported here: it takes half a second
 
     return float(t.ppf((1 + CONFIDENCE) / 2, freedom))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lth.report.groups import Section
+from lth.report.sections import Section
 from lth.report.summary import Point, Series
 
 FEW_DENSITIES = 8  # up to so many, methods are the rows; beyond, densities are

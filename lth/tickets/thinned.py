@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lth.pruning.structure.thin import Kept, cut_
+from lth.pruning.structured.thin import Kept, cut_
 from lth.tickets.ticket import pack, unpack
 
 FORMAT = "lth-thinned-1"

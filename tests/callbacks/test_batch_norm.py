@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
+from lth.experiment.build import Experiment
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.harness import configuration, train
+from tests.support.harness import configuration, train
 
 SEARCH = "method=gem_miner", "method.period=1", "sparsity.density=0.3", "model.batch_norm=true", "model.affine=false"
 

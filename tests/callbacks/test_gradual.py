@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from lth.pruning.allocation import count_kept
-from tests.callbacks.moving import moves, prunings, run_level
+from tests.support.moving import moves, prunings, run_level
 
 SHORT = ["recipe.epochs=null", "recipe.steps=24", "method.every=2"]
 FAR = ["sparsity.density=0.1", "method.prune_end=20"]

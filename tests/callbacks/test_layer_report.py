@@ -6,11 +6,11 @@ import logging
 import pytest
 import torch
 
-from lth.callbacks.layer_report import collapse
+from lth.analysis.layers import layer_table
+from lth.callbacks.watch.layer_report import collapse
 from lth.networks import mlp
 from lth.pruning import Masks
-from lth.pruning.layers import layer_table
-from tests.harness import train
+from tests.support.harness import train
 
 # magnitude empties the last hidden layer of this one: torch's default weights are smallest where the fan-in is largest
 EMPTIED = ("method=magnitude_at_init", "sparsity.density=0.01", "model.widths=[16,300]", "model.init=torch_default")

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from tests.callbacks.moving import CONV, MLP, Change, PlainGradients, moves, run_level
+from tests.support.moving import CONV, MLP, Change, PlainGradients, moves, run_level
 
 RIGL = ["method=rigl", "method.order=after_step", "sparsity.density=0.3"]
 TWENTY = ["recipe.epochs=null", "recipe.steps=24", "method.every=1", "method.stop=21"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_cost import MODELS, lightning_step
+from tests.report.test_cost import MODELS, lightning_step
 
 STATIC = ["method=erk", "sparsity.density=0.3"]
 DYNAMIC = {

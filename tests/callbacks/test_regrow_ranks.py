@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lth.tickets import Ticket
-from tests.harness import train, train_on_ranks
+from tests.support.harness import train, train_on_ranks
 
 WAYS = {
     "rigl": ["method=rigl", "method.order=replace_step"],

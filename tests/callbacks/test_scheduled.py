@@ -6,13 +6,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
-from lth.pruning.structure.thin import thin
-from lth.ticket.thin import macs
+from lth.cli.ticket.remove import macs
+from lth.experiment.build import Experiment
+from lth.pruning.structured.thin import thin
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.callbacks.moving import run_level
-from tests.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, rows, state, train, train_apart
+from tests.support.moving import run_level
 
 CONV = ["model=resnet20", "dataset.image_size=8", "dataset.channels=3", "recipe.lr=0.05"]
 SCHEDULED = ["method=scheduled", "recipe.epochs=6"]
@@ -133,7 +133,7 @@ def test_surgerys_gradient_reaches_masked_weights():
 
 
 def test_splicing_needs_a_module_that_keeps_dense_weights(tmp_path):
-    pruner = "{_target_: lth.pruning.structure.pruners.Splicing, c: 0.1}"
+    pruner = "{_target_: lth.pruning.structured.thresholds.Splicing, c: 0.1}"
     with pytest.raises(ValueError, match=r"SplicedWeights \(method=surgery\)"):
         run_level(tmp_path, *SCHEDULED, f"+method.rules.a={{names: ['*'], pruner: {pruner}, at: [0]}}")
 
@@ -142,7 +142,7 @@ def test_splicing_needs_a_module_that_keeps_dense_weights(tmp_path):
     "pruner", ["Sensitivity, sensitivity: 0.5", "BaiduRNN, q: 0.05, ramp: 3", "Threshold, threshold: 0.02"]
 )
 def test_threshold_pruners_resume_with_what_they_measured(pruner, tmp_path):
-    pruner = f"{{_target_: lth.pruning.structure.pruners.{pruner}}}"
+    pruner = f"{{_target_: lth.pruning.structured.thresholds.{pruner}}}"
     rules = [f"+method.rules.a={{names: ['*'], begin: 0, stop: 6, every: 1, pruner: {pruner}}}"]
     train(tmp_path / "whole", *SCHEDULED, *rules)
     assert 0 < float(rows(tmp_path / "whole")[0]["density"]) < 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lth.tickets import Ticket
-from tests.harness import names, train
+from tests.support.harness import names, train
 
 SEARCH = "method=gem_miner", "method.period=1", "sparsity.density=0.3"
 
@@ -60,7 +60,9 @@ def test_inverted_scores_keep_the_weights_the_search_liked_least(trained):
 
 
 def test_another_distribution_may_be_drawn_under_the_same_masks(trained):
-    folder = trained("reinit", "treatment.rule={_target_:lth.pruning.weights.uniform,_partial_:true}")
+    folder = trained(
+        "reinit", "treatment.rule={_target_:lth.pruning.initial_weights.distributions.uniform,_partial_:true}"
+    )
     found = Ticket.load(folder / "level_00_search" / "ticket.safetensors")
     for name, mask in tuned(folder).masks.items():
         assert torch.equal(mask, found.masks[name])

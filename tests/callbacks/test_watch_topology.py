@@ -6,8 +6,8 @@ import matplotlib.image
 import pytest
 import torch
 
-from tests.callbacks.moving import moves, prunings, run_level
-from tests.harness import curves, rows, state, train, train_apart
+from tests.support.harness import curves, rows, state, train, train_apart
+from tests.support.moving import moves, prunings, run_level
 
 GRANET = ["method=granet", "method.initial_density=0.5", "sparsity.density=0.2", "method.every=2", "recipe.epochs=4"]
 

@@ -13,8 +13,8 @@ import torchvision
 from PIL import Image
 
 from lth.datamodules import Caltech101, decoded
-from tests.datamodules import photographs
 from tests.datamodules.test_dataset_configs import composed
+from tests.support import photographs
 
 COUNTS = {"Faces": 20, "accordion": 15, "zebra": 9}  # capitals come first, as torchvision sorts
 SHAPE = {"classes": 3, "channels": 3, "image_size": 16, "scale": 255, "mean": 0.5, "std": 0.25}

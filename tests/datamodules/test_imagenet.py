@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lth.datamodules import ImageNet
-from lth.datamodules import beton as beton_module
-from lth.datamodules.write_beton import main as write_beton
-from tests.datamodules import photographs
+from lth.datamodules.ffcv import beton as beton_module
+from lth.datamodules.ffcv.write_beton import main as write_beton
+from tests.support import photographs
 
 SHAPE = {"classes": 3, "channels": 3, "image_size": 32, "scale": 255, "mean": [0.5] * 3, "std": [0.25] * 3}
 NO_AUGMENTATION = {"scale": [1.0, 1.0], "ratio": [0.999, 1.001], "flip": False}

@@ -6,8 +6,8 @@ import multiprocessing
 import pytest
 
 from lth.datamodules import TinyImageNet
-from tests.datamodules import photographs
-from tests.harness import _plant, rows, state, train
+from tests.support import photographs
+from tests.support.harness import _plant, rows, state, train
 
 SMALL = (
     "recipe.epochs=2",
@@ -28,7 +28,7 @@ SMALL = (
 def root(tmp_path_factory):
     """60 training and 18 test photographs of 3 classes, as folders and as .beton files."""
     pytest.importorskip("ffcv")
-    from lth.datamodules.write_beton import main
+    from lth.datamodules.ffcv.write_beton import main
 
     root = photographs.imagenet(tmp_path_factory.mktemp("imagenet"))
     main([str(root), "--workers", "1"])

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lth.datamodules import TinyImageNet, decoded
 from lth.datamodules.tiny_imagenet import sort_validation
-from tests.datamodules import photographs
+from tests.support import photographs
 
 SHAPE = {"classes": 3, "channels": 3, "image_size": 64, "scale": 255, "mean": 0.5, "std": 0.25}
 TREE = "tiny-imagenet-200"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lth.datamodules import beton_parts
-from lth.datamodules.beton import Beton, opened, torch_threads_kept
-from lth.datamodules.write_beton import main, verify
-from tests.datamodules import photographs
+from lth.datamodules.ffcv import beton_parts
+from lth.datamodules.ffcv.beton import Beton, opened, torch_threads_kept
+from lth.datamodules.ffcv.write_beton import main, verify
+from tests.support import photographs
 
 pytest.importorskip("ffcv")
 
@@ -78,7 +78,7 @@ def test_ffcvs_own_loader_reads_every_image_with_its_label(root, options):
 def test_writing_again_only_checks_and_other_workers_write_the_same_bytes(root, capsys, monkeypatch):
     main([str(root), "--workers", "2", "--parts", "train"])
     first = (root / "train.beton").read_bytes()
-    monkeypatch.setattr("lth.datamodules.write_beton.encoded", None)
+    monkeypatch.setattr("lth.datamodules.ffcv.write_beton.encoded", None)
     main([str(root), "--workers", "1", "--parts", "train"])
     assert capsys.readouterr().out.count("18 images") == 2
     assert (root / "train.beton").read_bytes() == first
@@ -90,7 +90,7 @@ class Crash(BaseException):
 
 def interrupted(root, monkeypatch, after, options):
     """A conversion that dies when the given number of images are encoded."""
-    from lth.datamodules import write_beton
+    from lth.datamodules.ffcv import write_beton
 
     encoded, calls = write_beton.encoded, []
 
@@ -151,7 +151,7 @@ def test_other_settings_or_other_images_start_over(root, monkeypatch):
 @pytest.mark.slow
 def test_a_killed_conversion_goes_on(tmp_path):
     root = photographs.imagenet(tmp_path / "photos", train=150, val=2)
-    command = [sys.executable, "-m", "lth.datamodules.write_beton", str(root), "--workers", "1"]
+    command = [sys.executable, "-m", "lth.datamodules.ffcv.write_beton", str(root), "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     records = root / "train.beton.partial" / "records"
     while not (records.exists() and records.stat().st_size) and process.poll() is None:

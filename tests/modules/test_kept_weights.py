@@ -9,9 +9,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
-from tests.harness import configuration
+from lth.experiment.build import Experiment
+from lth.storage.folder import RunFolder
+from tests.support.harness import configuration
 
 SGD = ["recipe.lr=0.05", "recipe.weight_decay=0.01", "recipe.optimizer.nesterov=true"]
 ADAMW = ["recipe/optimizer=adamw", "recipe.lr=0.01", "recipe.weight_decay=0.1"]

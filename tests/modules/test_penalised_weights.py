@@ -6,15 +6,15 @@ import re
 import pytest
 import torch
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
-from lth.pruning.structure import unit
+from lth.experiment.build import Experiment
+from lth.pruning.structured import units
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.harness import configuration, curves, rows, train
-from tests.test_cost import lightning_step
+from tests.report.test_cost import lightning_step
+from tests.support.harness import configuration, curves, rows, train
 
 STRONG = "recipe.lr=0.05", "recipe.epochs=8", "method.strength=0.3"
-OUTPUTS = "method.terms.units.unit._target_=lth.pruning.structure.unit.outputs"
+OUTPUTS = "method.terms.units.unit._target_=lth.pruning.structured.units.outputs"
 HIDDEN = "method.layers=[hidden.*]"
 
 
@@ -61,8 +61,8 @@ def test_weak_units_are_masked_whole_at_the_end_and_fine_tuning_keeps_them_out(t
     ticket = Ticket.load(tmp_path / "level_00_search" / "ticket.safetensors")
     raw = weights(tmp_path)
     for name in ("hidden.0.weight", "hidden.1.weight"):
-        numbers = unit.outputs(ticket.masks[name].shape)
-        shares = [ticket.masks[name][numbers == part].float().mean() for part in range(unit.parts(numbers))]
+        numbers = units.outputs(ticket.masks[name].shape)
+        shares = [ticket.masks[name][numbers == part].float().mean() for part in range(units.parts(numbers))]
         assert set(map(float, shares)) <= {0.0, 1.0}
         kept = ticket.masks[name].all(1)
         assert not raw[name][~kept].any()
@@ -125,7 +125,10 @@ def test_averaged_weights_are_masked_too(tmp_path):
         (["method.measure=sum"], "measure 'sum' is not one of"),
         (["method.layers=[hidden.7]"], "'hidden.7' matches nothing"),
         (["method.layers=[hidden.0,hidden.*]"], "penalised twice"),
-        (["method.terms.units.unit._target_=lth.pruning.structure.unit.filters"], "filters are parts of a convolution"),
+        (
+            ["method.terms.units.unit._target_=lth.pruning.structured.units.filters"],
+            "filters are parts of a convolution",
+        ),
         (["method.mask_below=0.1", "prunable=no_head"], "classifier.weight is not prunable here"),
     ],
 )
@@ -136,9 +139,9 @@ def test_mistakes_are_refused_before_training(overrides, message, tmp_path):
 
 def test_several_terms_stand_side_by_side(tmp_path):
     whole = (
-        "{_target_:lth.pruning.structure.group_lasso.group_lasso,_partial_:true,layers:[hidden.1],strength:0.5,unit:"
+        "{_target_:lth.pruning.structured.group_lasso.group_lasso,_partial_:true,layers:[hidden.1],strength:0.5,unit:"
     )
-    whole += "{_target_:lth.pruning.structure.unit.layer,_partial_:true}}"
+    whole += "{_target_:lth.pruning.structured.units.layer,_partial_:true}}"
     experiment = built(tmp_path, "method=ssl", "method.strength=0", f"+method.terms.whole={whole}")
     module, _ = experiment.parts(experiment.levels[0])
     norm = dict(experiment.net.named_parameters())["hidden.1.weight"].norm().item()

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
+from lth.experiment.build import Experiment
 from lth.modules.score_search import ScoreSearch
-from tests.harness import configuration, usual
+from lth.storage.folder import RunFolder
+from tests.support.harness import configuration, usual
 
 PLAIN = "recipe/optimizer=sgd", "recipe.optimizer.momentum=0", "recipe/schedule@method.search.schedule=constant"
 

@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 import torch
 from torch.func import functional_call
 
-from lth.experiment import Experiment
-from lth.folder import RunFolder
+from lth.experiment.build import Experiment
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, rows, state, train, train_apart
 
 PRUNING = ["method=str", "method.start=-3", "method.decay=0.02"]
 CONTROLLED = ["method=str", "sparsity=one_shot", "sparsity.density=0.15", "method.start=-8", "method.every=2"]

@@ -12,15 +12,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
 from docs.networks import Entry, entries, refused, row
-from lth.experiment import refuse_changed
+from lth.analysis.layers import layer_table
+from lth.experiment.build import refuse_changed
 from lth.networks import timm_model, torchvision_model
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.changed import changed_before_use
-from lth.pruning.layers import layer_table
 from lth.pruning.masks import zero_
+from lth.pruning.standardised import changed_before_use
 from lth.tickets import Ticket
-from tests.harness import train
-from tests.networks.drawn_fast import DrawnFast
+from tests.support.drawn_fast import DrawnFast
+from tests.support.harness import train
 
 FACTORIES = {"torchvision": torchvision_model, "timm": timm_model}
 GIANTS = ("convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32")  # up to 8 GB each, so one at a time

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.linearised import effective
-from lth.pruning.purity import untouched
+from lth.pruning.restore import untouched
 from lth.pruning.topk import largest
 
 

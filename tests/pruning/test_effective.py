@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from lth.analysis.layers import layer_table, live_weights
 from lth.networks import resnet20
 from lth.pruning import Masks
-from lth.pruning.layers import layer_table, live_weights
 from lth.pruning.linearised import effective
-from lth.pruning.purity import untouched
+from lth.pruning.restore import untouched
 
 
 def by_paths(*masks: torch.Tensor) -> list[torch.Tensor]:

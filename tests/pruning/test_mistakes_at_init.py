@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from lth.networks import mlp
 from lth.pruning import Masks
 from lth.tickets import Ticket
-from tests.harness import a_ticket, configuration, train
+from tests.support.harness import a_ticket, configuration, train
 
 AT_INIT = ("method=at_init", "sparsity.density=0.3")
 

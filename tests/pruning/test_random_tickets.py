@@ -10,8 +10,8 @@ from torch import nn
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.allocation.counts import amount, available
-from lth.pruning.flow import add, dead_units, rewire
-from lth.pruning.placement import bernoulli, by_score, shuffled
+from lth.pruning.position import bernoulli, by_score, shuffled
+from lth.pruning.repair import add, dead_units, rewire
 
 CIFAR = {"classes": 10, "channels": 3, "image_size": 32}
 

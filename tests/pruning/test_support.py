@@ -8,8 +8,8 @@ import torch
 from lth.networks import lenet5
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.allocation import count_kept
-from lth.pruning.flow import dead_units, rewire
-from lth.pruning.placement import bernoulli
+from lth.pruning.position import bernoulli
+from lth.pruning.repair import dead_units, rewire
 from lth.pruning.support import everything, sampled
 
 CRITERIA = {

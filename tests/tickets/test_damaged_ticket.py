@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lth.tickets import Ticket
 from lth.tickets.ticket import FORMAT, checksums, pack
-from tests.tickets.samples import contents, refuse, saved, ticket
+from tests.support.ticket_samples import contents, refuse, saved, ticket
 
 
 def test_a_missing_file_is_reported_as_such(path, tmp_path):

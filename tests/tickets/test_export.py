@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from lth.cli.ticket.main import main
+from lth.networks.from_config import build
 from lth.pruning import Masks
-from lth.ticket.__main__ import main
-from lth.ticket.network import build
 from lth.tickets import Ticket
 from lth.tickets.export import csr, masked, onnx, program
 

@@ -7,9 +7,9 @@ import torch
 
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
-from lth.tickets.extract import extract
-from lth.tickets.foreign.content import read
-from tests.tickets.foreign_files import ThinningRecipe, distiller, masks_of, net
+from lth.tickets.formats.content import read
+from lth.tickets.formats.extract import extract
+from tests.support.foreign_files import ThinningRecipe, distiller, masks_of, net
 
 MASKS = masks_of()
 

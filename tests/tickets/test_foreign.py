@@ -9,11 +9,11 @@ from torch.nn.utils import prune
 
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
-from lth.tickets.foreign.content import read
-from lth.tickets.foreign.layouts import LAYOUTS
-from lth.tickets.foreign.names import plain, unheld
-from lth.tickets.foreign.safely import load
-from tests.tickets.foreign_files import bombs, distiller, masks_of, net, numpy_masks
+from lth.tickets.formats.content import read
+from lth.tickets.formats.layouts import LAYOUTS
+from lth.tickets.formats.names import plain, unheld
+from lth.tickets.formats.safely import load
+from tests.support.foreign_files import bombs, distiller, masks_of, net, numpy_masks
 
 
 def same(ticket, masks, weights):

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
+from lth.cli.ticket.main import main
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
-from lth.pruning.structure.thin import compare
-from lth.ticket.__main__ import main
+from lth.pruning.structured.thin import compare
 from lth.tickets import Ticket
-from lth.tickets.extract import extract
-from lth.tickets.foreign.content import read
+from lth.tickets.formats.content import read
+from lth.tickets.formats.extract import extract
 from lth.tickets.thinned import ThinnedFile
-from tests.pruning.test_structure_coupled import pruned, trained_like
-from tests.test_ticket_tool import RESNET, refuses
+from tests.cli.test_ticket_tool import RESNET, refuses
+from tests.pruning.structured.test_coupled import pruned, trained_like
 
 SHAPE = 3, 32, 32
 

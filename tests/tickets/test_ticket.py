@@ -9,7 +9,7 @@ from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
 from lth.tickets.ticket import FORMAT, pack, unpack
-from tests.tickets.samples import HEADER, contents, saved, ticket
+from tests.support.ticket_samples import HEADER, contents, saved, ticket
 
 
 def test_masks_and_weights_come_back_bit_for_bit(path):

@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lth.pruning.allocation import global_, uniform
+from lth.pruning.initial_weights.distributions import normal
 from lth.pruning.masks import fingerprint
-from lth.pruning.weights import normal
 from lth.tickets import treatments
-from tests.harness import CONF, names
+from tests.support.harness import CONF, names
 
 
 def build(seed):

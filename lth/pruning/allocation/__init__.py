@@ -8,8 +8,8 @@ from lth.pruning.allocation.counts import apportion, check_density, count_kept, 
 from lth.pruning.allocation.erdos_renyi import balanced, er, erk, erk_plus, pyramid
 from lth.pruning.allocation.floors import uniform_head, with_floor
 from lth.pruning.allocation.given import from_densities, in_proportion
+from lth.pruning.allocation.global_uniform import Allocation, fixing, global_, uniform, uniform_plus
 from lth.pruning.allocation.smart_ratio import smart_ratio
-from lth.pruning.allocation.whole import Allocation, fixing, global_, uniform, uniform_plus
 
 __all__ = [
     "Allocation",

@@ -4,7 +4,7 @@ import math
 import re
 
 from lth.pruning.allocation.counts import amount, apportion, available
-from lth.pruning.allocation.whole import fixing
+from lth.pruning.allocation.global_uniform import fixing
 from lth.pruning.prunable import names_matching
 from lth.pruning.topk import Scores
 

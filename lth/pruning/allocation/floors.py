@@ -1,7 +1,7 @@
 """Allocations with a floor under some layers."""
 
 from lth.pruning.allocation.counts import apportion, available, count_kept
-from lth.pruning.allocation.whole import Allocation, global_
+from lth.pruning.allocation.global_uniform import Allocation, global_
 from lth.pruning.topk import Scores
 
 

@@ -4,7 +4,7 @@ Everything here is a pure function of a layer's weights, mask and dense gradient
 `lth.callbacks.Gradual` apply them within a level.
 """
 
+from lth.pruning.topology.layer import Site
 from lth.pruning.topology.move import move
-from lth.pruning.topology.site import Site
 
 __all__ = ["Site", "move"]

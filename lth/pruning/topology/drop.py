@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lth.pruning.topk import largest
-from lth.pruning.topology.site import Site, Sites
+from lth.pruning.topology.layer import Site, Sites
 
 Score = Callable[[Site], Tensor]
 Drop = Callable[[Sites, float, Mapping[str, int], str], dict[str, Tensor]]

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lth.pruning.topology.site import Site
+from lth.pruning.topology.layer import Site
 
 
 def random(site: Site) -> Tensor:

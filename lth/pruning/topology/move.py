@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lth.pruning.topk import largest
 from lth.pruning.topology.drop import Drop
-from lth.pruning.topology.site import Site, Sites
+from lth.pruning.topology.layer import Site, Sites
 
 Grow = Callable[[Site], Tensor]
 SCOPES = ("layer", "global")

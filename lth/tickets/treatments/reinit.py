@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from lth.pruning.initial_weights.distributions import Rule
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import derive
 from lth.pruning.topk import Scores
-from lth.pruning.weights import Rule
 from lth.tickets.treatments.treatment import Draw, State, bools
 
 
@@ -22,8 +22,8 @@ def reinit(
 ) -> tuple[State, State]:
     """The whole state anew, batch-norm statistics included, by the network's own initialiser; masks as they are.
 
-    rule: another distribution for the masked layers (`lth.pruning.weights`). keep_signs: new magnitudes under the
-    ticket's signs (arXiv 1905.01067). The new seed is a hash of `seed`, never the ticket's own.
+    rule: another distribution for the masked layers (`lth.pruning.initial_weights`). keep_signs: new magnitudes under
+    the ticket's signs (arXiv 1905.01067). The new seed is a hash of `seed`, never the ticket's own.
     """
     if draw is None:
         raise ValueError("treatment=reinit draws the weights anew: it needs the network (a ticket that names its own)")

@@ -1,0 +1,1 @@
+"""Measurements of networks, masks and tickets: layers, cost, sensitivity, connectivity, overlap, statistics."""

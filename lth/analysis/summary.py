@@ -1,0 +1,153 @@
+"""Tables of a network under masks: how sparse each weight is, in which parts, and what a forward pass computes.
+
+The columns are those of Distiller's model summaries. Counts come from masks; zeros that no mask made are counted apart.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth.analysis.layers import positions, watch_layers
+from lth.pruning.prunable import prunable, weights_of
+from lth.pruning.structured import units
+
+Row = dict[str, Any]
+SHARES: dict[str, dict[str, units.Unit]] = {  # column -> which parts of a linear layer, of a convolution
+    "cols": {"linear": units.out_features},
+    "rows": {"linear": units.in_features},
+    "ch": {"conv": units.channels},
+    "2d": {"linear": units.out_features, "conv": units.kernels},
+    "3d": {"conv": units.filters},
+    "fine": {"linear": units.elements, "conv": units.elements},
+}
+CONVOLUTION = {"kernel_size": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
+
+
+def sparsity_table(net: nn.Module, masks: Mapping[str, Tensor]) -> list[Row]:
+    """One row for each weight of dimension 2 or 4, masked or not, and their totals.
+
+    nnz_dense, nnz_sparse: elements, and those the mask keeps. cols, rows, ch, 2d, 3d, fine: percent of the parts that
+    are pruned whole: out- and in-features of linear layers; input channels, kernels (of linear layers rows of the
+    matrix) and filters of convolutions; elements. None where a weight has no such parts. std, mean, abs_mean: of the
+    masked weight, zeros included. stray_zeros: elements that the mask keeps and that are zero all the same.
+    """
+    weights = {name: w for name, w in prunable(net).items() if w.dim() in (2, 4)}
+    rows = [_sparsity(name, w.detach(), masks.get(name)) for name, w in weights.items()]
+    sums = {key: sum(row[key] for row in rows) for key in ("nnz_dense", "nnz_sparse", "stray_zeros")}
+    empty = dict.fromkeys(rows[0]) if rows else {}
+    fine = _percent(sums["nnz_dense"] - sums["nnz_sparse"], sums["nnz_dense"])
+    return [*rows, {**empty, "name": "total", "shape": "", **sums, "fine": fine}]
+
+
+def masks_table(masks: Mapping[str, Tensor]) -> list[Row]:
+    """One row a mask: name, shape, elements, how many it keeps and prunes, and the percent pruned."""
+    rows = []
+    for name, mask in masks.items():
+        kept = int(torch.count_nonzero(mask))
+        pruned = mask.numel() - kept
+        row = {"name": name, "shape": _by(mask.shape), "elements": mask.numel(), "kept": kept, "pruned": pruned}
+        rows.append({**row, "fine": _percent(pruned, mask.numel())})
+    return rows
+
+
+def compute_table(net: nn.Module, masks: Mapping[str, Tensor], image_shape: tuple[int, int, int]) -> list[Row]:
+    """One row for each conv, linear and attention weight that a forward pass of one image uses, and their totals.
+
+    attributes: kernel, stride, padding, dilation and groups of a convolution where they are not 1 and 0. macs:
+    multiply-adds of one image of `image_shape` (channels, height, width), biases ignored; macs_sparse: those of kept
+    weights. Shapes are those of the layer's last call, without the batch; a shared weight counts in every call.
+    """
+    uses, shapes = positions(net, image_shape), _shapes(net, image_shape)
+    names = {id(p): name for name, p in net.named_parameters()}
+    found: dict[str, Row] = {}
+    for module_name, module in net.named_modules():
+        for weight in weights_of(module):
+            name = names[id(weight)]
+            if name in uses and name not in found:
+                kept = int(torch.count_nonzero(masks[name])) if name in masks else weight.numel()
+                counts = {"weight_volume": weight.numel(), "macs": weight.numel() * uses[name]}
+                row = {"name": module_name, "type": type(module).__name__, "attributes": _attributes(module)}
+                found[name] = {**row, **_volumes(shapes.get(module)), **counts, "macs_sparse": kept * uses[name]}
+    rows = list(found.values())
+    sums = {key: sum(row[key] for row in rows) for key in ("weight_volume", "macs", "macs_sparse")}
+    return [*rows, {**(dict.fromkeys(rows[0]) if rows else {}), "name": "total", **sums}]
+
+
+def sizes(net: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of the whole state of `net`, buffers included. dense: as it is held, zeros and all. packed: kept weights in
+    their own type, one bit an element for each mask that prunes, and everything else as it is. Zeros alone make
+    nothing smaller."""
+    state = net.state_dict()
+    dense = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    packed = dense
+    for name, mask in masks.items():
+        pruned = mask.numel() - int(torch.count_nonzero(mask))
+        if pruned:
+            packed -= pruned * state[name].element_size() - (mask.numel() + 7) // 8
+    return {"dense_bytes": dense, "packed_bytes": packed}
+
+
+def _sparsity(name: str, weight: Tensor, mask: Tensor | None) -> Row:
+    kept = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.bool().to(weight.device)
+    used, kind = weight * kept, "conv" if weight.dim() == 4 else "linear"
+    shares = {column: _empty(kept, units.get(kind)) for column, units in SHARES.items()}
+    return {
+        "name": name,
+        "shape": _by(weight.shape),
+        "nnz_dense": weight.numel(),
+        "nnz_sparse": int(kept.sum()),
+        **shares,
+        "std": float(used.std()) if used.numel() > 1 else 0.0,
+        "mean": float(used.mean()),
+        "abs_mean": float(used.abs().mean()),
+        "stray_zeros": int((kept & (weight == 0)).sum()),
+    }
+
+
+def _empty(kept: Tensor, parts: Callable[..., Tensor] | None) -> float | None:
+    """The percent of the parts of which nothing is kept."""
+    if parts is None:
+        return None
+    left = units.totals(kept, parts(kept.shape))
+    return _percent(int((left == 0).sum()), len(left))
+
+
+def _volumes(shapes: tuple[torch.Size, torch.Size] | None) -> Row:
+    """Input and output of a layer; unknown for one that is used without being called (attention's out_proj)."""
+    found: Row = {}
+    for key, shape in zip(("input", "output"), shapes or (None, None), strict=True):
+        found |= {key: shape and _by(shape), f"{key}_volume": shape and shape.numel()}
+    return found
+
+
+def _attributes(module: nn.Module) -> str:
+    plain: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+    found = []
+    for key, short in CONVOLUTION.items():
+        value = getattr(module, key, None)
+        value = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+        if value is not None and value != plain.get(key):
+            found.append(f"{short}={value}")
+    return " ".join(found)
+
+
+def _shapes(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module, tuple[torch.Size, torch.Size]]:
+    """Input and output shape of each layer's last call, for one image, the batch left out."""
+    found: dict[nn.Module, tuple[torch.Size, torch.Size]] = {}
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        found[module] = inputs[0].shape[1:], first.shape[1:]
+
+    watch_layers(net, image_shape, note)
+    return found
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
+
+
+def _by(shape: torch.Size) -> str:
+    return "x".join(map(str, shape))

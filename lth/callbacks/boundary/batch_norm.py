@@ -1,0 +1,59 @@
+"""Batch-norm statistics at a level's start: carried over, reset, or measured anew."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lth.datamodules.scoring import ScoringData
+from lth.plan import Level
+from lth.pruning.masks import zero_
+from lth.training.ranks import broadcast_
+
+
+class BatchNorm(Callback):
+    """Resets the running statistics (`reset`), then measures them over `batches` un-augmented training batches.
+
+    With neither, a ticket is trained from the statistics of the search that found it.
+    """
+
+    def __init__(self, level: Level, reset: bool = False, batches: int = 0):
+        if batches < 0:
+            raise ValueError(f"bn_batches {batches} must be 0 or more")
+        self.level, self.reset, self.batches = level, reset, batches
+
+    @torch.no_grad()
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        norms = norms_of(pl_module.net)
+        if trainer.ckpt_path or not norms or not (self.reset or self.batches):
+            return
+        for norm in norms:
+            norm.reset_running_stats()
+        if self.batches:
+            zero_(pl_module.masks.weights(pl_module.net), list(pl_module.masks.values()))
+            pl_module.net.train()
+            where = pl_module.device, pl_module.dtype
+            data = ScoringData(trainer.datamodule, 0, self.level.index, *where)
+            measure_(pl_module.net, norms, (x for x, _ in data.draw(self.batches)))
+        broadcast_(list(pl_module.net.buffers()))
+
+
+def norms_of(net: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers of `net`."""
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
+
+
+@torch.no_grad()
+def measure_(net: nn.Module, norms: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
+    """Give `norms` of `net` the plain mean of the batches' statistics; only they are put into training mode."""
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
+    for x in batches:
+        net(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

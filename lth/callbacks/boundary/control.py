@@ -1,0 +1,34 @@
+"""What a control changes in a ticket before it is trained."""
+
+from collections.abc import Callable
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lth.plan import Level
+from lth.storage.checkpoint import copy_state_
+from lth.tickets.treatments import none
+from lth.training.ranks import broadcast_
+
+
+class Treat(Callback):
+    """Applies `treatment` to masks and weights at the level's start, when both are the ticket's.
+
+    seed: of whatever the treatment draws. Sources: arXiv 2009.11094, 2009.08576, 2202.12002.
+    """
+
+    def __init__(self, level: Level, treatment: Callable = none, seed: int = 0):
+        self.level, self.treatment, self.seed = level, treatment, seed
+
+    @torch.no_grad()
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path:
+            return
+        masks, net = pl_module.masks, pl_module.net
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        new, weights = self.treatment(
+            masks.bools(), before, draw=pl_module.draw, seed=self.seed, scores=pl_module.scores_of_ticket
+        )
+        masks.copy_(new)
+        copy_state_(net, dict(weights))
+        broadcast_([*masks.values(), *(p.data for p in net.parameters())])

@@ -1,0 +1,22 @@
+"""Initial weights drawn, or repaired, under the first mask."""
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lth.plan import Level
+from lth.pruning.initial_weights.distributions import Rule, as_drawn
+from lth.training.ranks import broadcast_
+
+
+class DrawWeights(Callback):
+    """Applies `rule` to the prunable weights at level 0, after pruning and before the rewind point is saved.
+
+    seed: that of the initial weights, so that the same seed draws the same weights whatever the pruning seed.
+    """
+
+    def __init__(self, level: Level, rule: Rule = as_drawn, seed: int = 0):
+        self.level, self.rule, self.seed = level, rule, seed
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.level.first and not trainer.ckpt_path:
+            self.rule(pl_module.net, pl_module.masks, self.seed)
+            broadcast_([p.data for p in pl_module.net.parameters()])

@@ -1,0 +1,1 @@
+"""Callbacks that record, save and check, and change nothing that is trained."""

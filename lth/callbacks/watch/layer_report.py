@@ -1,0 +1,66 @@
+"""Looks at the masks a level begins with: layers emptied, a network cut, units that no path reaches."""
+
+import logging
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+
+from lth.analysis.layers import layer_table
+from lth.plan import Level
+
+log = logging.getLogger(__name__)
+COLUMNS = {
+    "layer": "layer",
+    "kept": "kept",
+    "density": "density",
+    "effective": "on a path",
+    "dead_outputs": "no input",
+    "dead_inputs": "no reader",
+    "macs_kept": "mult-adds",
+}
+
+
+class LayerReport(Callback):
+    """Warns of collapsed layers by name, before training; prints the layer table of a level 0 that is pruned.
+
+    image_shape: channels, height, width. allow_dead: false makes the warning a ValueError.
+    """
+
+    def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, allow_dead: bool = True):
+        self.level, self.image_shape, self.console, self.allow_dead = level, image_shape, console, allow_dead
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path:
+            return
+        table = layer_table(pl_module.net, pl_module.masks, self.image_shape)
+        problem = collapse(table)
+        if problem and not self.allow_dead:
+            raise ValueError(
+                f"level {self.level.index} ({self.level.name}): {problem} (allow_dead=true trains it anyway)"
+            )
+        if problem and trainer.is_global_zero:
+            log.warning("level %d (%s): %s", self.level.index, self.level.name, problem)
+        if self.level.first and pl_module.masks.density < 1 and trainer.is_global_zero:
+            self.console.print(as_table(table))
+
+
+def collapse(table: list[dict[str, Any]]) -> str:
+    """What is wrong with a network whose layer table this is, or an empty string."""
+    empty = [row["layer"] for row in table if row["kept"] == 0]
+    if all(row["effective"] == 0 for row in table):
+        return f"the network is cut from input to output; empty layers: {empty}"
+    return f"empty layers: {empty}" if empty else ""
+
+
+def as_table(table: list[dict[str, Any]]) -> Table:
+    """The layer table for people, totals last."""
+    sums = {key: sum(row[key] or 0 for row in table) for key in COLUMNS if key != "layer"}
+    total = {"layer": "total", **sums, "density": sums["kept"] / sum(row["total"] for row in table)}
+    shown = Table(title="layers")
+    for key, heading in COLUMNS.items():
+        shown.add_column(heading, justify="left" if key == "layer" else "right", overflow="fold")
+    for row in [*table, total]:
+        shown.add_row(*(f"{row[key]:.4f}" if key == "density" else str(row[key]) for key in COLUMNS))
+    return shown

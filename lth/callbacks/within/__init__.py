@@ -1,0 +1,1 @@
+"""Callbacks that change masks, weights or scores within a level."""

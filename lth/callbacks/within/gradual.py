@@ -1,0 +1,85 @@
+"""Gradual pruning: the density falls within a level, along a path, to exactly the level's own."""
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lth.datamodules.scoring import ScoringData
+from lth.plan import Level, steps_of
+from lth.pruning import prune
+from lth.pruning.allocation import Allocation, count_kept
+from lth.pruning.criterion import Criterion
+from lth.pruning.paths import Path
+from lth.pruning.timing import Prunings
+from lth.training.ranks import broadcast_
+
+
+class Gradual(Callback):
+    """Prunes the module's masks every `every` steps between `begin` and `end`, down to the level's density.
+
+    start: density of the path's beginning; null = that of the masks at the level's start. While the masks keep fewer
+    weights than the path asks for, nothing happens. criterion, allocation, rounds, exact: as at a boundary.
+    as_published: leave out the last pruning (GraNet's code). seed: the pruning seed.
+    Sources: arXiv 1710.01878 (AGP), 1902.09574 (GMP), 2106.10404 (GraNet).
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        path: Path,
+        criterion: Criterion,
+        allocation: Allocation,
+        every: int | str,
+        begin: int | str = 0,
+        end: int | str = "75%",
+        start: float | None = None,
+        rounds: int = 1,
+        exact: bool = True,
+        as_published: bool = False,
+        seed: int = 0,
+    ):
+        interval, first, last = (steps_of(point, level.budget) or 0 for point in (every, begin, end))
+        self.times = Prunings(interval, first, last, as_published)
+        self.level, self.path, self.start = level, path, start
+        self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
+        self._step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.start is None:  # not when resuming: the checkpoint has brought it
+            self.start = pl_module.masks.density
+        if self.start < self.level.density:
+            raise ValueError(f"gradual pruning cannot rise from density {self.start} to {self.level.density}")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self._step:
+            return  # a batch that only accumulates
+        self._step = trainer.global_step
+        if self.times.due(self._step):
+            pl_module.to_average_()
+            data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
+            self.prune_(pl_module, self._step, data)
+
+    def density(self, step: int) -> float:
+        """Where the path is after optimizer step `step`."""
+        assert self.start is not None
+        return self.path(self.times.progress(step), self.start, self.level.density)
+
+    def prune_(self, module: LightningModule, step: int, data: Any) -> None:
+        """Prune `module` to the path's density at `step`, if it keeps more."""
+        density, masks = self.density(step), module.masks
+        if count_kept(density, masks.total) >= masks.kept:
+            return
+        args = module.net, masks, density, self.criterion, self.allocation, data
+        new = prune(*args, rounds=self.rounds, seed=self.seed, exact=self.exact)
+        broadcast_(list(new.values()))
+        masks.copy_(new)
+        module.remask_()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"start": self.start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.start = state_dict["start"]

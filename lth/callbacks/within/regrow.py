@@ -1,0 +1,149 @@
+"""Dynamic sparse training: within a level, kept weights are dropped and others grow in their place."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lth.plan import Level, steps_of
+from lth.pruning.seeds import generator
+from lth.pruning.timing import Moves
+from lth.pruning.topology import Site, move
+from lth.pruning.topology.drop import Drop
+from lth.pruning.topology.fraction import Fraction
+from lth.pruning.topology.layer import Sites
+from lth.pruning.topology.memory import Memory
+from lth.pruning.topology.move import Grow
+from lth.pruning.topology.new_weights import Initial, zeros
+from lth.training.ranks import broadcast_
+
+ORDERS = ("after_step", "replace_step")
+
+
+class Regrow(Callback):
+    """Drops and grows weights of the module's masks every `every` steps from `begin` until before `stop`.
+
+    drop, grow, fraction: which kept weights go, where weights come, and what share moves (`lth.pruning.topology`).
+    fraction_end: where the fraction's schedule ends; null = at `stop`. order: `after_step` updates after the
+    optimizer's step, with that batch's gradient (ITOP, GraNet), `replace_step` instead of it (RigL). scope: `layer`
+    conserves every layer's count, `global` the total. constrain: nothing grows outside the support. memory: of the
+    dense gradients. initial: of new weights, whose optimizer state is zero. seed: the pruning seed.
+    Sources: arXiv 1707.04780 (SET), 1911.11134 (RigL), 1907.04840 (SNFS), 2102.02887 (ITOP), 2106.10404 (GraNet).
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        drop: Drop,
+        grow: Grow,
+        fraction: Fraction,
+        every: int | str,
+        begin: int | str = 0,
+        stop: int | str = "100%",
+        fraction_end: int | str | None = None,
+        order: str = "after_step",
+        scope: str = "layer",
+        regrow_dropped: bool = True,
+        constrain: bool = False,
+        memory: Memory | None = None,
+        initial: Initial = zeros,
+        seed: int = 0,
+    ):
+        if order not in ORDERS:
+            raise ValueError(f"order {order!r} is not one of {ORDERS}")
+        self.moves = Moves(*(steps_of(point, level.budget) or 0 for point in (every, begin, stop)))
+        self.horizon = steps_of(fraction_end, level.budget) or self.moves.stop
+        self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
+        self.memory, self.level, self.seed = memory or Memory(), level, seed
+        self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
+        self.ever: dict[str, Tensor] = {}
+        self._step = 0
+        try_out(self.move, initial, fraction)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+        if not self.ever:  # not when resuming
+            self.ever = pl_module.masks.bools()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        # called before the module masks the gradients: the one moment at which they are dense
+        step = trainer.global_step + 1
+        weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
+        if pl_module.passes.first:
+            self.memory.take(lambda: _gradients(weights), self.moves.until(step))
+        if self.order == "replace_step" and self.moves.due(step):
+            for parameter in pl_module.parameters():
+                parameter.grad = None  # an optimizer skips parameters without gradient: no step, no decay, no momentum
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self._step:
+            return  # a batch that only accumulates
+        self._step = trainer.global_step
+        if self.moves.due(self._step):
+            pl_module.to_average_()
+            self.update_(pl_module, self._step)
+
+    @torch.no_grad()
+    def update_(self, module: LightningModule, step: int) -> None:
+        """Move weights of `module`, after optimizer step `step`. Nothing when the gradient is not finite."""
+        gradients, masks = self.memory.read(), module.masks
+        if not all(bool(torch.isfinite(g).all()) for g in gradients.values()):
+            self.memory.forget(spoiled=True)
+            return
+        weights = dict(zip(masks, masks.weights(module.net), strict=True))
+        sites = {name: self._site(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
+        check_dense(sites)
+        moved = self.move(sites, self.fraction(min(1.0, step / self.horizon)))
+        before = masks.kept
+        masks.copy_(moved)
+        broadcast_(list(masks.values()))
+        assert masks.kept == before, f"a topology update changed the count from {before} to {masks.kept}"
+        module.remask_()
+        for name, site in sites.items():
+            now = masks[name].bool()
+            self.ever[name] = site.ever | now
+            weights[name].copy_(torch.where(now & ~site.kept, self.initial(site), weights[name]))
+        self.memory.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ever": {n: e.cpu() for n, e in self.ever.items()}, "memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.ever = state_dict["ever"]
+        self.memory.load_state_dict(state_dict["memory"])
+
+    def _site(
+        self, name: str, weight: Tensor, mask: Tensor, gradients: dict[str, Tensor], module: LightningModule, step: int
+    ) -> Site:
+        kept = mask.bool()
+        allowed = module.support[name].to(mask.device).bool() if self.constrain else torch.ones_like(kept)
+        ever = self.ever[name].to(mask.device) | kept
+        random = generator("topology", self.seed, self.level.index, step, name)
+        return Site(weight, kept, gradients.get(name), allowed, ever, random)
+
+
+def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+
+
+def try_out(move: Callable[..., dict[str, Tensor]], initial: Initial, fraction: Fraction) -> None:
+    """One update of a layer of four weights, so that a wrong option raises ValueError before any training."""
+    weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    kept = weight != 0
+    site = Site(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
+    try:
+        move({"layer": site}, fraction(0.0))
+        initial(site)
+    except TypeError as error:  # an option of another part, left over in the configuration
+        raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
+
+
+def check_dense(sites: Sites) -> None:
+    """Fail where kept weights have gradients and no other weight has: a mask in the forward pass hid them."""
+    seen = [(s.kept, s.gradient) for s in sites.values() if s.gradient is not None and s.free]
+    inside = any(bool(gradient[kept].any()) for kept, gradient in seen)
+    outside = any(bool(gradient[~kept].any()) for kept, gradient in seen)
+    assert outside or not inside, "gradients are zero at all pruned weights: they were masked before growth could see"

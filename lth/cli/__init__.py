@@ -1,0 +1,1 @@
+"""The command line: `lth run`, `lth report`, `lth ticket` and their like."""

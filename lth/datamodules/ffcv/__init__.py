@@ -1,0 +1,1 @@
+"""FFCV: datasets in its file format, written and read."""

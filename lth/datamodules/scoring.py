@@ -1,0 +1,37 @@
+"""Training data as a criterion reads it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ScoringData:
+    """The training data as a criterion sees it: un-augmented, where and as the network is, the same on every rank."""
+
+    def __init__(self, datamodule: Any, seed: int, level: int, device: Any, dtype: torch.dtype = torch.float32):
+        self._data, self._seed, self._level, self._device, self._dtype = datamodule, seed, level, device, dtype
+        self._sets = 0
+        self.classes: int = datamodule.classes
+        self.image_shape = image_shape_of(datamodule)
+
+    def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`n` batches of the recipe's size, in a seeded order."""
+        batches = self._data.scoring_batches(f"{self._seed}/{self._level}")
+        return (self._on_device(batch) for batch, _ in zip(batches, range(n), strict=False))
+
+    def per_class(self, k: int) -> tuple[Tensor, Tensor]:
+        """One batch with `k` samples of every class, in random order; another one at every call."""
+        self._sets += 1
+        return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}/{self._sets}"))
+
+    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return batch[0].to(self._device, self._dtype), batch[1].to(self._device)
+
+
+def image_shape_of(datamodule: Any) -> tuple[int, int, int]:
+    """Channels, height and width of one image."""
+    size = datamodule.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return datamodule.channels, height, width

@@ -1,0 +1,1 @@
+"""An experiment: built from its configuration, checked, and trained level by level."""

@@ -1,0 +1,171 @@
+"""The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
+
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from lth.analysis.layers import layer_table
+from lth.callbacks.watch.curves import Curves
+from lth.callbacks.watch.keep_ticket import KeepTicket
+from lth.callbacks.watch.last_checkpoint import LastCheckpoint
+from lth.callbacks.watch.layer_report import LayerReport
+from lth.callbacks.watch.same_on_ranks import SameOnRanks
+from lth.callbacks.watch.show_progress import ShowProgress
+from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
+from lth.experiment.build import Experiment
+from lth.experiment.environment import environment
+from lth.plan import Level
+from lth.report import results
+from lth.storage.folder import RunFolder
+from lth.training.ranks import assert_same_training
+from lth.training.signals import die_with_parent
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Run, or go on with, the experiment that `cfg` describes. Returns the last level's accuracy.
+
+    Everything that can be wrong with the configuration raises ValueError before any training.
+    """
+    quiet_lightning()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    folder = RunFolder(cfg.folder)
+    experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
+    if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
+        die_with_parent()
+        return Loop(experiment).train()
+    with folder.locked():
+        folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
+        with folder.explained():
+            return Loop(experiment).train()
+
+
+class Loop:
+    """Trains the levels of an experiment that are not finished."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment, self.folder, self.console = experiment, experiment.folder, Console()
+        self.levels = experiment.levels
+
+    def train(self) -> float | None:
+        """Train what is not finished; write the tables; return the last level's accuracy."""
+        progress = ShowProgress(self.levels, self.console)
+        loggers = [instantiate(logger) for logger in (self.experiment.cfg.logger or {}).values()]
+        for logger in loggers:
+            logger.log_hyperparams(self.experiment.config)
+        outcomes = []
+        self._say_what_is_finished()
+        try:
+            for level in self.levels:
+                outcome = self.folder.finished(level.folder)
+                outcomes.append(outcome or self.train_level(level, loggers, progress))
+                if outcome is None:
+                    self._publish(level, outcomes, loggers)
+        finally:
+            progress.close()
+            for logger in loggers:
+                getattr(logger, "close", lambda: None)()
+        return self._report(outcomes)
+
+    def train_level(self, level: Level, loggers: list[Any], progress: ShowProgress) -> dict[str, Any]:
+        """Train one level, from its start or its last checkpoint, and mark it finished; returns its row and layers."""
+        cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
+        module, boundary = self.experiment.parts(level)
+        self.experiment.start_from(level, module)
+        data.level = level.stream
+        progress.begin(level)
+        offset = sum(before.steps for before in self.levels[: level.index])
+        curves, ticket = Curves(level, offset), KeepTicket(level, self.experiment.provenance(level))
+        last = level.folder / "last.ckpt"
+        saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
+        watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
+        layers = LayerReport(level, image_shape, self.console, cfg.allow_dead)
+        trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *watching], loggers)
+        if last.is_file() and trainer.is_global_zero:
+            self.console.print(f"resuming level {level.index} from its last checkpoint")
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
+        if trainer.global_step != level.steps:
+            raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
+        module.harden_()
+        assert_same_training("after training", module, module.masks)
+        row = self._row(level, trainer, module, curves)
+        outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}
+        outcome["events"] = module.events
+        outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
+        if trainer.is_global_zero:
+            ticket.complete(module.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})
+            self.folder.finish(level.folder, outcome)
+        trainer.strategy.barrier()
+        return outcome
+
+    def _row(self, level: Level, trainer: pl.Trainer, module: Any, curves: Curves) -> dict[str, Any]:
+        """The level's line in results.csv: last epoch's training and validation, best validation, test read once."""
+        data = self.experiment.data
+        if "val_loss" not in curves.last and data.val_dataloader():
+            trainer.validate(module, datamodule=data, verbose=False)  # a level that ended within an epoch
+            curves.last |= module.validated
+        trainer.test(module, datamodule=data, verbose=False)
+        best = {f"best_{name}": value for name, value in curves.best.items()}
+        kept, schedules = module.masks.kept, len(level.budget.schedules)
+        return {
+            "level": level.index,
+            "name": level.name,
+            "stage": level.stage,
+            "density": kept / module.masks.total,
+            "target_density": level.density,
+            "kept": kept,
+            "epochs": level.steps / level.budget.epoch,
+            "steps": level.steps,
+            **({"cycles": schedules} if schedules > 1 else {}),
+            **curves.last,
+            **best,
+            **module.tested,
+            "seconds": curves.seconds,
+        }
+
+    def _publish(self, level: Level, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
+        if rank_zero_only.rank:
+            return
+        results.write_tables(self.folder.path, outcomes)
+        for logger in loggers:
+            if hasattr(logger, "log_level"):
+                logger.log_level(outcomes[-1]["row"], outcomes[-1]["layers"], level.folder / "ticket.safetensors")
+        if not self.console.is_terminal:
+            row = outcomes[-1]["row"]
+            self.console.print(
+                f"level {level.index} ({level.index + 1}/{len(self.levels)})  density {row['density']:.4f}  "
+                f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
+            )
+
+    def _say_what_is_finished(self) -> None:
+        done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
+        if done and not rank_zero_only.rank:
+            self.console.print(f"{done} of {len(self.levels)} levels are finished already")
+
+    def _report(self, outcomes: list[dict[str, Any]]) -> float | None:
+        rows = [outcome["row"] for outcome in outcomes]
+        if not rank_zero_only.rank:
+            results.write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
+            title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
+            results.draw_curve(self.folder.path, rows, title)
+            results.draw_topology(self.folder.path, outcomes, title)
+            results.show(self.console, self.folder.path, rows, title)
+        return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
+
+
+def quiet_lightning() -> None:
+    """Lightning's per-Trainer banners and tips would appear once a level."""
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
+    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")

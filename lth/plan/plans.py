@@ -1,0 +1,107 @@
+"""The plan of an experiment: which levels it has. Pure functions of numbers; the loop that runs them is `levels.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lth.plan.budget import Budget, Budgets
+from lth.plan.level import Level, steps_of
+
+
+def ladder(
+    densities: list[float],
+    folder: Path,
+    budgets: Budgets,
+    rewind: str | int | None = None,
+    schedule: str = "restart",
+    final: Mapping[str, Any] | None = None,
+) -> list[Level]:
+    """Equal levels, one a density (IMP and its relatives), all of the stage `train`.
+
+    schedule: how the learning rate goes on after a pruning. `restart`: from the start, full length. `continue`: from
+    the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning). `single`:
+    one schedule over all levels. final: the last level's own recipe; with anything in it, that level is of the stage
+    `final`.
+    """
+    stages = ["train"] * (len(densities) - 1) + ["final" if _given(final) else "train"]
+    each = budgets["train"].over(stages.count("train")) + [budgets[stage] for stage in stages if stage == "final"]
+    point = steps_of(rewind, each[0])
+    each = _joined(each) if schedule == "single" else each
+    levels: list[Level] = []
+    for index, (density, stage, budget) in enumerate(zip(densities, stages, each, strict=True)):
+        before = sum(level.budget.horizon for level in levels)
+        begin, length = _phase(schedule, point, budget, before) if index else (0, budget.horizon)
+        name = "dense" if density == 1 else f"density_{density:.4g}"
+        where = folder / f"level_{index:02d}_{name}"
+        hold = index > 0 and schedule == "hold"
+        source = index - 1 if index else None
+        levels.append(Level(index, name, density, stage, where, begin, length, budget, hold, source))
+    return levels
+
+
+def single(
+    densities: list[float], folder: Path, budgets: Budgets, final: Mapping[str, Any] | None = None, **_: object
+) -> list[Level]:
+    """One level, at the ladder's last density: dense training, or pruning before any training."""
+    if _given(final):
+        raise ValueError(f"method.final_recipe {_given(final)} is for a ladder; this method has one level: set recipe")
+    return ladder(densities[-1:], folder, budgets)
+
+
+def search(
+    densities: list[float], folder: Path, budgets: Budgets, warm: int | str | None = None, finetune: bool = True
+) -> list[Level]:
+    """A level of stage `search` for every density after the ladder's start, then `finetune` of what was found.
+
+    warm: first train the weights that are searched, in stage `warm`; null or 0 = search the initial ones.
+    """
+    searched = densities[1:] or densities
+    stages = [("warm", densities[0])] if warm else []
+    stages += [("search", density) for density in searched]
+    stages += [("finetune", densities[-1])] if finetune else []
+    levels = []
+    for index, (stage, density) in enumerate(stages):
+        name = f"{stage}_{density:.4g}" if stage == "search" and len(searched) > 1 else stage
+        where, budget = folder / f"level_{index:02d}_{name}", budgets[stage]
+        steps = steps_of(warm, budget) if stage == "warm" else budget.horizon
+        source = index - 1 if index else None
+        levels.append(Level(index, name, density, stage, where, 0, steps or 0, budget, source=source))
+    return levels
+
+
+def in_turn(densities: list[float], folder: Path, budgets: Budgets, dense: bool = False) -> list[Level]:
+    """One level of stage `prune`, whose density falls while it trains; dense: after one of stage `dense`."""
+    stages = [("dense", densities[0])] if dense else []
+    levels = []
+    for index, (stage, density) in enumerate([*stages, ("prune", densities[-1])]):
+        where, budget = folder / f"level_{index:02d}_{stage}", budgets[stage]
+        source = index - 1 if index else None
+        levels.append(Level(index, stage, density, stage, where, 0, budget.horizon, budget, source=source))
+    return levels
+
+
+def _given(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (fields or {}).items() if value is not None}
+
+
+def _joined(each: list[Budget]) -> list[Budget]:
+    """The budgets of levels that share one schedule."""
+    if any(budget.schedules for budget in each):
+        raise ValueError("schedule 'single' is one schedule over all levels: recipe.cycles.n must be 1")
+    return [replace(budget, schedules=(sum(b.horizon for b in each),)) for budget in each]
+
+
+def _phase(schedule: str, point: int | None, budget: Budget, before: int) -> tuple[int, int]:
+    if schedule in ("restart", "single"):
+        return (before if schedule == "single" else 0), budget.horizon
+    if schedule == "hold":
+        return budget.horizon - 1, budget.horizon
+    if schedule != "continue":
+        raise ValueError(f"schedule {schedule!r} is not one of 'restart', 'continue', 'hold', 'single'")
+    if point is None or point >= budget.horizon:
+        raise ValueError("schedule 'continue' needs a rewind point before the level's end")
+    return point, budget.horizon - point
+
+
+Plan = Callable[..., list[Level]]

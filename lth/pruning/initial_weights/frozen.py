@@ -1,0 +1,90 @@
+"""Initial weights and biases of networks whose tickets are searched (arXiv 2210.02412): one rule, two nouns.
+
+The standard deviation of a layer is sqrt(2 / fan_in), over sqrt(density) where a density is given (the fan-in then
+counts kept weights only). A support's density does not enter it.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lth.pruning.allocation import check_density
+from lth.pruning.initial_weights.looks_linear import looks_linear
+from lth.pruning.masks import Masks
+from lth.pruning.seeds import generator
+
+Draw = Callable[[torch.Size, torch.Generator], Tensor]
+WEIGHTS = ("normal", "signed_constant", "looks_linear")
+BIASES = ("zero", "normal", "uniform", "unscaled", "constant", "carried")
+
+
+@torch.no_grad()
+def weights_and_biases(
+    net: nn.Module,
+    masks: Masks,
+    seed: int = 0,
+    *,
+    weights: str = "normal",
+    biases: str = "zero",
+    share: float = 0.05,
+    density: float | None = None,
+) -> None:
+    """Draw the prunable weights, and the biases of their layers, anew.
+
+    weights: `normal` N(0, std^2); `signed_constant` +std or -std; `looks_linear` mirrored orthogonal.
+    biases, with p the product of the standard deviations up to the layer: `zero`; `normal` N(0, (share p)^2); `uniform`
+    within share p; `unscaled` uniform within 1 / sqrt(fan_in); `constant` +std or -std; `carried` as `normal`, in every
+    second layer what the layer before would hand on, W b / sqrt(kernel size).
+    """
+    if weights not in WEIGHTS or biases not in BIASES:
+        raise ValueError(f"weights {weights!r} is not one of {WEIGHTS}, or biases {biases!r} not one of {BIASES}")
+    root = math.sqrt(check_density(density)) if density is not None else 1.0
+    if weights == "looks_linear":
+        looks_linear(net, masks, seed)
+    parameters, product, before = dict(net.named_parameters()), 1.0, None
+    for place, (name, weight) in enumerate(zip(masks, masks.weights(net), strict=True)):
+        fan_in = weight[0].numel()
+        std = math.sqrt(2 / fan_in) / root
+        product *= std
+        if weights == "looks_linear":
+            weight.div_(root)
+        else:
+            of_weights = _signs if weights == "signed_constant" else _normal
+            weight.copy_(std * of_weights(weight.shape, generator("weights", seed, name)))
+        bias = parameters.get(name.removesuffix("weight") + "bias")
+        if bias is None:
+            continue
+        random = generator("biases", seed, name)
+        if biases == "carried" and place % 2 == 1:
+            bias.copy_(_carried(weight, before, name))
+        else:
+            scale, draw = _biases(biases, share * product, std, fan_in)
+            bias.copy_(scale * draw(bias.shape, random))
+        before = bias.detach()
+
+
+def _biases(kind: str, spread: float, std: float, fan_in: int) -> tuple[float, Draw]:
+    """Scale, and the draws it multiplies."""
+    scale = {"zero": 0.0, "constant": std, "unscaled": 1 / math.sqrt(fan_in)}.get(kind, spread)
+    return scale, {"normal": _normal, "carried": _normal, "zero": _signs, "constant": _signs}.get(kind, _uniform)
+
+
+def _normal(shape: torch.Size, random: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=random)
+
+
+def _uniform(shape: torch.Size, random: torch.Generator) -> Tensor:
+    return 2 * torch.rand(shape, generator=random) - 1
+
+
+def _signs(shape: torch.Size, random: torch.Generator) -> Tensor:
+    return 2.0 * torch.randint(0, 2, shape, generator=random) - 1
+
+
+def _carried(weight: Tensor, before: Tensor | None, name: str) -> Tensor:
+    kernel = weight[0, 0].numel()
+    if before is None or len(before) != weight.shape[1]:
+        raise ValueError(f"biases=carried: the inputs of {name} are not the outputs of a layer with a bias before it")
+    return weight.flatten(2).sum(2) @ before / math.sqrt(kernel) if weight.dim() > 2 else weight @ before

@@ -1,0 +1,128 @@
+"""Looks-linear initialisation: mirrored orthogonal weights, under which a ReLU network is linear in its input
+(Shattered Gradients, arXiv 1702.08591; with masks, arXiv 2210.02412).
+
+A layer hands on relu(z) and relu(-z), the halves of its outputs; the next takes their difference, which is z. Exact in
+chains of linear layers and convolutions with biases 0, even widths and batch norm or average pooling between; an
+identity shortcut or max pooling breaks it.
+"""
+
+import logging
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lth.pruning.initial_weights.distributions import orthogonalise
+from lth.pruning.masks import Masks
+from lth.pruning.prunable import LAYERS, prunable
+from lth.pruning.seeds import generator
+from lth.pruning.topk import largest
+
+log = logging.getLogger(__name__)
+
+
+class Mirror(NamedTuple):
+    """Which sides of a layer's weight are mirrored: outputs and inputs, inputs only in the last, outputs in the first.
+
+    An odd side is mirrored and then cropped, so that its last unit lacks a partner.
+    """
+
+    outputs: bool
+    inputs: bool
+
+    def cell(self, weight: Tensor) -> Tensor:
+        """The part of `weight` (outputs x inputs x kernel) that is repeated: its first half on each mirrored side."""
+        rows, columns = weight.shape[0], weight.shape[1]
+        return weight[: -(-rows // 2) if self.outputs else rows, : -(-columns // 2) if self.inputs else columns]
+
+    def tile(self, cell: Tensor, shape: torch.Size, sign: int) -> Tensor:
+        """[[c, sign c], [sign c, c]], or the half of it that is mirrored, cropped to `shape`."""
+        if self.inputs:
+            cell = torch.cat([cell, sign * cell], 1)
+        if self.outputs:
+            cell = torch.cat([cell, sign * cell], 0)
+        return cell[: shape[0], : shape[1]]
+
+    def fold(self, mask: Tensor) -> Tensor:
+        """How many copies of each position of the cell a mask keeps, 0 to 4."""
+        columns = self.cell(mask).shape[1]
+        total = mask.clone()
+        if self.inputs:
+            total = total[:, :columns].clone()
+            total[:, : mask.shape[1] - columns] += mask[:, columns:]
+        rows = self.cell(mask).shape[0]
+        if self.outputs:
+            lower, total = total[rows:], total[:rows].clone()
+            total[: len(lower)] += lower
+        return total
+
+
+def mirrors(net: nn.Module, as_published: bool = False) -> dict[str, Mirror]:
+    """How each prunable weight of `net` is mirrored: the first keeps its inputs, the last its outputs.
+
+    as_published: the last is treated like one in the middle. Raises ValueError for grouped convolutions, whose outputs
+    see no mirrored pair of inputs.
+    """
+    grouped = [f"{n}.weight" for n, m in net.named_modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) > 1]
+    if grouped:
+        raise ValueError(f"looks-linear weights need ungrouped layers; these have groups: {grouped}")
+    names = list(prunable(net))
+    return {name: Mirror(name != names[-1] or as_published, name != names[0]) for name in names}
+
+
+@torch.no_grad()
+def looks_linear(
+    net: nn.Module,
+    masks: Masks,
+    seed: int = 0,
+    *,
+    steps: int = 3000,
+    lr: float = 1e-3,
+    tolerance: float = 1e-6,
+    as_published: bool = False,
+) -> None:
+    """Mirrored orthogonal weights, divided by the square root of their layer's density; biases stay as they are.
+
+    A mask must be mirrored like the weights (`mirror`), or the cancellation is lost, which is warned of. Under a
+    mirrored sparse mask the repeated part is repaired towards orthogonality first, by `steps` of gradient descent at
+    `lr`, down to `tolerance` (as `weights.orthogonal`). as_published: divided by the root of the whole network's
+    density, the last layer mirrored on both sides.
+    """
+    how, density, broken = mirrors(net, as_published), masks.density, []
+    for name, weight in zip(masks, masks.weights(net), strict=True):
+        mask, mirror = masks[name], how[name]
+        share = density if as_published else float(mask.sum()) / mask.numel()
+        kept = mirror.cell(mask)
+        cell = _orthogonal(kept, generator("weights", seed, name)).to(weight) / math.sqrt(max(share, 1e-12))
+        if not torch.equal(mirror.tile(kept, mask.shape, 1), mask):
+            broken.append(name)
+        elif not kept.all():
+            cell, before, after = orthogonalise(cell, kept, steps, lr, tolerance)
+            log.info("looks-linear repair of %s: residual %.4g -> %.4g", name, before, after)
+        weight.copy_(mirror.tile(cell, weight.shape, -1) * mask)
+    if broken:
+        log.warning("not mirrored, and so not linear: the masks of %s (method/repair=mirror mirrors them)", broken)
+
+
+def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
+    """Masks mirrored like looks-linear weights, with the layer counts of `masks` up to the 2 that tiling by 4 needs
+    (more where a side is odd).
+
+    A quarter (half) of a layer's positions are chosen and repeated: those of which most copies are kept, ties at
+    random. So a random mask stays random, a mirrored one as it is, and masks nested in a mirrored one stay nested.
+    """
+    how, mirrored = mirrors(net), {}
+    for name, mask in masks.items():
+        share = how[name].fold(mask.cpu().double()) / how[name].fold(torch.ones(mask.shape))
+        positions = max(math.floor(float(share.sum()) + 0.5), int(share.any()))
+        draws = torch.rand(share.shape, generator=generator("mirror", seed, name))
+        kept = largest({name: share + draws / 8}, positions)[name]
+        mirrored[name] = how[name].tile(kept, mask.shape, 1)
+    return masks.clone().copy_(mirrored)
+
+
+def _orthogonal(like: Tensor, random: torch.Generator) -> Tensor:
+    """Orthonormal rows, or columns where there are fewer, in the shape of `like` with its kernel flattened."""
+    matrix = torch.empty(like.shape[0], like[0].numel())
+    return nn.init.orthogonal_(matrix, generator=random).view(like.shape)

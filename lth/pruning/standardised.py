@@ -1,0 +1,57 @@
+"""Weights that a network changes before it multiplies by them, as weight standardisation does (arXiv 1903.10520).
+
+A pruned weight is zero in the parameter; standardised, it would act as -mean/std. Such a network cannot be pruned.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lth.pruning.masks import Masks
+from lth.pruning.restore import untouched
+
+PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer")  # parts of the names of torch's operators
+
+
+class _Readers(TorchDispatchMode):
+    """Notes which storages any operator reads, and which ones a matrix product or convolution reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[int] = set()
+        self.multiplied: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        storages = {_storage(tensor) for tensor in _tensors(args)}
+        self.read |= storages
+        if any(part in func.overloadpacket.__name__ for part in PRODUCTS):
+            self.multiplied |= storages
+        return func(*args, **(kwargs or {}))
+
+
+def changed_before_use(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[str]:
+    """Names of the masked weights that no product reads as they stand, in a forward pass of one image.
+
+    image_shape: channels, height, width. Weights that the pass reads nowhere are not among them.
+    """
+    weights = masks.weights(net)
+    with untouched(net), torch.no_grad(), _Readers() as readers:
+        net.eval()
+        net.forward(torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype))
+    changed = readers.read - readers.multiplied
+    return [name for name, weight in zip(masks, weights, strict=True) if _storage(weight) in changed]
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)

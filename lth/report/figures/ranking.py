@@ -1,0 +1,114 @@
+"""Many methods at the same few densities, best first: a leaderboard."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lth.report.figures.picture import COLOURS, MARKERS, Panel, make_figure, stretch_errors, styled
+from lth.report.sections import Section
+from lth.report.summary import Point, Series
+from lth.report.tables import caption, cell, number
+
+MANY = 12  # methods at one density; so many curves hide one another, fewer need no ranking
+MOST_DENSITIES = 4  # the sparsest that are common
+WIDE = 0.3  # between the best and the worst accuracy: from here on the error is drawn on a log axis
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Methods by their mean accuracy at the sparsest of `densities`, best first; who lacks it comes last.
+
+    densities: falling. points: method -> density -> what it reached there. dense: mean accuracy of the unpruned
+    network, None where nobody trained it.
+    """
+
+    section: Section
+    densities: tuple[float, ...]
+    points: Mapping[str, Mapping[float, Point]]
+    dense: float | None
+
+
+def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
+    """The ranking of a section's methods by what their last stage reached; None where under `MANY` share a density.
+
+    A density counts as common when at least half as many methods were measured there as at the commonest one.
+    """
+    last = {one.group.label: one for one in series}.values()
+    at = {one.label: {point.density: point for point in one.points} for one in last}
+    counted = Counter(density for points in at.values() for density in points if density < 1)
+    if not counted or max(counted.values()) < MANY:
+        return None
+    common = sorted(density for density, count in counted.items() if 2 * count >= max(counted.values()))
+    densities = tuple(reversed(common[:MOST_DENSITIES]))
+    own = {label: {d: points[d] for d in densities if d in points} for label, points in at.items()}
+
+    def place(label: str) -> tuple[float, ...]:
+        return tuple(-own[label][d].mean if d in own[label] else 1.0 for d in reversed(densities))
+
+    points = {label: own[label] for label in sorted(own, key=place) if own[label]}
+    unpruned = [points[1.0] for points in at.values() if 1.0 in points]
+    alone = [points[1.0] for points in at.values() if list(points) == [1.0]]
+    dense = next((point.mean for point in [*alone, *unpruned]), None)
+    return Ranking(section, densities, points, dense)
+
+
+def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
+    """The ranking in Markdown. Costs are those of the sparsest density, all training before it included."""
+    costs = ("epochs", "multiply-adds")
+    titles = ["", "method", *map(number, found.densities), *costs]
+    lines = ["| " + " | ".join(titles) + " |", "|---:|---|" + "---:|" * (len(titles) - 2)]
+    for place, (label, points) in enumerate(found.points.items(), 1):
+        sparsest = points[min(points)].cost
+        cells = [cell(points[density]) if density in points else "" for density in found.densities]
+        spent = [_short(sparsest.epochs), _short(sparsest.multiply_adds)]
+        lines.append("| " + " | ".join([str(place), label, *cells, *spent]) + " |")
+    dense = "" if found.dense is None else f" Dense: {100 * found.dense:.2f}."
+    order = f"Sorted by accuracy at density {number(found.densities[-1])}."
+    return "\n".join([f"{caption(found.section, series)} {order}{dense}", "", *lines])
+
+
+@styled
+def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any | None:
+    """Figure: one line a method, one mark a density, a bar of one standard deviation to each side; None without any."""
+    found = [one for panel in panels if (one := ranking(*panel)) is not None]
+    if not found:
+        return None
+    figure, rows = make_figure([(5.8, 1.2 + 0.17 * len(one.points)) for one in found], 1)
+    for one, (axes,) in zip(found, rows, strict=True):
+        places = range(len(one.points))
+        for density, colour, marker in zip(one.densities, COLOURS, MARKERS, strict=False):
+            known = [
+                (y, points[density]) for y, points in zip(places, one.points.values(), strict=True) if density in points
+            ]
+            axes.errorbar(
+                [point.mean for _, point in known],
+                [y for y, _ in known],
+                xerr=[point.sd or 0.0 for _, point in known],
+                fmt=marker,
+                color=colour,
+                markersize=4,
+                lw=0.8,
+                label=f"density {number(density)}",
+            )
+        if one.dense is not None:
+            axes.axvline(one.dense, color="#808080", linestyle="--", lw=1, label="dense")
+        means = [point.mean for points in one.points.values() for point in points.values()]
+        axes.set(xlabel=ylabel, ylim=(len(one.points) - 0.5, -0.5), title=one.section.title if titles else None)
+        if max(means) > 0.8 and max(means) - min(means) > WIDE:
+            stretch_errors(axes, "x", 1.0)
+            axes.set(xlabel=f"{ylabel} (error on a log axis)", xlim=(max(0.0, min(means) - 0.05), 1.0))
+        axes.set_yticks(list(places), list(one.points))
+        axes.grid(alpha=0.25)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize="small")
+    return figure
+
+
+def _short(value: float | None) -> str:
+    return (
+        ""
+        if value is None
+        else f"{value:.3g}"
+        if value < 1e4
+        else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    )

@@ -1,0 +1,177 @@
+"""Which runs are replicates of one another: the same configuration but for the seed and the density."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lth.report.collect import UNREAD, Run
+from lth.storage.folder import NOT_IDENTITY
+
+SEED_NAME = re.compile(r"seed\d+")
+DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=level_)\d+(?=_)")
+LONGEST_NAME = 120  # characters of a folder's name, as in lth.cli.run
+HASH = re.compile(r"-[0-9a-f]{8}$")
+RECIPE_FIRST = ("recipe.lr", "recipe.epochs", "model.", "sparsity.", "method.", "support.", "recipe.")
+COMPARED = (
+    "recipe.",
+    "recipe/",
+    "treatment",
+    "dataset.",
+)  # what makes rows of a table unlike in more than their method
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in density and seed alone. label: short, and unlike that of every other group of its section.
+
+    overrides: what else was set on the command line.
+    """
+
+    method: str
+    sparsity: str
+    overrides: tuple[str, ...]
+    label: str
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The groups of one dataset and model. overrides: what all of them share on the command line."""
+
+    dataset: str
+    model: str
+    overrides: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def title(self) -> str:
+        """`model on dataset`."""
+        return f"{self.model} on {self.dataset}"
+
+
+def sections(runs: Iterable[Run]) -> list[Section]:
+    """Sections and groups by name. Runs of every state are sorted in, so that none gets lost."""
+    by_section: dict[tuple[str, str], dict[str, list[Run]]] = {}
+    for run in runs:
+        if run.config is not UNREAD:
+            key = run.choices["dataset"], run.choices["model"]
+            by_section.setdefault(key, {}).setdefault(_identity(run), []).append(run)
+    return [_section(*key, list(groups.values())) for key, groups in sorted(by_section.items())]
+
+
+def sparsity_of(run: Run) -> str:
+    """Its sparsity group: from the folder's name, or where it has another name, what the ladder is called."""
+    named = _folder_parts(run)
+    return named[0] if named else str(run.config["sparsity"].get("_target_", "")).rpartition(".")[2]
+
+
+def overrides_of(run: Run) -> tuple[str, ...]:
+    """What was set on the command line besides method, model, dataset, sparsity and density, where the folder says."""
+    named = _folder_parts(run)
+    if not named or not named[1]:
+        return ()
+    name = HASH.sub("", named[1])
+    options = re.split(r",(?=[\w.@+]+=)", name)
+    return tuple(options[:-1] if len(name) == LONGEST_NAME else options)  # the last one was cut
+
+
+def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Section:
+    given = [overrides_of(group[0]) for group in groups]
+    shared = tuple(option for option in given[0] if all(option in options for options in given))
+    labels = _labels(groups, [[o for o in options if o not in shared] for options in given])
+    made = [
+        Group(group[0].choices["method"], sparsity_of(group[0]), options, label, tuple(group))
+        for group, options, label in zip(groups, given, labels, strict=True)
+    ]
+    return Section(dataset, model, shared, tuple(sorted(made, key=lambda group: group.label)))
+
+
+def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[str]:
+    """The method's name, how it was trained where others were trained otherwise, and what tells it from its like."""
+    methods = [group[0].choices["method"] for group in groups]
+    labels = []
+    for group, method, own in zip(groups, methods, options, strict=True):
+        alike = [other for other, name in zip(groups, methods, strict=True) if name == method]
+        ladders = {sparsity_of(other[0]) for other in alike}
+        others = [overrides_of(other[0]) for other in alike]
+        words = [method, *([sparsity_of(group[0])] if len(ladders) > 1 else [])]
+        differing = [option for option in own if not all(option in given for given in others)]
+        words += [_last_part(option) for option in own if option in differing or option.startswith(COMPARED)]
+        labels.append(" ".join(words))
+    for label in {label for label in labels if labels.count(label) > 1}:  # the folders' names do not tell them apart
+        same = [index for index, other in enumerate(labels) if other == label]
+        for index, difference in zip(same, _differences([groups[i][0] for i in same]), strict=True):
+            labels[index] = f"{label} {difference}"
+    return labels
+
+
+def _last_part(option: str) -> str:
+    key, _, value = option.partition("=")
+    if key.endswith("._target_"):
+        return value.rpartition(".")[2]
+    return f"{key.rpartition('.')[2]}={value}"
+
+
+def _differences(runs: Sequence[Run]) -> list[str]:
+    """For each run a few settings that no other one shares all of; a number as the last resort."""
+    flat = [_flat(_neutral(run)) for run in runs]
+    keys = sorted({key for one in flat for key in one}, key=lambda key: (_rank(key), key))
+    differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
+    for count in range(1, min(len(differing), 3) + 1):
+        named = [" ".join(_last_part(f"{key}={one.get(key, 'absent')}") for key in differing[:count]) for one in flat]
+        if len(set(named)) == len(named):
+            return named
+    return [f"#{number}" for number in range(1, len(runs) + 1)]
+
+
+def _rank(key: str) -> int:
+    return next((rank for rank, start in enumerate(RECIPE_FIRST) if key.startswith(start)), len(RECIPE_FIRST))
+
+
+def _identity(run: Run) -> str:
+    """A text that is the same for runs of one group: the configuration without seeds, densities and places."""
+    return repr([sparsity_of(run), sorted(_flat(_neutral(run)).items(), key=lambda item: item[0])])
+
+
+def _neutral(run: Run) -> Mapping[str, Any]:
+    """The configuration without what a run may differ in from its group; also where it was interpolated."""
+    density = run.config.get("sparsity", {}).get("density")
+    return {
+        key: _neutral_value(value)
+        for key, value in _flat(run.config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+        and key.split(".")[0] != "seeds"
+        and not _is_seed(key)
+        and key != "sparsity.density"
+        and not (density is not None and not key.startswith("support.") and value == density and "dens" in key)
+    }
+
+
+def _is_seed(key: str) -> bool:
+    """Whether a setting follows the run's seed: all that are called so, but for how a dataset is split."""
+    name = key.rpartition(".")[2]
+    return name == "seed" or (name.endswith("_seed") and not key.startswith("dataset."))
+
+
+def _neutral_value(value: Any) -> Any:
+    """Paths of tickets come from a run of the same seed at the same density."""
+    return DENSITY_NAME.sub("*", SEED_NAME.sub("seed*", value)) if isinstance(value, str) else value
+
+
+def _folder_parts(run: Run) -> tuple[str, str] | None:
+    """(sparsity group, other overrides) as `lth.cli.run.folder_name` wrote them, else None."""
+    method = run.choices["method"]
+    parts = run.path.parts[:-1]
+    for position in (len(parts) - 1, len(parts) - 2):
+        found = re.fullmatch(rf"{re.escape(method)}-([A-Za-z_]\w*?)(-[\d.e+-]+)?", parts[position])
+        if found:
+            return found[1], "/".join(parts[position + 1 :])
+    return None
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(config, Mapping) and config:
+        items = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in config.items()]
+        return {name: leaf for key, value in items for name, leaf in _flat(value, key).items()}
+    return {prefix: config}

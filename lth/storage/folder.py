@@ -1,0 +1,173 @@
+"""A run's folder: who may work in it, what it holds, and which levels are finished."""
+
+import json
+import re
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from lth.storage.atomic import write_atomically
+
+# where and how something runs, not what it computes: a resumed run may differ in these
+NOT_IDENTITY = (
+    "folder",
+    "published",
+    "overwrite",
+    "logger",
+    "checkpoint_seconds",
+    "threads",
+    "dataset.root",
+    "dataset.cache",
+    "dataset.workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_progress_bar",
+)
+OWN_FILES = (
+    "results.csv",
+    "metrics.csv",
+    "layers.csv",
+    "topology.csv",
+    "events.csv",
+    "curve.png",
+    "topology.png",
+    "connectivity.csv",
+    "connectivity.png",
+    "around_pruning.csv",
+    "rewind.ckpt",
+    "initial.ckpt",
+    "early.ckpt",
+    "error.txt",
+    "config.yaml",
+)
+OWN_FOLDERS = ("tensorboard", "wandb")
+LEVEL = re.compile(r"level_\d{2,}_")
+
+
+class RunFolder:
+    """One experiment's folder. Writing is for rank 0 only."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while the block runs. Raises ValueError when another process holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"another process is working in {self.path}; wait for it or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def claim(self, config: Mapping[str, Any], record: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Store the configuration, or check that the folder already holds this one.
+
+        Raises ValueError naming the keys that differ. overwrite: remove what lth wrote there, then start over.
+        """
+        stored = self._stored()
+        if stored is None and self._levels() and not overwrite:
+            raise ValueError(
+                f"{self.path} holds levels, but no config.yaml that says of what. "
+                "Choose another folder=..., or overwrite=true to start over"
+            )
+        if overwrite and (stored is not None or self._levels()):
+            self.clear()
+            stored = None
+        if stored is None:
+            text = yaml.safe_dump({"config": dict(config), "record": dict(record)}, sort_keys=False)
+            write_atomically(self.path / "config.yaml", text)
+            return
+        differing = different_keys(stored, config)
+        if differing:
+            raise ValueError(
+                f"{self.path} holds another configuration; these keys differ (there -> now): "
+                + ", ".join(differing)
+                + ". Choose another folder=..., or overwrite=true to start over"
+            )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Leave error.txt behind when the block fails: what went wrong, then where. A new attempt removes it."""
+        (self.path / "error.txt").unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as error:
+            write_atomically(self.path / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            raise
+
+    def clear(self) -> None:
+        """Remove what lth wrote: levels, tables, picture, trackers' records, configuration. Other files stay."""
+        for level in reversed(self._levels()):
+            (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
+            shutil.rmtree(level)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for path in (self.path / name for name in OWN_FILES):
+            path.unlink(missing_ok=True)
+
+    def configuration(self) -> dict[str, Any]:
+        """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
+        stored = self._stored()
+        if stored is None:
+            raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
+        return dict(stored)
+
+    def finished(self, level: Path) -> dict[str, Any] | None:
+        """What a finished level left (its row, its layers), or None."""
+        marker = level / "finished"
+        return json.loads(marker.read_text()) if marker.is_file() else None
+
+    def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
+        """Mark a level finished, with its row and layers."""
+        write_atomically(level / "finished", json.dumps(outcome, indent=1))
+
+    def _levels(self) -> list[Path]:
+        return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+
+    def _stored(self) -> Any:
+        """The configuration the folder holds, or None. Raises ValueError for a config.yaml of someone else's."""
+        path = self.path / "config.yaml"
+        if not path.exists():
+            return None
+        try:
+            content = yaml.safe_load(path.read_text())
+        except yaml.YAMLError:
+            content = None
+        if not isinstance(content, dict) or not {"config", "record"} <= set(content):
+            raise ValueError(f"{path} was not written by lth: it is not a run's folder. Choose another folder=...")
+        return content["config"]
+
+
+def different_keys(old: Any, new: Any) -> list[str]:
+    """`key: old -> new` of every leaf in which two configurations differ, but for those that are not identity."""
+    a, b = _flat(old), _flat(new)
+    keys = [k for k in [*a, *(k for k in b if k not in a)] if a.get(k, "absent") != b.get(k, "absent")]
+    return [
+        f"{k}: {a.get(k, 'absent')!r} -> {b.get(k, 'absent')!r}"
+        for k in keys
+        if not any(k == name or k.startswith(f"{name}.") for name in NOT_IDENTITY)
+    ]
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, Mapping) or not config:
+        return {prefix: config} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

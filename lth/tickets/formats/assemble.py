@@ -1,0 +1,33 @@
+"""The last step of every import: masks and weights that fit each other, and a line on where they come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lth.tickets.formats.content import Content, read, source_of
+from lth.tickets.formats.scope import complete
+from lth.tickets.ticket import Ticket
+
+
+def assemble(
+    layout: str, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: Path, **options: Any
+) -> Ticket:
+    """A ticket of checked parts. options: how the source was read, for the header."""
+    kept = {name: value for name, value in options.items() if value is not None}
+    header = {"method": f"import from {layout}", "parent": source_of(source), "import": {"from": layout, **kept}}
+    return Ticket(complete(masks, weights), {n: w.clone() for n, w in weights.items()}, header)
+
+
+def masked(source: Path, prefix: str | None = None) -> tuple[Content, Mapping[str, Tensor]]:
+    """The content of a file that must store masks, and those masks."""
+    content = read(source, prefix)
+    if content.masks is None:
+        raise ValueError(f"{source} stores no masks")
+    return content, content.masks
+
+
+def starting(weights: Path | None, otherwise: Content, prefix: str | None = None) -> Mapping[str, Tensor]:
+    """The weights to start from: those of the file given, else those beside the masks."""
+    return otherwise.weights if weights is None else read(weights, prefix).weights

@@ -1,0 +1,35 @@
+"""Distiller: a checkpoint whose pruning schedule holds the masks, under a DataParallel's names."""
+
+from pathlib import Path
+
+import torch
+
+from lth.tickets.formats.assemble import assemble, masked
+from lth.tickets.formats.content import read as read_content
+from lth.tickets.formats.extract import extract
+from lth.tickets.ticket import Ticket
+
+
+def read(source: Path, weights: Path | None = None, form: str = "masked") -> Ticket:
+    """Masks of `compression_sched.masks_dict`, on the untrained weights; thinned checkpoints go by their recipes.
+
+    Without `weights` the ticket starts from the pruned weights themselves. A thinned one needs them.
+    """
+    content, masks = masked(source)
+    if weights is not None:
+        found = extract(read_content(weights), content, form=form)
+        found.header |= {
+            "method": "import from distiller",
+            "import": {"from": "distiller", "weights": Path(weights).name},
+        }
+        return found
+    if content.recipes:
+        raise ValueError(f"{source} was thinned: give the untrained checkpoint it began with")
+    return assemble("distiller", masks, content.weights, source, trained=content.trained or None)
+
+
+def write(ticket: Ticket, path: Path) -> None:
+    """A checkpoint with the starting weights and `masks_dict`; every parameter has an entry, None where unpruned."""
+    state = {f"module.{name}": weight for name, weight in ticket.weights.items()}
+    masks = {f"module.{n}": ticket.masks[n].float() if n in ticket.masks else None for n in ticket.weights}
+    torch.save({"epoch": 0, "state_dict": state, "compression_sched": {"masks_dict": masks}}, path)

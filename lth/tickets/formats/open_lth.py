@@ -1,0 +1,53 @@
+"""open_lth (facebookresearch): a level's folder with mask.pth and the model's checkpoints."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from lth.tickets.formats.assemble import assemble, masked
+from lth.tickets.formats.content import read as read_content
+from lth.tickets.formats.encodings import as_bool
+from lth.tickets.formats.names import plain
+from lth.tickets.formats.safely import load
+from lth.tickets.ticket import Ticket
+
+START = "model_ep0_it0.pth"
+
+
+def read(source: Path, weights: Path | None = None) -> Ticket:
+    """From a folder or its `mask.pth`, with the weights of `model_ep0_it0.pth`; or from a `checkpoint.pth` alone.
+
+    A `sparsity_report.json` beside the mask must agree with it.
+    """
+    source = Path(source)
+    if source.name == "checkpoint.pth":
+        content, masks = masked(source)
+        return assemble(
+            "open_lth", masks, content.weights if weights is None else read_content(weights).weights, source
+        )
+    folder, file = (source, source / "mask.pth") if source.is_dir() else (source.parent, source)
+    masks = {n: as_bool(m, n) for n, m in plain(load(file)).items()}
+    _check_report(folder / "sparsity_report.json", masks)
+    start = Path(weights) if weights is not None else folder / START
+    if not start.is_file():
+        raise FileNotFoundError(f"no weights at {start}: give those the ticket starts from")
+    return assemble("open_lth", masks, read_content(start).weights, file, start=start.name)
+
+
+def write(ticket: Ticket, path: Path) -> None:
+    """A folder with `mask.pth`, `sparsity_report.json` and `model_ep0_it0.pth`."""
+    path.mkdir(parents=True, exist_ok=True)
+    torch.save({name: mask.int() for name, mask in ticket.masks.items()}, path / "mask.pth")
+    torch.save(dict(ticket.weights), path / START)
+    report = {"total": float(ticket.total), "unpruned": float(ticket.kept)}
+    (path / "sparsity_report.json").write_text(json.dumps(report, indent=4))
+
+
+def _check_report(path: Path, masks: dict[str, torch.Tensor]) -> None:
+    if not path.is_file():
+        return
+    report = json.loads(path.read_text())
+    kept, total = sum(int(m.sum()) for m in masks.values()), sum(m.numel() for m in masks.values())
+    if (report.get("unpruned"), report.get("total")) != (kept, total):
+        raise ValueError(f"{path.name} says {report}, but the mask keeps {kept} of {total}")

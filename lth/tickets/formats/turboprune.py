@@ -1,0 +1,22 @@
+"""TurboPrune: weights stored dense with a float mask beside them; the start lies in a file of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lth.tickets.formats.assemble import assemble, masked, starting
+from lth.tickets.ticket import Ticket
+
+
+def read(source: Path, weights: Path | None = None) -> Ticket:
+    """Masks of `model_level_<l>.pt`, weights of `model_init.pt` or `model_rewind.pt`, whose own masks are another's.
+
+    Linear layers kept as convolutions of shape (out, in, 1) become (out, in). Zeros say nothing here.
+    """
+    content, masks = masked(source)
+    return assemble("turboprune", _squeezed(masks), _squeezed(starting(weights, content)), source)
+
+
+def _squeezed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t.squeeze(2) if t.dim() == 3 and t.shape[2] == 1 else t for n, t in tensors.items()}

@@ -1,0 +1,1 @@
+"""Parts of a training step: recipe, optimizers, schedules, metrics, ranks, signals."""

@@ -1,0 +1,117 @@
+"""The command line: mistakes are answered with the nearest valid names; folders follow from the overrides."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lth.cli.run import folder_name
+
+ROOT = Path(__file__).parents[2]
+CHOICES = {"dataset": "digits", "model": "mlp", "method": "imp", "sparsity": "geometric", "trainer": "auto"}
+FAST = [
+    "dataset=synthetic",
+    "model=mlp",
+    "model.widths=[8]",
+    "recipe.epochs=1",
+    "recipe.batch_size=100",
+    "threads=1",
+    "trainer=cpu",
+]
+
+
+def call(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "answer"),
+    [
+        ("method=ipm", "did you mean imp"),
+        ("model=resnet21", "resnet20"),
+        ("recipe.epoch=3", "did you mean recipe.epochs"),
+        ("sparsity.densty=0.1", "did you mean sparsity.density"),
+        ("recipe/schedule=cosin", "did you mean cosine"),
+        ("epochs=3", "recipe.epochs"),
+        ("datset=mnist", "did you mean dataset"),
+    ],
+)
+def test_a_typing_error_is_answered_with_the_nearest_valid_name(mistake: str, answer: str, tmp_path: Path):
+    result = call(mistake, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert answer in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_comes_in_under_four_seconds(tmp_path: Path):
+    def used() -> float:  # processor time: the wall clock of a busy machine says nothing about the command
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    result = call("--help", cwd=tmp_path)
+    assert used() - before < 4
+    assert result.returncode == 0
+    assert "method: " in result.stdout
+
+
+def test_importing_lth_is_quick_and_pulls_in_no_tracker_or_vision_library():
+    code = (
+        "import sys, time; start = time.process_time(); import lth; assert time.process_time() - start < 2.5;"
+        "heavy = {'torchvision', 'timm', 'wandb', 'matplotlib', 'ffcv'} & set(sys.modules); assert not heavy, heavy;"
+        "import lth.pruning; heavy = {'torchvision', 'timm', 'wandb', 'matplotlib'} & set(sys.modules);"
+        "assert not heavy, heavy; assert lth.pruning.Masks"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Path):
+    arguments = [*FAST, "sparsity.density=0.64"]
+    first = call(*arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "runs/synthetic/mlp/imp-geometric-0.64"
+    (run,) = [p.parent for p in folder.rglob("results.csv")]
+    assert run.name == "seed0"
+    for name in ("config.yaml", "results.csv", "metrics.csv", "layers.csv", "curve.png"):
+        assert (run / name).is_file()
+    assert "results.csv" in first.stdout
+    assert "curve.png" in first.stdout
+    assert "\x1b" not in first.stdout
+    again = call(*arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "test accuracy" not in again.stdout
+    assert "3 of 3 levels are finished already" in again.stdout
+    assert "results.csv" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_gives_each_job_its_folder_and_survives_a_failing_job(tmp_path: Path):
+    sweep = call("-m", *FAST, "sparsity.density=0.8", "method=imp,random", "seed=0,1", "recipe.lr=0.1,-1", cwd=tmp_path)
+    assert sweep.returncode == 1
+    assert "4 of 8 jobs finished" in sweep.stdout
+    assert len(list(tmp_path.rglob("results.csv"))) == 4
+    alone = call(*FAST, "sparsity.density=0.8", "method=random", "seed=1", "recipe.lr=0.1", cwd=tmp_path)
+    assert alone.returncode == 0
+    assert len(list(tmp_path.rglob("results.csv"))) == 4, "alone and in a sweep the folder must be the same"
+
+
+def test_a_folder_is_a_function_of_what_matters():
+    def name(*overrides: str, seed: int = 0) -> str:
+        return folder_name(CHOICES, list(overrides), seed, 0.1)
+
+    assert name() == "runs/digits/mlp/imp-geometric-0.1/seed0"
+    assert name("seed=3", "logger=wandb", "trainer.devices=2", "dataset.root=/x", seed=3) == name(seed=3)
+    assert name("recipe.lr=0.2", "recipe.epochs=2") == name("recipe.epochs=2", "recipe.lr=0.2")
+    assert name("recipe.lr=0.2") == "runs/digits/mlp/imp-geometric-0.1/recipe.lr=0.2/seed0"
+    assert name("model.widths=[300,100]") != name("model.widths=[300,200]")
+    assert name("method/criterion=random") != name()
+    assert len(Path(name(*[f"recipe.key{i}=0.123456" for i in range(40)])).parts[4]) < 255
+
+
+def test_fifty_overrides_give_fifty_folders():
+    made = {folder_name(CHOICES, [f"model.widths=[{i},{j}]"], 0, 0.1) for i in range(10) for j in range(5)}
+    assert len(made) == 50

@@ -1,0 +1,208 @@
+"""Published recipes: all compose, say what was published, give the plan of their paper and run; found by globbing."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from docs import recipes
+from tests.support.harness import CONF, names, train
+
+NOT_PAPERS = ("digits_", "fashion_")  # this project's own protocols: test_configs.py runs them
+PAPERS = [name for name in names("experiment") if not name.startswith(NOT_PAPERS)]
+PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
+    published, cfg = recipes.block(name), recipes.configuration(name)
+    assert set(published) == {"paper", "where", "expected", "confidence"}
+    assert published["confidence"] in ("high", "medium", "low")
+    assert (
+        re.search(r"\d", published["expected"])
+        or "ticket" in published["expected"]
+        or "not stated" in published["expected"]
+    )
+    stages = {level.stage for level in recipes.plan(cfg)}
+    assert stages <= set(cfg.method.stages)
+    assert all(0 <= instantiate(cfg.recipe).schedule(step, 100.0, 1.0) <= 1 for step in (0.0, 50.0, 99.0))
+    unresolved = json.dumps(OmegaConf.to_container(cfg.method, resolve=False))
+    idle = [key for key in cfg.method if f"${{method.{key}}}" not in unresolved]
+    assert set(idle) <= {"plan", "stages"}, "keys that the method does not have"
+    assert recipes.line(recipes.row(name).values()) in PAGE, "run: python -m docs.recipes > docs/recipes.md"
+
+
+def test_the_table_holds_these_recipes_and_no_others():
+    assert recipes.recipes() == PAPERS
+    above = recipes.head(len(PAPERS)).splitlines()
+    assert PAGE[: len(above)] == above
+    assert len(PAGE) == len(above) + len(PAPERS)
+
+
+PLANS = {  # how many levels, and the last one's density, where a spec says so
+    "cifar10_r18_imp": (32, 0.8**31),
+    "fig2024_cifar10_r18_lrr": (25, 0.8**24),
+    "imagenet_r50_pai_then_mag": (25, 0.2 * 0.8**24),
+    "sanity_cifar10_resnet20": (15, 0.8**14),
+    "sanity_imagenet_resnet50": (12, 0.8**11),
+    "imp_rn20": (20, 0.8**19),
+    "imp_rn20_short": (30, 0.8**29),
+    "gm_rn20_d0144": (2, 0.0144),
+    "gm_caltech_rn50_d05": (2, 0.05),
+    "gm_warm_rn20_d0144": (3, 0.0144),
+    "er_slt_c10_r18": (5, 0.2),
+    "er_imp_c10_r18": (17, 0.01),  # 16 = ceil(ln(0.01 / 0.3) / ln 0.8) prunings
+    "er_imp_tabular": (9, 0.1),
+    "er_imp_tabular_sparse": (5, 0.1),
+    "sculpting_cifar10_r18_erk": (2, 0.05),
+    "ep_conv4_d50": (1, 0.5),
+}
+
+
+@pytest.mark.parametrize(("name", "levels", "density"), [(name, *plan) for name, plan in PLANS.items()])
+def test_a_plan_has_the_levels_of_its_paper(name: str, levels: int, density: float):
+    plan = recipes.plan(recipes.configuration(name))
+    assert (len(plan), plan[-1].density) == (levels, pytest.approx(density, rel=1e-9))
+
+
+def test_costs_are_those_of_the_known_networks():
+    known = {"imp_rn20": 40_551_040, "cifar10_r18_imp": 555_422_720, "dense_in_r50": 4_089_184_256}
+    assert {name: recipes.macs(recipes.configuration(name)) for name in known} == known
+    levels, epochs, images = 20, 160, 50_000
+    assert recipes.cost(recipes.configuration("imp_rn20")) == pytest.approx(
+        3 * known["imp_rn20"] * images * epochs * levels, rel=1e-9
+    )
+
+
+# What is trained: enough recipes that every method as some file sets it up, every network on its images and every
+# training recipe runs, in the cheapest company. Recipes that agree in these but for numbers run the same code. All of
+# them run with LTH_EVERY_RECIPE=1.
+
+
+def choices(name: str) -> dict[str, str]:
+    """The groups a recipe chooses, itself or in the files it builds on."""
+    chosen: dict[str, str] = {}
+    for file in reversed(recipes.lines(name)):
+        for entry in file.get("defaults", []):
+            chosen |= entry if isinstance(entry, dict) else {}
+    return {key.removeprefix("override ").removeprefix("/"): value for key, value in chosen.items()}
+
+
+def parts(name: str) -> set[str]:
+    """Method, network and training recipe: the groups chosen and the keys set, with numbers left out."""
+    files = ({**file, "defaults": None} for file in reversed(recipes.lines(name)))
+    body: Any = OmegaConf.to_container(OmegaConf.merge(*files))
+    chosen = choices(name)
+    rooms = [("method", "support", "sparsity", "prunable"), ("model", "dataset"), ("recipe",)]
+    found = set()
+    for rooms_of_part in rooms:
+        groups = {key: value for key, value in chosen.items() if key.split("/")[0].split("@")[0] in rooms_of_part}
+        keys = {key: without_numbers(body[key]) for key in rooms_of_part if key in body and key != "dataset"}
+        found.add(json.dumps([groups, keys], sort_keys=True).replace("cifar100", "cifar10"))
+    return found
+
+
+def without_numbers(value: Any) -> Any:
+    """A file's keys without those it sets to another number, or other numbers, than they would have anyway."""
+    if isinstance(value, dict):
+        return {key: without_numbers(v) for key, v in value.items() if not numeric(v) and key != "strategy"}
+    return re.sub(r"\d+(ep|%)", "point", value) if isinstance(value, str) else value
+
+
+def numeric(value: Any) -> bool:
+    several = value if isinstance(value, list) else [value]
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in several)
+
+
+CHEAP = (
+    "lenet_300_100",
+    "resnet20",
+    "conv4",
+    "mobilenet_v2",
+    "wide_resnet_28_2",
+    "resnet32",
+    "resnet32_double",
+    "vgg16",
+)
+
+
+def representatives() -> list[str]:
+    """Recipes that cover all parts there are, those of small networks first."""
+    if os.environ.get("LTH_EVERY_RECIPE"):
+        return PAPERS
+    seen: set[str] = set()
+    chosen = []
+    for name in sorted(
+        PAPERS, key=lambda name: CHEAP.index(m) if (m := choices(name)["model"]) in CHEAP else len(CHEAP)
+    ):
+        if parts(name) - seen:
+            chosen.append(name)
+            seen |= parts(name)
+    return chosen
+
+
+def shortened(name: str, ticket: Path) -> Iterator[str]:
+    """Overrides that leave a recipe's choices alone and cut its numbers: two levels of two steps of two images.
+
+    Images have their real size up to 64 pixels; larger ones have that, ImageNet's under the stem they have.
+    """
+    cfg, chosen = recipes.configuration(name), choices(name)
+    large = chosen["dataset"] == "imagenet"
+    usual = {"imagenet": "imagenet", "mnist": "mnist"}.get(chosen["dataset"], "cifar")
+    samples = cfg.method.get("criterion", {}).get("samples_per_class")
+    yield from ("dataset=synthetic", "dataset.train_size=16", "dataset.test_size=4", "dataset.val_size=0")
+    yield from (
+        f"recipe={usual}",
+        f"recipe/augment={'classic' if large else cfg.hydra.runtime.choices['recipe/augment']}",
+    )
+    yield f"dataset.channels={cfg.dataset.channels}"
+    yield f"dataset.classes={4 if samples else cfg.dataset.classes}"
+    fixed = "patch16" in cfg.model.get("name", "")  # a transformer's size, by its name
+    yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
+    yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
+    yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
+    if large and "stem" in cfg.model:
+        yield "model.stem=imagenet"
+    if cfg.model.get("pretrained"):
+        yield "model.pretrained=false"
+    yield from (f"{key}={value}" for key, value in shorter(cfg).items())
+
+
+def shorter(cfg: Any) -> dict[str, Any]:
+    """Numbers of method and ladder that would not fit into two steps."""
+    method, sparsity, short = cfg.method, cfg.sparsity, {}
+    if sparsity._target_.endswith("geometric"):
+        short |= {"sparsity.density": "null", "sparsity.rate": 0.5, "sparsity.levels": 1}
+    if sparsity._target_.endswith("annealed"):
+        short["sparsity.levels"] = 2
+    if method.get("period"):  # an event needs two epochs of 8 steps
+        short |= {"method.period": 1, "recipe.steps": 16}
+    points = {"every": 1, "prune_begin": 0, "prune_end": 2, "stop": 2, "start": -3, "warm": 1, "rewind": 1}
+    short |= {f"method.{key}": value for key, value in points.items() if method.get(key)}
+    if cfg.recipe.cycles.n > 1:
+        short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
+    own = [key for key in method if key.endswith("_recipe") and method[key].get("epochs")]
+    short |= {f"method.{key}.epochs": "null" for key in own}
+    for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
+        if rule is not None and rule.get("at") is None:
+            short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}
+    if method.get("rounds", 1) > 1:
+        short["method.rounds"] = 2
+    for key, few in (("samples_per_class", 1), ("sets", 1)):
+        if method.get("criterion", {}).get(key):
+            short[f"method.criterion.{key}"] = few
+    return short
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", representatives())
+def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path):
+    assert train(tmp_path, f"experiment={name}", *shortened(name, tmp_path / "none"), small=False) is not None
+    shutil.rmtree(tmp_path)  # large networks leave large checkpoints

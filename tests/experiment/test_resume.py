@@ -1,0 +1,63 @@
+"""An experiment killed anywhere and started again ends with the same bits as one that was left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.harness import names, state, train, train_apart, usual
+
+METHODS = names("method")
+LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
+# Four optimizer steps an epoch, twelve a level; a bomb counts the steps of its own process, a level is the one in hand.
+# One after the other: before the first checkpoint; later in that level, or in the next where it is short; between a
+# level's last step and its being marked finished; right after that; in the second epoch of the level after it.
+KILLS = ["step 3", "step 10", "before finish", "after finish", "step 6"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
+    """What any of the restarts got wrong would be trained on, and so be in the end's bits."""
+    whole, killed, overrides = tmp_path / "whole", tmp_path / "killed", usual(method, tmp_path)
+    train(whole, *overrides)
+    levels = len(list(whole.glob("level_*")))
+    for kill in KILLS:
+        finished = len(list(killed.glob("level_*/finished")))
+        where, _, step = kill.rpartition(" ") if kill.startswith("step") else (kill, "", str(finished))
+        goes_off = finished < levels
+        assert train_apart(killed, overrides, (where, int(step))) == (-9 if goes_off else 0), kill
+    train(killed, *overrides)
+    assert state(killed) == state(whole)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["dataset.val_size=0", "recipe.ema=0.9", "recipe.mixup=0.3", "recipe.accumulate=3", "recipe.epochs=null", "rewind"],
+)
+def test_resuming_holds_for_every_way_of_training(option: str, tmp_path: Path):
+    overrides = [
+        *LADDER,
+        *{
+            "recipe.epochs=null": ["recipe.epochs=null", "recipe.steps=10"],
+            "rewind": [
+                "method.rewind=6it",
+                "method.optimizer_state=rewind",
+                "method.schedule=continue",
+                "recipe/optimizer=adamw",
+            ],
+        }.get(option, [option]),
+    ]
+    train(tmp_path / "whole", *overrides)
+    for step in (6, 10, 14, 18):
+        folder = tmp_path / f"killed{step}"
+        assert train_apart(folder, overrides, ("step", step)) == -9
+        train(folder, *overrides)
+        assert state(folder) == state(tmp_path / "whole"), step
+
+
+def test_a_finished_experiment_trains_nothing(tmp_path: Path):
+    train(tmp_path, *LADDER)
+    before = state(tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")}
+    assert train_apart(tmp_path, LADDER, ("step", 1)) == 0  # a single step would kill it
+    assert state(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")} == stamps

@@ -1,0 +1,106 @@
+"""What the trackers record of an experiment; read back with their own readers, offline."""
+
+import csv
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lth.loggers import CurvesCSV
+from tests.support.harness import curves, train
+
+LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
+
+
+def log_records(data: bytes) -> Iterator[bytes]:
+    """The records of a LevelDB log, wandb's file format: blocks of 32 KB, a record split over several where it must."""
+    block, at, parts = 32768, 7, []  # seven bytes of file header
+    while at + 7 <= len(data):
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        if kind == 0 or block - at % block < 7:  # padding to the block's end
+            at += block - at % block
+            continue
+        parts.append(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # whole, or last part
+            yield b"".join(parts)
+            parts = []
+
+
+def wandb_records(folder: Path) -> list:
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    return [
+        Record.FromString(data) for file in sorted(folder.rglob("*.wandb")) for data in log_records(file.read_bytes())
+    ]
+
+
+@pytest.mark.slow
+def test_wandb_gets_one_run_with_config_steps_density_axis_layers_and_tickets(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "experiment" / "seed0"
+    train(folder, *LADDER, "logger=wandb", "logger.wandb.mode=offline")
+    records = wandb_records(folder)
+    (run,) = {r.run.run_id for r in records if r.HasField("run")}
+    first = next(r.run for r in records if r.HasField("run"))
+    assert first.run_group == str(folder.parent)
+    configured = {u.key or u.nested_key[0] for r in records if r.HasField("config") for u in r.config.update}
+    configured |= {u.key for r in records if r.HasField("run") for u in r.run.config.update}
+    assert {"method", "model", "recipe", "seeds"} <= configured
+    assert run
+    history = [
+        {(i.key or ".".join(i.nested_key)): i.value_json for i in r.history.item}
+        for r in records
+        if r.HasField("history")
+    ]
+    steps = [int(row["trainer/global_step"]) for row in history if "train_loss" in row]
+    assert steps == [int(row["step"]) for row in curves(folder)]
+    points = [row for row in history if "level/test_accuracy" in row]
+    assert [float(row["level/density"]) for row in points] == pytest.approx([1, 0.5, 0.3], abs=1e-3)
+    metrics = {(m.metric.name or m.metric.glob_name): m.metric for m in records if m.HasField("metric")}
+    assert metrics["level/*"].step_metric == "level/density"
+    assert sum(any(key.startswith("layers/level_") for key in row) for row in history) == 3
+    artifacts = [r.request.log_artifact.artifact for r in records if r.request.HasField("log_artifact")]
+    artifacts += [r.artifact for r in records if r.HasField("artifact")]
+    assert [a.type for a in artifacts if a.type == "ticket"]
+
+
+def test_tensorboard_gets_curves_and_levels(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tmp_path, *LADDER, "logger=[csv,tensorboard]")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"val_accuracy", "train_loss", "level/test_accuracy"} <= scalars
+    assert any(name.startswith("layer_density/") for name in scalars)
+
+
+def test_logger_none_still_leaves_results(tmp_path):
+    train(tmp_path, *LADDER, "logger=none")
+    assert not (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "results.csv").exists()
+
+
+def test_curves_append_without_reading_and_widen_for_new_columns(tmp_path):
+    logger = CurvesCSV(tmp_path / "metrics.csv")
+    logger.log_metrics({"step": 1, "a": 1.0}, 1)
+    logger.log_metrics({"step": 2, "a": 2.0}, 2)
+    logger.log_metrics({"step": 3, "a": 3.0, "b": 9.0}, 3)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["b"] == ""
+    assert rows[2]["b"] == "9.0"
+
+
+def test_rows_after_the_resumed_step_are_dropped_once(tmp_path):
+    logger = CurvesCSV(tmp_path / "metrics.csv")
+    for step in (4, 8, 12):
+        logger.log_metrics({"step": step, "a": step}, step)
+    CurvesCSV(tmp_path / "metrics.csv").truncate(8)
+    again = CurvesCSV(tmp_path / "metrics.csv")
+    again.log_metrics({"step": 12, "a": 0}, 12)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert [(row["step"], row["a"]) for row in csv.DictReader(file)] == [("4", "4"), ("8", "8"), ("12", "0")]

@@ -1,0 +1,62 @@
+"""Weights that a network standardises are found: as zeros they would not stay zero."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import conv2d
+
+from lth.pruning import Masks
+from lth.pruning.standardised import changed_before_use
+
+IMAGE = 3, 8, 8
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        mean, std = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return conv2d(x, (self.weight - mean) / std, self.bias, padding=self.padding)
+
+
+def changed(*layers: nn.Module) -> list[str]:
+    net = nn.Sequential(*layers)
+    return changed_before_use(net, Masks.ones(net), IMAGE)
+
+
+def test_only_the_standardised_layer_is_named():
+    assert changed(nn.Conv2d(3, 4, 3), Standardised(4, 4, 3), nn.Flatten(), nn.Linear(64, 2)) == ["1.weight"]
+
+
+@pytest.mark.parametrize("options", [{"groups": 3}, {"dilation": 2}, {"bias": False}, {"padding_mode": "circular"}])
+def test_ordinary_convolutions_use_their_weights_as_they_are(options: dict):
+    assert changed(nn.Conv2d(3, 6, 3, padding=1, **options)) == []
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("sizes", [{}, {"kdim": 6, "vdim": 6}])
+def test_attention_uses_its_projections_as_they_are(batch_first: bool, sizes: dict):
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=batch_first, **sizes)
+
+        def forward(self, x):
+            keys = x[:, 0, :, : sizes.get("kdim", 8)]
+            return self.attention(x[:, 0], keys, keys, need_weights=False)[0]
+
+    assert changed(Attends()) == []
+
+
+def test_a_weight_that_nothing_reads_is_not_called_changed():
+    class Idle(nn.Linear):
+        def forward(self, x):
+            return x
+
+    assert changed(nn.Conv2d(3, 4, 3), Idle(4, 4)) == []
+
+
+def test_the_network_is_left_as_it_was():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    changed_before_use(net, Masks.ones(net), IMAGE)
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())

@@ -1,0 +1,215 @@
+"""From runs to a report: replicates averaged, ladders joined, unfinished runs listed, nothing mixed."""
+
+import csv
+import json
+import subprocess
+import sys
+from statistics import fmean, stdev
+
+import pytest
+import yaml
+
+from lth.analysis.interval import of_mean
+from lth.cli.report import report
+from lth.report.collect import collect
+from lth.report.sections import sections
+from lth.report.summary import series_of
+from lth.report.tables import grids, latex, markdown
+from tests.support.harness import train
+
+
+def write_run(
+    root, method="erk", density=0.1, seed=0, levels=None, config=None, options="", complete=True, ladder=None
+):
+    """A run's folder as `lth` leaves it. levels: (density, accuracy) or whole rows; config: settings of its own."""
+    ladder = ladder or "one_shot"
+    folder = root.joinpath(*["digits", "mlp", f"{method}-{ladder}-{density:g}", *([options] if options else [])])
+    folder = folder / f"seed{seed}"
+    folder.mkdir(parents=True)
+    settings = {
+        "choices": {"dataset": "digits", "model": "mlp", "method": method},
+        "seed": seed,
+        "seeds": {"data": seed},
+        "recipe": {"lr": 0.1, "batch_size": 10, **(config or {})},
+        "dataset": {"train_size": 120, "val_size": 20},
+        "sparsity": {"_target_": f"lth.pruning.ladder.{ladder}", "density": density},
+        "method": {"final_density": density, "callbacks": {"prune": {"seed": seed}}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump({"config": settings, "record": {}}))
+    for index, level in enumerate(levels or [(density, 0.9)]):
+        row = level if isinstance(level, dict) else {"density": level[0], "target_density": level[0]}
+        accuracy = level["test_accuracy"] if isinstance(level, dict) else level[1]
+        row = {"level": index, "kept": round(1000 * row["density"]), "test_accuracy": accuracy, **row}
+        row = {"name": f"level{index}", "epochs": 2.0, "steps": 20, "seconds": 1.5, **row}
+        layer = {"layer": "hidden.weight", "total": 1000, "kept": row["kept"], "density": row["density"]}
+        layers = [{**layer, "macs": 1000, "macs_kept": row["kept"]}]
+        (folder / f"level_{index:02d}").mkdir()
+        (folder / f"level_{index:02d}" / "finished").write_text(json.dumps({"row": row, "layers": layers}))
+    if complete:
+        (folder / "curve.png").touch()
+    return folder
+
+
+def only_series(root):
+    ((section, series),) = [(s, series_of(s)) for s in sections(collect([root]))]
+    return section, series
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_that_differ_in_density_and_seed_alone_are_one_curve(tmp_path):
+    for density, accuracy in ((0.1, 0.9), (0.05, 0.8), (0.02, 0.5)):
+        for seed in range(3):
+            write_run(tmp_path, density=density, seed=seed, levels=[(density, accuracy + 0.01 * seed)])
+    _, (series,) = only_series(tmp_path)
+    assert series.label == "erk"
+    assert [(p.density, p.n) for p in series.points] == [(0.1, 3), (0.05, 3), (0.02, 3)]
+    values = [0.9, 0.91, 0.92]
+    first, expected = series.points[0], of_mean(values)
+    assert (first.mean, first.sd) == pytest.approx((fmean(values), stdev(values)))
+    assert (first.low, first.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_method_trained_otherwise_than_others_says_so_even_alone(tmp_path):
+    write_run(tmp_path, "erk", options="experiment=x,recipe.epochs=60,method.every=2")
+    write_run(tmp_path, "snip", options="experiment=x,recipe.epochs=2")
+    write_run(tmp_path, "retrain", options="experiment=x,recipe.epochs=2,treatment=invert")
+    _, series = only_series(tmp_path)
+    assert [one.label for one in series] == ["erk epochs=60", "retrain epochs=2 treatment=invert", "snip epochs=2"]
+
+
+def test_a_setting_that_differs_makes_two_curves_which_its_value_tells_apart(tmp_path):
+    write_run(tmp_path, options="experiment=x", seed=0)
+    write_run(tmp_path, options="experiment=x,recipe.lr=0.5", config={"lr": 0.5})
+    write_run(tmp_path / "copied", config={"lr": 0.7})
+    section, series = only_series(tmp_path)
+    assert sorted(one.label for one in series) == ["erk", "erk experiment=x", "erk experiment=x lr=0.5"]
+    assert section.overrides == ()
+
+
+def test_what_all_share_goes_to_the_caption(tmp_path):
+    for method in ("erk", "snip"):
+        write_run(tmp_path, method=method, options="experiment=x")
+    section, series = only_series(tmp_path)
+    assert section.overrides == ("experiment=x",)
+    assert [one.label for one in series] == ["erk", "snip"]
+
+
+def test_rungs_that_two_ladders_share_count_a_seed_once(tmp_path):
+    write_run(tmp_path, "imp", 0.64, 0, [(1.0, 0.9), (0.8, 0.8), (0.64, 0.7)], ladder="geometric")
+    write_run(tmp_path, "imp", 0.5, 0, [(1.0, 0.9), (0.8, 0.8), (0.6402, 0.7), (0.5, 0.6)], ladder="geometric")
+    write_run(tmp_path, "imp", 0.5, 1, [(1.0, 1.0), (0.8, 0.9), (0.64, 0.8), (0.5, 0.7)], ladder="geometric")
+    _, (series,) = only_series(tmp_path)
+    assert [(p.density, p.n) for p in series.points] == [(1.0, 2), (0.8, 2), (0.64, 2), (0.5, 2)]
+    assert [p.mean for p in series.points] == pytest.approx([0.95, 0.85, 0.75, 0.65])
+
+
+def test_stages_are_curves_of_their_own(tmp_path):
+    levels = [
+        {"stage": stage, "density": 0.1, "target_density": 0.1, "test_accuracy": accuracy}
+        for stage, accuracy in (("search", 0.6), ("finetune", 0.9))
+    ]
+    write_run(tmp_path, "gem_miner", levels=levels)
+    _, series = only_series(tmp_path)
+    found = {one.label: one.points[0].mean for one in series}
+    assert found == {"gem_miner search": 0.6, "gem_miner finetune": 0.9}
+
+
+def test_densities_that_training_finds_are_averaged_level_by_level(tmp_path):
+    for seed, density in enumerate((0.1, 0.12)):
+        level = {"density": density, "target_density": 1.0, "test_accuracy": 0.9}
+        write_run(tmp_path, "str", 1.0, seed, [level], ladder="dense")
+    _, (series,) = only_series(tmp_path)
+    assert [(p.density, p.n) for p in series.points] == [(pytest.approx(0.11), 2)]
+
+
+def test_a_smaller_dense_net_stands_at_the_density_of_its_ticket(tmp_path):
+    common = {"test_accuracy": 0.9, "density": 1.0}
+    levels = [
+        {**common, "stage": "dense", "target_density": 1.0, "kept": 1000},
+        {**common, "stage": "sdt", "target_density": 0.1, "kept": 110},
+    ]
+    write_run(tmp_path, "sanity", levels=levels)
+    _, series = only_series(tmp_path)
+    assert {one.label: one.points[0].density for one in series} == {"sanity dense": 1.0, "sanity sdt": 0.1}
+
+
+def test_ladders_and_single_densities_share_no_table_of_empty_cells(tmp_path):
+    ladder = [(round(0.8**k, 6), 0.9) for k in range(12)]
+    write_run(tmp_path, "imp", 0.08, 0, ladder, ladder="geometric")
+    write_run(tmp_path, "erk", levels=[(0.8**5, 0.7)])
+    section, series = only_series(tmp_path)
+    few, whole = grids(section, series)
+    assert (few.rows, few.columns) == (("erk", "imp"), ("0.3277",))
+    assert (len(whole.rows), whole.columns) == (12, ("imp",))
+    assert few.best == {("imp", "0.3277")}
+
+
+def test_tables_are_written_in_blocks_and_escaped(tmp_path):
+    write_run(tmp_path, "a_b", levels=[(round(0.9**k, 6), 0.5) for k in range(9)], ladder="geometric")
+    section, series = only_series(tmp_path)
+    (table_,) = grids(section, series)
+    assert markdown(table_).count("50.00") == 9
+    assert r"a\_b" in latex(table_)
+    assert "a_b" not in latex(table_)
+
+
+def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path):
+    write_run(tmp_path / "runs", seed=0)
+    stopped = write_run(tmp_path / "runs", seed=1, levels=[(0.1, 0.1)], complete=False)
+    (stopped / "level_01_density_0.05").mkdir()
+    write_run(tmp_path / "runs", seed=2, levels=[(0.1, float("nan"))])
+    crashed = write_run(tmp_path / "runs", seed=3, complete=False)
+    (crashed / "error.txt").write_text("ValueError: loss is nan at step 7\n\nTraceback ...")
+    (tmp_path / "runs" / "foreign").mkdir()
+    (tmp_path / "runs" / "foreign" / "config.yaml").write_text("- not ours")
+    text = report([tmp_path / "runs"], tmp_path / "out")
+    assert "incomplete, left out: " in text
+    assert "stopped in level_01_density_0.05" in text
+    assert "test_accuracy of level 0 is nan" in text
+    assert "ValueError: loss is nan at step 7" in text
+    assert "not written by lth" in text
+    assert [(row["seed"], row["test_accuracy"]) for row in table(tmp_path / "out" / "report.csv")] == [("0", "0.9")]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "1 incomplete and 3 failed, left out" in page
+    assert all(run in page for run in ("seed1", "seed2", "seed3", "foreign"))
+
+
+def test_cost_is_three_forward_passes_of_kept_weights_for_every_image_seen_so_far(tmp_path):
+    write_run(tmp_path / "runs", "imp", 0.5, 0, [(1.0, 0.9), (0.5, 0.8)], ladder="geometric")
+    report([tmp_path / "runs"], tmp_path / "out")
+    rows = table(tmp_path / "out" / "report.csv")
+    images = 2 * (120 - 20)
+    assert [float(row["multiply_adds"]) for row in rows] == [3 * 1000 * images, 3 * 500 * images]
+    assert [float(row["total_multiply_adds"]) for row in rows] == [3 * 1000 * images, 3 * 1500 * images]
+    assert [float(row["total_seconds"]) for row in rows] == [1.5, 3.0]
+
+
+def test_real_runs_make_every_file_and_reading_them_needs_no_torch(tmp_path):
+    for seed in (0, 1):
+        folder = tmp_path / "runs" / "synthetic" / "mlp" / "imp-geometric-0.8" / f"seed{seed}"
+        train(folder, "sparsity.density=0.8", f"seed={seed}")
+    command = [sys.executable, "-m", "lth.report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = table(tmp_path / "out" / "report.csv")
+    assert [(row["seed"], row["level"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    values = [100 * float(row["test_accuracy"]) for row in rows if row["level"] == "1"]
+    assert f"{fmean(values):.2f} ± {stdev(values):.2f}" in result.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"report.{kind}" for kind in ("csv", "md", "tex", "png", "svg", "html")),
+        *("summary.csv", "layers.png", "cost.png"),
+    }
+    code = "import sys, pathlib; from lth.cli.report import report; report(sys.argv[1:2], pathlib.Path(sys.argv[2]))"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "runs"), str(tmp_path / "again")], check=True)
+
+
+def test_mistakes_are_errors_that_say_what_there_is(tmp_path):
+    with pytest.raises(ValueError, match="no run under"):
+        collect([tmp_path])
+    write_run(tmp_path)
+    with pytest.raises(ValueError, match=r"'accuracy'; there are .*test_accuracy"):
+        report([tmp_path], tmp_path / "out", "accuracy")

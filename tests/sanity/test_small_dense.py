@@ -1,0 +1,58 @@
+"""The small dense net has the ticket's true number of weights to within 1 %."""
+
+import pytest
+import torch
+
+from lth.networks import mlp, resnet20
+from lth.networks.residual import Bottleneck
+from lth.networks.resnet import resnet
+from lth.pruning import Masks
+from lth.sanity.small_dense import nonzeros, parameters, solve_widths
+
+
+def resnet50(widths):
+    return resnet(Bottleneck, (3, 4, 6, 3), 1000, 3, 224, widths=widths)
+
+
+@pytest.mark.parametrize("target", [4_127_841, 6_050_373, 8_254_250, 11_724_185])
+def test_resnet50_matches_the_papers_counts(target):
+    widths = solve_widths(resnet50, (64, 128, 256, 512), target)
+    with torch.device("meta"):
+        assert parameters(resnet50(widths)) == pytest.approx(target, rel=0.01)
+
+
+@pytest.mark.parametrize("density", [0.5, 0.086, 0.044, 0.01])
+def test_resnet20_and_mlp_match_a_tickets_nonzeros(density):
+    for build, widths in (
+        (lambda w: resnet20(10, 3, 32, widths=w), [16, 32, 64]),
+        (lambda w: mlp(w, 10, 1, 8), [300, 100]),
+    ):
+        net = build(widths)
+        masks = Masks.ones(net)
+        for mask in masks.values():
+            mask.view(-1)[round(density * mask.numel()) :] = 0
+        target = nonzeros(masks, net)
+        assert parameters(build(solve_widths(build, widths, target))) == pytest.approx(target, rel=0.01)
+
+
+def test_nonzeros_are_all_parameters_less_the_pruned():
+    net = resnet20(10, 3, 32)
+    masks = Masks.ones(net, exclude=["@first", "@head"])
+    assert (masks.total, parameters(net)) == (269_824, 272_474)
+    masks["layer1.0.conv1.weight"].view(-1)[:1000] = 0
+    assert nonzeros(masks, net) == 271_474
+
+
+def test_widths_grow_where_the_target_is_larger():
+    assert min(solve_widths(lambda w: mlp(w, 10, 1, 8), [10, 10], 50_000)) > 10
+
+
+def test_where_a_unit_costs_more_than_the_tolerance_another_layer_makes_up_for_it():
+    """With 784 inputs a unit of the first layer is 6 % of this net: both widths in proportion miss by 2 %."""
+    widths = solve_widths(lambda w: mlp(w, 10, 1, 28), [300, 100], 13_074)
+    assert parameters(mlp(widths, 10, 1, 28)) == pytest.approx(13_074, rel=0.01)
+
+
+def test_what_cannot_be_met_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"no widths like \[300, 100\] make a dense net of 50 parameters.*has 87"):
+        solve_widths(lambda w: mlp(w, 10, 1, 8), [300, 100], 50)

@@ -1,0 +1,219 @@
+"""Runs whole experiments from tests: composed from `conf/`, in this process or in one that can be killed."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lth.cli.run import register_resolvers
+from lth.experiment.loop import run
+from lth.modules.classifier import Classifier
+from lth.pruning import Masks
+from lth.pruning.masks import fingerprint
+from lth.storage.folder import RunFolder
+from lth.tickets import Ticket
+
+Bombs = dict[int, tuple[str, int]] | None
+CONF = Path(__file__).parents[2] / "conf"
+# a few seconds of training on images made on the spot: three epochs of four steps a level
+SMALL = (
+    "dataset=synthetic",
+    "dataset.train_size=100",
+    "dataset.test_size=40",
+    "dataset.val_size=20",
+    "dataset.image_size=8",
+    "dataset.channels=1",
+    "dataset.classes=4",
+    "model=mlp",
+    "model.widths=[24,16]",
+    "recipe.epochs=3",
+    "recipe.batch_size=20",
+    "checkpoint_seconds=0",
+    "trainer=cpu",
+    "threads=1",
+)
+
+
+def names(group: str) -> list[str]:
+    """The configurations of a group, by globbing."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def usual(method: str, tmp_path: Path) -> list[str]:
+    """Overrides under which `method` trains a small experiment: iterative ones a ladder, ticket users a ticket."""
+    cfg = configuration(tmp_path, f"method={method}")
+    overrides = [f"method={method}"]
+    if cfg.sparsity._target_ == "lth.pruning.ladder.geometric":
+        overrides += ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
+    elif cfg.sparsity.density is not None:
+        overrides.append("sparsity.density=0.3")
+    if cfg.method.get("period"):
+        overrides.append("method.period=1")
+    if cfg.method.get("warm"):
+        overrides.append("method.warm=1ep")
+    if "levels" in cfg.sparsity and "above" in cfg.sparsity:
+        overrides.append("sparsity.levels=2")
+    if "every" in cfg.method:
+        overrides.append("method.every=2")
+    if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned
+        overrides.append("method.start=-3")
+    if "rules" in cfg.method and not cfg.method.rules:  # a schedule is its rules
+        overrides.append("+method.rules.some={names: ['*'], end: 0.3, begin: 0, stop: 2, every: 1}")
+    if "mask_below" in cfg.method:  # of penalised units: a share of weak ones, after so few steps
+        scales = "scale_l1" in str(cfg.method)
+        overrides += ["method.finetune=true", f"method.mask_below={0.99 if scales else 0.13}"]
+        overrides += ["model.batch_norm=true"] if scales else []
+    if "${ticket}" in str(OmegaConf.to_container(cfg.method)):
+        overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
+    return overrides
+
+
+def a_ticket(path: Path, cfg: DictConfig) -> Path:
+    """A ticket of the configured network, half of whose weights are kept, more in the first layer."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same ticket for every run that is compared
+        net = instantiate(cfg.model)
+    masks = Masks.ones(net)
+    for index, mask in enumerate(masks.values()):
+        mask.view(-1)[:: 2 + index] = 0
+    Ticket(masks.bools(), net.state_dict()).save(path)
+    return path
+
+
+def configuration(folder: Path | str, *overrides: str, small: bool = True) -> DictConfig:
+    """The composed configuration of a command line."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    own_model = any(override.startswith("model=") for override in overrides)
+    start = [o for o in SMALL if not (own_model and o.startswith("model"))] if small else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=[*start, *overrides, f"folder={folder}"])
+
+
+def train(folder: Path | str, *overrides: str, small: bool = True) -> float | None:
+    """Run an experiment in this process."""
+    torch.set_num_threads(1)
+    return run(configuration(folder, *overrides, small=small))
+
+
+def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | None = None) -> int:
+    """Run an experiment in a process of its own; return its exit code (-9 when its bomb went off).
+
+    bomb: ("step", n) kills it in the n-th training step, ("before finish", k) when level k is trained but not marked
+    finished, ("after finish", k) between level k and the next.
+    """
+    (code,) = _start([([(folder, tuple(overrides))], bomb, {})])
+    return code
+
+
+def train_on_ranks(folder: Path, overrides: Sequence[str], ranks: int = 2, bombs: Bombs = None) -> list[int]:
+    """Run an experiment on CPU processes (gloo); return their exit codes. bombs: by rank, as in `train_apart`."""
+    return train_all_on_ranks([(folder, overrides)], ranks, bombs)
+
+
+def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 2, bombs: Bombs = None) -> list[int]:
+    """The same for several experiments one after the other (folder, overrides), in the same processes."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
+    devices = "trainer=ddp_cpu", f"trainer.devices={ranks}"
+    placed = [(folder, (*overrides, *devices)) for folder, overrides in runs]
+    return _start([(placed, (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)}) for rank in range(ranks)])
+
+
+def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lth.experiment.loop", "hydra", "tests.support.harness"])
+    processes = [context.Process(target=_job, args=job) for job in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes if process.exitcode is not None]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _job(runs: list[tuple[Path, tuple[str, ...]]], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
+    os.environ.update(where)
+    if where:  # the imports came before the environment: say again which rank this is
+        rank_zero_only.rank = int(where["LOCAL_RANK"])
+    if bomb is not None:
+        _plant(*bomb)
+    for folder, overrides in runs:
+        train(folder, *overrides)
+
+
+def _plant(where: str, count: int) -> None:
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if where == "step":
+        step, done = Classifier.training_step, [0]
+
+        def counted(self: Any, *args: Any) -> Any:
+            done[0] += 1
+            if done[0] == count:
+                die()
+            return step(self, *args)
+
+        Classifier.training_step = counted
+        return
+    finish = RunFolder.finish
+
+    def fatal(self: Any, level: Path, outcome: Any) -> None:
+        index = int(level.name.split("_")[1])
+        if index == count and where == "before finish":
+            die()
+        finish(self, level, outcome)
+        if index == count and where == "after finish":
+            die()
+
+    RunFolder.finish = fatal
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """results.csv without the times."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def curves(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv without the times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Everything an experiment left that must not depend on interruptions, as hashes and rows."""
+    left: dict[str, Any] = {"results": rows(folder), "curves": curves(folder)}
+    for level in sorted(folder.glob("level_*")):
+        checkpoint = torch.load(level / "last.ckpt", weights_only=True)
+        ticket = Ticket.load(level / "ticket.safetensors")
+        left[level.name] = {
+            "weights": fingerprint(checkpoint["state_dict"]),
+            "masks": fingerprint(checkpoint.get("masks", {})),
+            "optimizer": fingerprint(_tensors(checkpoint["optimizer_states"])),
+            "ticket": fingerprint({**ticket.weights, **ticket.masks}),
+        }
+    return left
+
+
+def _tensors(value: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    if torch.is_tensor(value):
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {k: v for key, item in items for k, v in _tensors(item, f"{prefix}/{key}").items()}

@@ -1,0 +1,51 @@
+"""Starts sweeps from tests as a user does, and looks at what they left."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from lth.training.signals import die_with_parent
+from tests.support.harness import SMALL
+
+ROOT = Path(__file__).parents[2]
+
+
+def sweep(cwd: Path, *overrides: str, **environment: str) -> subprocess.Popen:
+    """Start `python run.py -m ...` on the small experiment; its output goes to `cwd`/output."""
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *_without(SMALL, overrides), *overrides]
+    with (cwd / "output").open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def output(cwd: Path) -> str:
+    """What the sweeps in `cwd` printed."""
+    return (cwd / "output").read_text()
+
+
+def run_folders(cwd: Path) -> list[Path]:
+    """The folders of the runs in `cwd` that came to their end, in order."""
+    return sorted(path.parent for path in cwd.glob("runs/**/curve.png"))
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 600) -> None:
+    """Wait until `condition` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def _without(defaults: Iterable[str], overrides: Iterable[str]) -> list[str]:
+    given = {override.partition("=")[0] for override in overrides}
+    return [default for default in defaults if default.partition("=")[0] not in given]
