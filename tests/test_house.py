@@ -1,4 +1,4 @@
-"""The rules of the house: dependencies point one way, names are the field's, files stay readable."""
+"""The structure of `lth/`: imports point one way, names are the field's, files and functions stay short."""
 
 import ast
 import re
@@ -9,14 +9,25 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lth").rglob("*.py"))
 FORBIDDEN_NAMES = {"utils", "util", "common", "base", "src", "registry", "helpers", "misc"}
-# what a room may import at module level, besides the standard library and itself
-ALLOWED = {
-    "pruning": {"torch", "lth.pruning"},
-    "networks": {"torch", "lth.networks"},
-    "tickets": {"torch", "numpy", "safetensors", "lth.pruning", "lth.tickets"},
+# Rooms from bottom to top. A room imports rooms of lower rank only, and never another of its own rank.
+RANK = {
+    **dict.fromkeys(("plan", "storage", "pruning"), 0),
+    **dict.fromkeys(("networks", "training", "datamodules", "tickets"), 1),
+    **dict.fromkeys(("analysis", "modules", "loggers"), 2),
+    **dict.fromkeys(("callbacks", "sanity"), 3),
+    "report": 4,
+    "experiment": 5,
+    "cli": 6,
 }
-LIGHTNING_ROOMS = ("modules", "callbacks", "datamodules", "loggers")
-HYDRA_FILES = {"levels.py", "experiment.py", "command_line.py"}
+COMMANDS = {"report", "ticket", "summary", "sensitivity", "connectivity", "verdict"}  # `python -m lth.<command>`
+# What some rooms may import at module level, besides the standard library and lower rooms.
+LIBRARIES = {
+    "plan": set(),
+    "pruning": {"torch"},
+    "networks": {"torch", "yaml"},
+    "tickets": {"torch", "numpy", "safetensors"},
+}
+HYDRA_ROOMS = {"experiment", "cli"}
 OPTIONAL = {"torchvision", "timm", "wandb", "matplotlib", "ffcv", "sklearn", "schedulefree", "pytorch_optimizer"}
 STANDARD = set(__import__("sys").stdlib_module_names)
 
@@ -33,29 +44,53 @@ def imports(path: Path, top_level: bool = True) -> set[str]:
     return found
 
 
-def within(module: str, packages: set[str]) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "lth").parts[0]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_dependencies_point_one_way(path: Path):
-    room = path.relative_to(ROOT / "lth").parts[0]
-    modules = {m for m in imports(path) if m.split(".")[0] not in STANDARD}
-    if room in ALLOWED:
-        assert {m for m in modules if not within(m, ALLOWED[room])} == set()
-    if room in LIGHTNING_ROOMS or room in ALLOWED:
-        everywhere = imports(path, top_level=False)
-        assert not any(
-            within(m, {"hydra", "omegaconf", "lth.experiment.loop", "lth.experiment.build", "lth.cli.run"})
-            for m in everywhere
-        )
-    elif path.name not in HYDRA_FILES:
-        assert not any(within(m, {"hydra", "omegaconf"}) for m in modules)
+def is_command(path: Path) -> bool:
+    return path.name == "__main__.py" and room_of(path) in COMMANDS
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_optional_and_heavy_libraries_are_imported_where_they_are_used(path: Path):
-    assert not {m for m in imports(path) if m.split(".")[0] in OPTIONAL}
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_every_folder_is_a_known_room():
+    rooms = {path.name for path in (ROOT / "lth").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == set(RANK) | COMMANDS
+
+
+def test_only_two_modules_lie_outside_the_rooms():
+    assert {path.name for path in (ROOT / "lth").glob("*.py")} <= {"__init__.py", "__main__.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_imports_point_to_lower_rooms(path: Path):
+    room = room_of(path)
+    if room not in RANK or is_command(path):
+        return
+    found = {module.split(".")[1] for module in imports(path, top_level=False) if module.startswith("lth.")}
+    assert {other for other in found - {room} if RANK[other] >= RANK[room]} == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_libraries_stay_in_their_rooms(path: Path):
+    room = room_of(path)
+    outside = {module.split(".")[0] for module in imports(path)} - STANDARD - {"lth"}
+    if room in LIBRARIES:
+        assert outside <= LIBRARIES[room]
+    if room not in HYDRA_ROOMS:
+        assert not outside & {"hydra", "omegaconf"}
+    assert not outside & OPTIONAL, "optional and heavy libraries are imported where they are used"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_modules_with_an_underscore_serve_their_own_room(path: Path):
+    for module in imports(path, top_level=False):
+        parts = module.split(".")
+        if parts[0] == "lth" and any(re.match(r"_[a-z]", part) for part in parts):
+            assert parts[1] == room_of(path), module
 
 
 def test_no_room_or_file_has_a_name_that_says_nothing():
