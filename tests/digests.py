@@ -1,8 +1,8 @@
 """Digests of short CPU runs, to show that a refactor changes no result: `python -m tests.digests before.txt`.
 
 Further arguments choose cases by a part of their names. One line per case: its name, and a SHA-256 of the run's
-results.csv, metrics.csv, weights, masks, optimizer states and
-tickets. Run it before and after the change, on the same machine, and compare the two files with `diff`.
+results.csv, metrics.csv, weights, masks, optimizer states and tickets; for a case that is refused, the first line of
+the refusal. Run it before and after the change, on the same machine, and compare the two files with `diff`.
 """
 
 import contextlib
@@ -33,18 +33,22 @@ def cases() -> dict[str, list[str]]:
             found[f"allocation={name}"] = [*CONV, *one]
     for name in names("method/weights"):
         found[f"weights={name}"] = [*CONV, "method=random", f"method/weights={name}", "sparsity.density=0.3"]
-    for group in ("drop", "grow", "fraction", "memory", "new_weights", "path"):
+    for group in ("drop", "grow", "fraction", "memory", "new_weights"):
         for name in names(f"method/{group}"):
             moving = ["method=rigl", "method.every=2", "sparsity.density=0.3"]
             found[f"{group}={name}"] = [*CONV, *moving, f"method/{group}={name}"]
+    for name in names("method/path"):
+        found[f"path={name}"] = ["method=gmp", f"method/path={name}", "method.every=2", "sparsity.density=0.3"]
     for name in names("treatment"):
         found[f"treatment={name}"] = ["method=retrain", f"treatment={name}"]
     for name in names("support"):
         found[f"support={name}"] = [*CONV, "method=imp", *LADDER[:1], "sparsity.densities=[0.3]", f"support={name}"]
     for name in names("recipe/optimizer"):
-        found[f"optimizer={name}"] = ["method=imp", *LADDER, f"recipe/optimizer={name}"]
+        free = ["recipe/schedule=schedule_free"] if name.startswith("schedule_free") else []
+        found[f"optimizer={name}"] = ["method=imp", *LADDER, f"recipe/optimizer={name}", *free]
     for name in names("recipe/schedule"):
-        found[f"schedule={name}"] = ["method=imp", *LADDER, f"recipe/schedule={name}"]
+        if name != "schedule_free":  # goes with its own optimizers
+            found[f"schedule={name}"] = ["method=imp", *LADDER, f"recipe/schedule={name}"]
     for name in names("recipe/augment"):
         augmented = ["dataset.channels=3", "dataset.image_size=16", "model=resnet20", "method=lrr", *LADDER]
         found[f"augment={name}"] = [*augmented, f"recipe/augment={name}"]
