@@ -15,10 +15,10 @@ from lth.pruning.restore import untouched
 from lth.pruning.structured import activations, rankers
 from lth.pruning.structured import units as units
 from lth.pruning.structured.coupling import Coupled
-from lth.pruning.structured.firings import Firings
 from lth.pruning.structured.groups import Together, alone, led, under
 from lth.pruning.structured.remove import remove
 from lth.pruning.structured.thresholds import Moment, Pruner
+from lth.pruning.timing import Firings
 
 RANKERS: Mapping[str, rankers.Ranker] = {
     "l1": rankers.l1,

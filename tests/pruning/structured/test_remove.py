@@ -5,10 +5,10 @@ import torch
 
 from lth.pruning import Masks
 from lth.pruning.structured import units
-from lth.pruning.structured.firings import Firings
 from lth.pruning.structured.groups import alone, led, removed
 from lth.pruning.structured.remove import count_removed, remove
 from lth.pruning.structured.rule import Rule
+from lth.pruning.timing import Firings
 
 AGP = [0.1, 0.1797, 0.2481, 0.306, 0.3542, 0.3937, 0.4254, 0.45, 0.4685, 0.4818, 0.4907, 0.4961, 0.4988, 0.4999, 0.5]
 COUNTS = [3, 5, 7, 9, 11, 12, 13, 14, 14, 15, 15, 15, 15, 15, 16]
