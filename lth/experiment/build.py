@@ -96,13 +96,13 @@ class Experiment:
             if module.net is self.net:
                 copy_state_(self.net, self.initial)
             module.masks.copy_(module.support)
-            module.begin_from(None)
+            module.load_previous(None)
             return
         before = load_checkpoint(self.levels[level.source].folder / "last.ckpt")
         weights = {k.removeprefix("net."): v for k, v in before["state_dict"].items() if k.startswith("net.")}
         copy_state_(self.net, weights | before["found"])
         self.masks.copy_(before["masks"])
-        module.begin_from(before)
+        module.load_previous(before)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level: optimizer, schedule and best value are fresh by construction."""

@@ -93,7 +93,7 @@ class Loop:
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
         if trainer.global_step != level.steps:
             raise KeyboardInterrupt(f"level {level.index} stopped at step {trainer.global_step} of {level.steps}")
-        module.harden_()
+        module.finalize_()
         assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
         outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}

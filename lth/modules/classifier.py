@@ -13,11 +13,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.seeds import derive
-from lth.training.metrics import Tally
+from lth.training.metrics import TrainingMetrics
 from lth.training.mixup import mix
 from lth.training.recipe import Recipe
 from lth.training.schedules import Clocks
-from lth.training.step_closure import Passes
+from lth.training.step_closure import StepClosure
 
 Batch = tuple[Tensor, Tensor]
 
@@ -45,7 +45,7 @@ class Classifier(pl.LightningModule):
         )
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
-        self.tally, self.passes = Tally(), Passes(net)
+        self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
         self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
         self.validated: dict[str, float] = {}  # what the last validation and the last test measured
         self.tested: dict[str, float] = {}
@@ -64,17 +64,17 @@ class Classifier(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
-    def begin_from(self, before: dict[str, Any] | None) -> None:
+    def load_previous(self, before: dict[str, Any] | None) -> None:
         """Take over, or draw, what is trained besides the network. before: the checkpoint of the level before."""
 
-    def harden_(self) -> None:
+    def finalize_(self) -> None:
         """Leave in network and masks what was found, once a level is trained. Nothing where they already hold it."""
 
-    def found(self) -> dict[str, Tensor]:
+    def final_weights(self) -> dict[str, Tensor]:
         """The weights a next level begins with, where they are not the network's own (name -> tensor)."""
         return {}
 
-    def kept_now(self) -> dict[str, Tensor]:
+    def current_masks(self) -> dict[str, Tensor]:
         """Which prunable weights the network uses at this moment: bool tensors by name."""
         return self.masks.bools()
 
@@ -113,7 +113,7 @@ class Classifier(pl.LightningModule):
         lr = self.recipe.lr * self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        super().optimizer_step(epoch, batch_idx, optimizer, self.passes.of(optimizer_closure))
+        super().optimizer_step(epoch, batch_idx, optimizer, self.closure.wrap(optimizer_closure))
 
     def _renew_optimizer(self) -> None:
         self.to_average_()
@@ -123,7 +123,7 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         # dropout must not depend on what was drawn before: a resumed epoch draws what the interrupted one drew
         torch.manual_seed(derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank))
-        self.tally.reset(self.device)
+        self.training_metrics.reset(self.device)
         self._summary = {}
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -136,8 +136,8 @@ class Classifier(pl.LightningModule):
         else:
             logits = self(x)
             loss = self.loss(logits, labels)
-        if self.passes.first:
-            self.tally.update(loss, logits, labels)
+        if self.closure.first_pass:
+            self.training_metrics.update(loss, logits, labels)
         return loss
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -150,10 +150,10 @@ class Classifier(pl.LightningModule):
         Empty when this process has not trained the epoch: Lightning calls `on_train_epoch_end` once more after
         resuming from a checkpoint that was written in it.
         """
-        if not self.tally.count:
+        if not self.training_metrics.count:
             return {}
         if "train_loss" not in self._summary:
-            self._summary |= self.tally.read()
+            self._summary |= self.training_metrics.read()
         return self._summary
 
     def validation_step(self, batch: Batch, index: int) -> None:

@@ -26,7 +26,7 @@ class KeptWeights(Classifier):
     def setup(self, stage: str) -> None:
         self.net.requires_grad_(True)  # a search before may have frozen it
 
-    def begin_from(self, before: dict[str, Any] | None) -> None:
+    def load_previous(self, before: dict[str, Any] | None) -> None:
         if before is not None and "flags" in before:
             found = before["state_dict"]
             self.scores_of_ticket = {name: found[f"scores.{i}"] for i, name in enumerate(before["flags"])}
@@ -65,7 +65,7 @@ class KeptWeights(Classifier):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}
-        checkpoint["found"] = self.found()
+        checkpoint["found"] = self.final_weights()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.masks.copy_(checkpoint["masks"])

@@ -80,7 +80,7 @@ class ScoreSearch(ScaledWeights):
     def setup(self, stage: str) -> None:
         self.net.requires_grad_(False)
 
-    def begin_from(self, before: dict[str, Any] | None) -> None:
+    def load_previous(self, before: dict[str, Any] | None) -> None:
         """Scores of the level before, where it was a search too (annealing); drawn otherwise."""
         if before is not None and "flags" in before:
             self.masks.copy_(before["flags"])
@@ -144,50 +144,50 @@ class ScoreSearch(ScaledWeights):
             "planned_density": self.schedule.density(self.events_done) if self._counted else None,
             "flagged": self.masks.kept,
             "removed": flagged - self.masks.kept,
-            "used": sum(int(k.sum()) for k in self.kept_now().values()),
+            "used": sum(int(k.sum()) for k in self.current_masks().values()),
             "status": self.status,
         }
         self.events.append(event | before | {f"{name}_after": value for name, value in self._validate_now().items()})
 
-    def found_masks(self) -> dict[str, Tensor]:
+    def final_masks(self) -> dict[str, Tensor]:
         flags = self.masks.bools()
         if self.restore:
             return flags
         rounded = self._rounded()
         return {name: rounded[name] & flag for name, flag in flags.items()}
 
-    def kept_now(self) -> dict[str, Tensor]:
-        if self._hard:
+    def current_masks(self) -> dict[str, Tensor]:
+        if self._final:
             return self.masks.bools()
         rounded = self._rounded()
         return {name: rounded[name] & flag for name, flag in self.masks.bools().items()}
 
-    def found(self) -> dict[str, Tensor]:
+    def final_weights(self) -> dict[str, Tensor]:
         """Biases as the ticket has them, unchosen ones zero; the weights' masks say which of those it has."""
-        if self._hard:
+        if self._final:
             return {name: bias.detach() for name, bias in self.biases.items()}
         chosen = self._rounded() if self.biases else {}
         return {name: bias.detach() * chosen[name] for name, bias in self.biases.items()}
 
     def starting_weights(self) -> dict[str, Tensor]:
-        return super().starting_weights() | self.found()
+        return super().starting_weights() | self.final_weights()
 
     @torch.no_grad()
-    def harden_(self) -> None:
+    def finalize_(self) -> None:
         self._keep_whole()
-        masks, biases = self.found_masks(), self.found()
+        masks, biases = self.final_masks(), self.final_weights()
         self.masks.copy_(masks)
         self.masks.apply_(self.net)
         for name, bias in self.biases.items():
             bias.copy_(biases[name])
-        self._hard = True
+        self._final = True
 
     def summary(self) -> dict[str, float]:
         summary = super().summary()
         if summary:
             total, n = sum(p.numel() for p in self.net.parameters()), self.masks.total
-            used = sum(int(k.sum()) for k in self.kept_now().values())
-            final = sum(int(k.sum()) for k in self.found_masks().values())
+            used = sum(int(k.sum()) for k in self.current_masks().values())
+            final = sum(int(k.sum()) for k in self.final_masks().values())
             summary |= {"density_flag": self.masks.kept / n, "density_ticket": final / n, "events": self.events_done}
             summary["density_params"] = (total - n + used) / total
             if self.biases:
@@ -214,7 +214,7 @@ class ScoreSearch(ScaledWeights):
         assert self.schedule is not None
         kept, target = self.masks.kept, count_kept(self.level.density, self.masks.total)
         left = max(1, self.schedule.left(kept, self.events_done, self.masks.total))
-        status = freeze_(self.masks, freezing, self._by_name(), left, target, self.kept_now)
+        status = freeze_(self.masks, freezing, self._by_name(), left, target, self.current_masks)
         if status != "ok":
             self.status = status
             log.warning("search: %s after event %d", status.replace("_", " "), self.events_done)

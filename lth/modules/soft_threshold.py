@@ -58,12 +58,12 @@ class SoftThreshold(EffectiveWeights):
         """g(s) of each prunable layer."""
         return LINKS[self.link](self.s).expand(len(self.masks)).unbind()
 
-    def found(self) -> dict[str, Tensor]:
-        masks = self.found_masks()
+    def final_weights(self) -> dict[str, Tensor]:
+        masks = self.final_masks()
         return {name: torch.where(masks[name], weight, 0) for name, weight in self._detached().items()}
 
-    def found_masks(self) -> dict[str, Tensor]:
-        masks, target = super().found_masks(), count_kept(self.level.density, self.masks.total)
+    def final_masks(self) -> dict[str, Tensor]:
+        masks, target = super().final_masks(), count_kept(self.level.density, self.masks.total)
         over = sum(int(torch.count_nonzero(mask)) for mask in masks.values()) > target
         if self.trim and self.controlled and over and self.trainer.global_step >= self.level.steps:
             return largest({name: weight.abs() for name, weight in self._detached().items()}, target)

@@ -25,10 +25,10 @@ class SplicedWeights(EffectiveWeights):
         """The masks have changed. Weights and optimizer state stay as they are."""
         self.changes += 1
 
-    def found_masks(self) -> dict[str, Tensor]:
+    def final_masks(self) -> dict[str, Tensor]:
         return self.masks.bools()
 
-    def found(self) -> dict[str, Tensor]:
+    def final_weights(self) -> dict[str, Tensor]:
         return self._detached()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

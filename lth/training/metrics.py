@@ -6,7 +6,7 @@ from torch import Tensor
 from lth.training.ranks import sum_over_ranks
 
 
-class Tally:
+class TrainingMetrics:
     """Loss sum, correct predictions and sample count of an epoch, accumulated on the device, read once at its end."""
 
     def __init__(self) -> None:

@@ -8,18 +8,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class Passes:
+class StepClosure:
     """An optimizer's closure that counts its calls. Those after the first leave running statistics as they are."""
 
     def __init__(self, net: nn.Module):
         self._net, self._closure, self._done = net, _nothing, 0
 
     @property
-    def first(self) -> bool:
+    def first_pass(self) -> bool:
         """Whether the pass in hand, or the last one, is the one at the weights themselves: what metrics measure."""
         return self._done <= 1
 
-    def of(self, closure: Callable[[], Any]) -> "Passes":
+    def wrap(self, closure: Callable[[], Any]) -> "StepClosure":
         """The passes of a new step."""
         self._closure, self._done = closure, 0
         return self

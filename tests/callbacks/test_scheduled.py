@@ -116,7 +116,7 @@ def test_surgery_lets_weights_return_and_ends_hard(tmp_path):
     assert watch.back > 0
     dense = [w.detach().clone() for w in built.masks.weights(built.net)]
     assert all((w != 0).all() for w in dense)  # masked weights are kept, and train
-    built.module.harden_()
+    built.module.finalize_()
     for weight, before, mask in zip(built.masks.weights(built.net), dense, built.masks.values(), strict=True):
         assert torch.equal(weight.detach(), before * mask)
     assert 0 < built.masks.density < 1

@@ -134,7 +134,7 @@ def test_no_gradient_reaches_a_score_that_is_frozen_out(tmp_path):
     x, labels = next(iter(built.data.train_dataloader()))
     module.zero_grad()
     module.loss(module(x), labels).backward()
-    rounded = module.kept_now()
+    rounded = module.current_masks()
     for (name, flag), score in zip(module.masks.items(), module.scores, strict=True):
         assert not score.grad[flag == 0].any()
         assert score.grad[(flag == 1) & ~rounded[name]].any()  # active weights under one half may come back
@@ -174,7 +174,7 @@ def test_the_iterative_density_comes_from_the_events_and_weights_may_return(tmp_
     class Used(pl.Callback):
         def on_train_epoch_start(self, trainer, pl_module):
             density.append(pl_module.density)
-            used.append({k: v.clone() for k, v in pl_module.kept_now().items()})
+            used.append({k: v.clone() for k, v in pl_module.current_masks().items()})
 
     fit(built, module, *boundary, Used())
     n = built.masks.total
@@ -195,7 +195,7 @@ def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
     built = Experiment(configuration(tmp_path, *options), RunFolder(tmp_path))
     level, seen = built.levels[1], []
     module, boundary = built.parts(level)
-    module.begin_from(None)
+    module.load_previous(None)
 
     class Scores(pl.Callback):
         def on_train_epoch_start(self, trainer, pl_module):
@@ -252,7 +252,7 @@ def test_a_convolution_with_a_bias_keeps_exactly_233_of_its_1168_entries(tmp_pat
     assert not (chosen["conv.weight"] & (built.support["conv.weight"] == 0)).any()
     assert 0 < chosen["conv.bias"].sum() < 16
     assert all(torch.equal(p, frozen[name]) for name, p in built.net.named_parameters())
-    module.harden_()
+    module.finalize_()
     for name, p in built.net.named_parameters():
         assert torch.equal(p, torch.where(chosen[name], frozen[name], 0))
 

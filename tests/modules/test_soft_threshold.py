@@ -35,7 +35,7 @@ def test_at_minus_200_the_output_is_that_of_the_masked_weights_bit_for_bit(tmp_p
     built.masks.apply_(built.net)
     x = torch.randn(7, 1, 8, 8)
     assert torch.equal(soft(x), built.net(x))
-    assert {n: int(k.sum()) for n, k in soft.kept_now().items()} == built.support.kept_by_layer()
+    assert {n: int(k.sum()) for n, k in soft.current_masks().items()} == built.support.kept_by_layer()
 
 
 def test_the_forward_pass_is_that_of_shrunk_weights(tmp_path):
@@ -69,7 +69,7 @@ def test_nothing_outside_the_support_is_ever_used(target, optimizer, tmp_path):
     support = ["support=balanced", "support.density=0.4", f"recipe/optimizer={optimizer}"]
     _, soft = fitted(tmp_path, *target, *support, watch=(inside,))
     assert inside.steps == 12
-    found = soft.found_masks()
+    found = soft.final_masks()
     assert all((found[name] <= mask).all() for name, mask in soft.support.items())
     assert sum(int(m.sum()) for m in found.values()) < soft.support.kept
 
@@ -79,8 +79,8 @@ def test_the_hardened_network_computes_exactly_what_the_soft_one_did(tmp_path):
     x = torch.randn(50, 1, 8, 8)
     soft.eval()
     with torch.no_grad():
-        before, kept = soft(x), sum(int(mask.sum()) for mask in soft.kept_now().values())
-        soft.harden_()
+        before, kept = soft(x), sum(int(mask.sum()) for mask in soft.current_masks().values())
+        soft.finalize_()
         assert torch.equal(soft(x), before)
         assert torch.equal(built.net(x), before)
     assert 0 < built.masks.kept == kept < built.masks.total
@@ -136,7 +136,7 @@ def test_trimming_keeps_the_largest_of_what_is_over_the_density_at_the_levels_en
     with torch.no_grad():
         soft.s -= 2.0  # lower thresholds leave too many
     sizes = {name: weight.detach().abs() for name, weight in soft.effective().items()}
-    found = soft.found_masks()
+    found = soft.final_masks()
     left = torch.cat([sizes[name][mask] for name, mask in found.items()])
     gone = torch.cat([sizes[name][~mask] for name, mask in found.items()])
     assert gone.max() <= left.min()

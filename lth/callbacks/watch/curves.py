@@ -37,7 +37,7 @@ class Curves(Callback):
         if metrics.get("val_accuracy", -1.0) > self.best.get("val_accuracy", -1.0):
             self.best = {"val_accuracy": metrics["val_accuracy"], "epoch": trainer.current_epoch}
         self.last = dict(metrics)
-        kept = pl_module.kept_now()
+        kept = pl_module.current_masks()
         row = {
             "level": self.level.index,
             "epoch": trainer.current_epoch,

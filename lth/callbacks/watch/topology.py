@@ -21,7 +21,7 @@ class WatchTopology(Callback):
         self._changes = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        now = pl_module.kept_now()
+        now = pl_module.current_masks()
         self._changes = pl_module.changes
         if not self.before:
             self.before, self.ever = now, {name: kept.clone() for name, kept in now.items()}
@@ -32,13 +32,13 @@ class WatchTopology(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if pl_module.changes > self._changes:
             self._changes = pl_module.changes
-            self._look(pl_module.kept_now())
+            self._look(pl_module.current_masks())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         summary = pl_module.summary()
         if not summary:  # this epoch was recorded before the run was interrupted
             return
-        now = pl_module.kept_now()
+        now = pl_module.current_masks()
         self._look(now)
         counts = [[_count(k), _count(k & ~self.before[n]), _count(self.ever[n])] for n, k in now.items()]
         self.before = now

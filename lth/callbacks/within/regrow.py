@@ -72,7 +72,7 @@ class Regrow(Callback):
         # called before the module masks the gradients: the one moment at which they are dense
         step = trainer.global_step + 1
         weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
-        if pl_module.passes.first:
+        if pl_module.closure.first_pass:
             self.memory.take(lambda: _gradients(weights), self.moves.until(step))
         if self.order == "replace_step" and self.moves.due(step):
             for parameter in pl_module.parameters():

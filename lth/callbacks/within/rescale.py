@@ -22,7 +22,7 @@ class Rescale(Callback):
         self.level, self.active, self.steps, self.lr = level, active, steps, lr
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.active or not pl_module.tally.count:
+        if not self.active or not pl_module.training_metrics.count:
             return  # an epoch that ended, and was scaled after, before the run was interrupted
         logits, labels = pl_module.last_batch
         scale = fit_scale(logits.detach(), labels, sum_over_ranks, self.steps, self.lr)
