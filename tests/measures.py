@@ -1,0 +1,126 @@
+"""Measures of the structure of `lth/`, printed by `python -m tests.measures`; tests/test_house.py holds some of them."""
+
+import ast
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+def sources() -> list[Path]:
+    """The Python files of `lth/`."""
+    return sorted((ROOT / "lth").rglob("*.py"))
+
+
+def definitions(path: Path) -> Iterator[Definition]:
+    """Functions and classes at a module's top level."""
+    yield from (node for node in ast.parse(path.read_text()).body if isinstance(node, Definition))
+
+
+def is_internal(path: Path) -> bool:
+    """Whether a module is private to its room: its name, or a folder's above it, begins with one underscore."""
+    return any(part.startswith("_") and not part.startswith("__") for part in path.relative_to(ROOT).parts)
+
+
+def public_names() -> list[str]:
+    """Public functions and classes at top level: no underscore in front of the name or of its module's name."""
+    return [
+        f"{path.relative_to(ROOT).as_posix()}:{node.name}"
+        for path in sources()
+        if not is_internal(path)
+        for node in definitions(path)
+        if not node.name.startswith("_")
+    ]
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    """Every function and method."""
+    for path in sources():
+        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
+    """Every class."""
+    for path in sources():
+        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+
+
+def length(node: Definition) -> int:
+    """Lines of a definition, the first and the last included, decorators not."""
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1
+
+
+def arguments(node: ast.FunctionDef) -> int:
+    """Named parameters of a function, `self` and `cls` not counted."""
+    named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return sum(argument.arg not in ("self", "cls") for argument in named)
+
+
+def most_arguments() -> tuple[int, str]:
+    """The largest number of arguments of a function or method, and where it stands. Dataclasses group arguments."""
+    return max((arguments(node), f"{path.relative_to(ROOT)}:{node.lineno} {node.name}") for path, node in functions())
+
+
+def longest_class() -> tuple[int, str]:
+    """The lines of the longest class, and where it stands."""
+    return max((length(node), f"{path.relative_to(ROOT)}:{node.lineno} {node.name}") for path, node in classes())
+
+
+def twins() -> list[str]:
+    """Module names that stand in more than one folder; `__init__` and `__main__` apart."""
+    counts = Counter(path.stem for path in sources() if not path.stem.startswith("__"))
+    return sorted(name for name, count in counts.items() if count > 1)
+
+
+def documented() -> float:
+    """Fraction of the public names of all modules, and of public methods of public classes, that have a docstring.
+
+    Methods that a framework calls (`on_...`, `forward`, `setup`, ...) are described by the framework.
+    """
+    hooks = ("on_", "forward", "setup", "training_step", "validation_step", "test_step", "configure_", "prepare_data")
+    hooks += ("train_dataloader", "val_dataloader", "test_dataloader", "state_dict", "load_state_dict", "transfer_")
+    nodes: list[Definition] = []
+    for path in sources():
+        for node in definitions(path):
+            if node.name.startswith("_"):
+                continue
+            methods = node.body if isinstance(node, ast.ClassDef) else []
+            public = [m for m in methods if isinstance(m, ast.FunctionDef) and not m.name.startswith(("_", *hooks))]
+            nodes += [node, *public]
+    return sum(ast.get_docstring(node) is not None for node in nodes) / len(nodes)
+
+
+def spread(lengths: list[int]) -> str:
+    """Median, 90th percentile and maximum."""
+    return f"{statistics.median(lengths):g} / {statistics.quantiles(lengths, n=10)[-1]:.0f} / {max(lengths)}"
+
+
+def table() -> dict[str, str]:
+    """Every measure by name."""
+    lines = [len(path.read_text().splitlines()) for path in sources()]
+    short = [path for path, count in zip(sources(), lines, strict=True) if count <= 20 and path.stem[:2] != "__"]
+    return {
+        "files / lines of lth/": f"{len(lines)} / {sum(lines):,}",
+        "files of at most 20 lines (__init__, __main__ apart)": str(len(short)),
+        "lines of a function, median / p90 / max": spread([length(node) for _, node in functions()]),
+        "lines of a class, median / p90 / max": spread([length(node) for _, node in classes()]),
+        "longest class": "{} ({})".format(*longest_class()),
+        "most arguments": "{} ({})".format(*most_arguments()),
+        "public top-level names": str(len(public_names())),
+        "public top-level names, modules of one room included": str(
+            sum(not node.name.startswith("_") for path in sources() for node in definitions(path))
+        ),
+        "public names with a docstring": f"{100 * documented():.1f} %",
+        "modules outside the rooms": str(len(list((ROOT / "lth").glob("*.py")))),
+        "module names in two rooms": ", ".join(twins()) or "none",
+        "experiments outside a paper's folder": str(len(list((ROOT / "conf" / "experiment").glob("*.yaml")))),
+    }
+
+
+if __name__ == "__main__":
+    for name, value in table().items():
+        print(f"{name:56} {value}")
