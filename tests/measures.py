@@ -1,4 +1,4 @@
-"""Measures of the structure of `lth/`, printed by `python -m tests.measures`; tests/test_house.py holds some of them."""
+"""Measures of the structure of `lth/`: `python -m tests.measures`. Some are held by tests/test_house.py."""
 
 import ast
 import statistics
