@@ -12,14 +12,14 @@ from lth.analysis.correlation import correlation
 from lth.pruning.masks import Masks
 from lth.report.collect import Run as Folder
 from lth.sanity.conditions import Rules
-from lth.sanity.verdict import Run, Verdict, lines, tau_of, verdict
+from lth.sanity.judge import SanityRun, Verdict, describe, judge, tau_of
 
 PARTS = {"imp": ("lt_imp", "rr_imp"), "omp": ("lt_omp", "rr_omp")}
 OTHERS = ("shuffle", "random", "lr_rewind", "wr_imp", "wr_omp")
 TOP = 0.1  # share of the weights that R_p looks at
 
 
-def runs_of(folders: Iterable[Folder]) -> list[Run]:
+def runs_of(folders: Iterable[Folder]) -> list[SanityRun]:
     """One entry a trained level of every sanity run, incomplete ones included: a verdict says what it lacks."""
     found = []
     for folder in folders:
@@ -28,7 +28,7 @@ def runs_of(folders: Iterable[Folder]) -> list[Run]:
         lr, seed = folder.config["recipe"]["lr"], folder.seed
         for row in folder.rows:
             found.append(
-                Run(row["stage"], lr, seed, row["test_accuracy"], round(row["target_density"], 6), row["epochs"])
+                SanityRun(row["stage"], lr, seed, row["test_accuracy"], round(row["target_density"], 6), row["epochs"])
             )
     return found
 
@@ -46,7 +46,7 @@ def verdicts(folders: Sequence[Folder], rules: Rules | None = None) -> dict[str,
         for way, (ticket, reinit) in PARTS.items():
             if any(run.setting == ticket and run.density == density for run in table):
                 controls = [name for name in OTHERS if any(run.setting == name for run in table)]
-                judged = verdict(table, density, rules, ticket=ticket, reinit=reinit, controls=controls)
+                judged = judge(table, density, rules, ticket=ticket, reinit=reinit, controls=controls)
                 found[f"{way} at density {density:.4g}"] = replace(
                     judged, correlation=indicators(folders, density, way)
                 )
@@ -65,7 +65,7 @@ def indicators(folders: Iterable[Folder], density: float, way: str) -> dict[str,
     return {name: fmean(of_seeds) for name, of_seeds in sorted(values.items())}
 
 
-def settings_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def settings_table(runs: Sequence[SanityRun]) -> list[dict[str, Any]]:
     """Mean and sample deviation (fractions) of every setting, density and learning rate."""
     cells: dict[tuple[str, float, float], list[float]] = {}
     for run in runs:
@@ -85,7 +85,7 @@ def settings_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def in_words(found: Mapping[str, Verdict]) -> str:
     """The verdicts, one after another."""
-    return "\n".join(line for name, judged in found.items() for line in [f"{name}:", *lines(judged), ""])
+    return "\n".join(line for name, judged in found.items() for line in [f"{name}:", *describe(judged), ""])
 
 
 def _is_sanity(folder: Folder) -> bool:

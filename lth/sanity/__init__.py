@@ -1,1 +1,1 @@
-"""Sanity checks of tickets: conditions, verdicts and the small dense control (arXiv 2107.00166)."""
+"""Sanity checks of tickets: the five conditions, the verdict and the small dense control (arXiv 2107.00166)."""

@@ -1,4 +1,4 @@
-"""The five conditions under which a ticket wins, each with its value, threshold and margin (arXiv 2107.00166)."""
+"""The five conditions that a winning ticket meets, each with its value, threshold and margin (arXiv 2107.00166)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,20 +7,26 @@ from statistics import fmean
 from lth.analysis.interval import Interval, of_difference
 
 Cells = Mapping[float, Mapping[int, float]]  # learning rate -> seed -> accuracy, 0..1
-Partner = Callable[[float], Mapping[int, float] | None]  # what a ticket of this learning rate is compared with
+Partner = Callable[[float], Mapping[int, float] | None]  # ticket's learning rate -> seed -> accuracy compared with
 RR_RULES = ("max_over_lr", "same_lr")
 STATUS = ("holds", "undecided", "fails", "unknown")  # from best to worst
-SLACK = 1e-9  # a difference of exactly the threshold must not be decided by rounding
+SLACK = 1e-9  # rounding errors must not decide a difference equal to the threshold
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Thresholds and readings of the paper's text; all fractions, 0..1.
+    """Thresholds of the conditions, and the choices where the paper's text can be read in two ways.
 
-    tau: what counts as similar. gap: what counts as a clear gap to re-initialised tickets; sd_gap: to the small dense
-    net. max_density: above it a ticket is trivial. min_epochs: a shorter training is insufficient. same_lr: one
-    learning rate must satisfy 3, 4 and 5. rr_rule: the re-initialised ticket at its best learning rate, or at the
-    ticket's. strict: intervals, not means, must clear the thresholds. min_seeds: fewer decide nothing.
+    tau: largest difference of similar accuracies, 0..1
+    gap: smallest clear gap to the re-initialised ticket, 0..1
+    sd_gap: smallest clear gap to the small dense network, 0..1
+    max_density: a ticket of a higher density is trivial
+    min_epochs: a shorter training is insufficient
+    same_lr: conditions 3, 4 and 5 must hold at the same learning rate
+    rr_rule: compare with the re-initialised ticket at its best learning rate (`max_over_lr`) or at the ticket's
+    strict: the confidence interval, not only the mean, must clear the threshold
+    min_seeds: with fewer seeds the outcome is `not enough seeds`
+    confidence: of the intervals, 0..1
     """
 
     tau: float = 0.005
@@ -44,9 +50,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition. It holds where value reaches threshold; lr: the learning rate at which it does, or comes nearest.
+    """The result of one condition, which holds where `value` reaches `threshold`.
 
-    text: the condition in words, with its numbers. interval: of the value, over seeds.
+    number: 1 to 5, as in the paper
+    status: `holds`, `fails`, `undecided` (strict rules only) or `unknown` (a run is missing)
+    text: the condition in words, with its numbers
+    value: density for condition 1; for the others accuracy of the ticket minus that of the network compared with
+    lr: the learning rate at which the condition holds, or comes nearest to holding
+    interval: of the value, over seeds
     """
 
     number: int
@@ -60,13 +71,13 @@ class Condition:
 
     @property
     def margin(self) -> float | None:
-        """Value minus threshold: not negative where the condition holds."""
+        """Value minus threshold, which is 0 or more where conditions 2 to 5 hold; None if the value is unknown."""
         return None if self.value is None or self.threshold is None else self.value - self.threshold
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Ticket minus partner must exceed the threshold (clear), or reach it."""
+class _Comparison:
+    """Accuracy of ticket minus partner must exceed the threshold (clear=True) or at least reach it."""
 
     number: int
     name: str
@@ -75,20 +86,22 @@ class Comparison:
     partner: Partner
 
 
-def judge(
-    parts: Mapping[str, Cells], density: float, epochs: Mapping[str, float | None], rules: Rules
+def check_conditions(
+    cells: Mapping[str, Cells], density: float, epochs: Mapping[str, float | None], rules: Rules
 ) -> tuple[Condition, ...]:
-    """The five conditions. parts: `ticket`, `reinit`, `dense`, `small dense`; an empty one leaves its own unknown.
+    """The five conditions, in the paper's order.
 
-    epochs: what `ticket` and `dense` trained for, None where that is not known.
+    cells: accuracies of `ticket`, `reinit`, `dense` and `small dense`; conditions of a missing control are unknown
+    density: fraction of weights the ticket keeps, 0..1
+    epochs: length of the training of `ticket` and `dense`; None if unknown
     """
-    ticket, reinit, dense, small = (parts[part] for part in ("ticket", "reinit", "dense", "small dense"))
-    controls = same(reinit) if rules.rr_rule == "same_lr" else best(reinit)
-    second = Comparison(2, "the small dense net is clearly worse", rules.sd_gap, True, best(small))
+    ticket, reinit, dense, small = (cells[role] for role in ("ticket", "reinit", "dense", "small dense"))
+    controls = _same(reinit) if rules.rr_rule == "same_lr" else _best(reinit)
+    second = _Comparison(2, "the small dense net is clearly worse", rules.sd_gap, True, _best(small))
     rest = (
-        Comparison(3, "the re-initialised ticket is clearly worse", rules.gap, True, controls),
-        Comparison(4, "similar to the dense net at the same learning rate", -rules.tau, False, same(dense)),
-        Comparison(5, "similar to the best dense net", -rules.tau, False, best(dense)),
+        _Comparison(3, "the re-initialised ticket is clearly worse", rules.gap, True, controls),
+        _Comparison(4, "similar to the dense net at the same learning rate", -rules.tau, False, _same(dense)),
+        _Comparison(5, "similar to the best dense net", -rules.tau, False, _best(dense)),
     )
     rates = list(ticket)
     if rules.same_lr:
@@ -97,28 +110,18 @@ def judge(
     return (first, _at_one(second, ticket, [best_lr(ticket)], rules), *(_at_one(c, ticket, rates, rules) for c in rest))
 
 
-def too_few(parts: Mapping[str, Cells], rules: Rules) -> list[str]:
-    """What has fewer seeds than a verdict needs, in words."""
-    return [
-        f"{part} at lr {lr:g} has {len(seeds)} of {rules.min_seeds} seeds"
-        for part, cells in parts.items()
-        for lr, seeds in cells.items()
-        if len(seeds) < rules.min_seeds
-    ]
-
-
 def best_lr(cells: Cells) -> float:
-    """The learning rate of the highest mean."""
+    """The learning rate with the highest mean accuracy over seeds."""
     return max(cells, key=lambda lr: fmean(cells[lr].values()))
 
 
-def best(cells: Cells) -> Partner:
-    """Compare with the best learning rate of these cells, whatever the ticket's."""
+def _best(cells: Cells) -> Partner:
+    """Compare with these cells at their best learning rate."""
     return lambda lr: cells[best_lr(cells)] if cells else None
 
 
-def same(cells: Cells) -> Partner:
-    """Compare with the ticket's own learning rate."""
+def _same(cells: Cells) -> Partner:
+    """Compare with these cells at the ticket's learning rate."""
     return cells.get
 
 
@@ -137,19 +140,20 @@ def _non_trivial(density: float, epochs: Mapping[str, float | None], rules: Rule
     return Condition(1, name, status, text, density, rules.max_density)
 
 
-def _at_one(comparison: Comparison, ticket: Cells, rates: Sequence[float], rules: Rules) -> Condition:
-    """The condition at that of `rates` where it fares best: the paper asks that there be one."""
+def _at_one(comparison: _Comparison, ticket: Cells, rates: Sequence[float], rules: Rules) -> Condition:
+    """The condition at the most favourable of `rates`: the paper asks for one learning rate at which it holds."""
     tried = [_compare(comparison, ticket, lr, rules) for lr in rates]
     return min(tried, key=lambda c: (STATUS.index(c.status), -(c.value or 0.0)))
 
 
-def _least(comparisons: Sequence[Comparison], ticket: Cells, lr: float, rules: Rules) -> tuple[int, float]:
+def _least(comparisons: Sequence[_Comparison], ticket: Cells, lr: float, rules: Rules) -> tuple[int, float]:
+    """Worst status (negated, so that larger is better) and smallest margin of the comparisons at `lr`."""
     tried = [_compare(c, ticket, lr, rules) for c in comparisons]
     margins = [c.margin for c in tried if c.margin is not None]
     return -max(STATUS.index(c.status) for c in tried), min(margins, default=0.0)
 
 
-def _compare(comparison: Comparison, ticket: Cells, lr: float, rules: Rules) -> Condition:
+def _compare(comparison: _Comparison, ticket: Cells, lr: float, rules: Rules) -> Condition:
     number, name, threshold = comparison.number, comparison.name, comparison.threshold
     partner = comparison.partner(lr)
     if not partner:
@@ -165,7 +169,7 @@ def _compare(comparison: Comparison, ticket: Cells, lr: float, rules: Rules) -> 
     return Condition(number, name, status, text, found.mean, threshold, lr, found)
 
 
-def _status(found: Interval, comparison: Comparison, strict: bool) -> str:
+def _status(found: Interval, comparison: _Comparison, strict: bool) -> str:
     def clears(value: float) -> bool:
         slack = SLACK if comparison.clear else -SLACK
         return value > comparison.threshold + slack

@@ -1,31 +1,23 @@
-"""The small dense control: the same depth, fewer channels, as many weights as the ticket (arXiv 2107.00166)."""
+"""The small dense control: the network with fewer channels and as many parameters as the ticket (arXiv 2107.00166)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-LARGEST_SEARCH = 3000  # networks built on the meta device, about 5 ms each
+MAX_CANDIDATES = 3000  # widths tried at one distance; each builds a network on the meta device, about 5 ms
 Build = Callable[[Sequence[int]], nn.Module]
 
 
-def nonzeros(masks: Mapping[str, Tensor], net: nn.Module) -> int:
-    """Parameters of `net` that are not pruned: kept weights, and everything no mask covers (biases, batch norm)."""
-    kept = sum(int(torch.count_nonzero(mask)) for mask in masks.values())
-    return kept + parameters(net) - sum(mask.numel() for mask in masks.values())
-
-
-def parameters(net: nn.Module) -> int:
-    """Number of parameters; a shared one counts once."""
-    return sum(p.numel() for p in net.parameters())
-
-
 def solve_widths(build: Build, widths: Sequence[int], target: int, tolerance: float = 0.01) -> list[int]:
-    """Widths, near one multiple of `widths`, whose network has `target` parameters to within `tolerance`.
+    """Widths, roughly in the proportions of `widths`, whose network has about `target` parameters.
 
-    build: a function of the widths that makes the network (on the meta device: nothing is allocated or drawn). Raises
-    ValueError with the nearest count where no widths come that near.
+    build: makes the network from its widths; called on the meta device, so that nothing is allocated or drawn
+    target: number of parameters, biases and batch norm included
+    tolerance: largest relative difference from `target`
+
+    Raises ValueError with the nearest count if no widths are within the tolerance.
     """
     seen: dict[tuple[int, ...], int] = {}
 
@@ -33,7 +25,7 @@ def solve_widths(build: Build, widths: Sequence[int], target: int, tolerance: fl
         key = tuple(candidate)
         if key not in seen:
             with torch.device("meta"):
-                seen[key] = parameters(build(list(key)))
+                seen[key] = sum(p.numel() for p in build(list(key)).parameters())
         return seen[key]
 
     best = _refine(_scale(widths, target, count), target, tolerance, count)
@@ -48,7 +40,7 @@ def solve_widths(build: Build, widths: Sequence[int], target: int, tolerance: fl
 
 
 def _scale(widths: Sequence[int], target: int, count: Callable[[Sequence[int]], int]) -> list[int]:
-    """The multiple of `widths` whose count is nearest to the target, by bisection: counts grow with the widths."""
+    """The multiple of `widths` with the nearest parameter count, by bisection: the count grows with the widths."""
     low, high = 0.0, 1.0
     while count(_times(widths, high)) < target:
         high *= 2
@@ -63,10 +55,10 @@ def _times(widths: Sequence[int], scale: float) -> list[int]:
 
 
 def _refine(start: list[int], target: int, tolerance: float, count: Callable[[Sequence[int]], int]) -> list[int]:
-    """The first widths around `start` that come near enough, smallest changes first; else the nearest tried."""
+    """Widths around `start`, nearest first, until one is within the tolerance; else the best of those tried."""
     best = start
     for radius in range(1, 5):
-        if abs(count(best) - target) <= tolerance * target or (2 * radius + 1) ** len(start) > LARGEST_SEARCH:
+        if abs(count(best) - target) <= tolerance * target or (2 * radius + 1) ** len(start) > MAX_CANDIDATES:
             break
         moves = sorted(product(range(-radius, radius + 1), repeat=len(start)), key=lambda m: sum(map(abs, m)))
         for move in moves:
@@ -78,7 +70,7 @@ def _refine(start: list[int], target: int, tolerance: float, count: Callable[[Se
 
 
 def _one_alone(start: list[int], target: int, count: Callable[[Sequence[int]], int]) -> list[int]:
-    """The nearest that changing one width of `start`, however far, can come: for steps of another too wide to share."""
+    """The best fit when only one width of `start` changes: one unit of a wide layer may exceed the tolerance."""
     tried = [start]
     for index in range(len(start)):
 
@@ -96,7 +88,13 @@ def _one_alone(start: list[int], target: int, count: Callable[[Sequence[int]], i
 
 
 def small_dense(build: Build, widths: Sequence[int] | None, target: int, tolerance: float = 0.01) -> nn.Module:
-    """The network of `build` with widths solved for `target` parameters. Raises ValueError where it has no widths."""
+    """The small dense network.
+
+    build: makes the network from its widths
+    widths: those of the network the ticket belongs to; None if it has none, which raises ValueError
+    target: number of parameters of the ticket: kept weights, biases and batch norm
+    tolerance: largest relative difference from `target`
+    """
     if widths is None:
         raise ValueError("the small dense control needs a network with widths (model=mlp, a ResNet): leave out sdt")
     return build(solve_widths(build, widths, target, tolerance))

@@ -15,8 +15,8 @@ from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.pruning.seeds import derive
 from lth.tickets import Ticket
-from lth.tickets.formats.layouts import LAYOUTS
-from lth.tickets.treatments import BY_NAME
+from lth.tickets.layouts import LAYOUTS
+from lth.tickets.treatments import TREATMENTS
 from tests.support.foreign_files import masks_of, net
 from tests.support.harness import train
 
@@ -171,7 +171,7 @@ def test_an_option_that_a_layout_lacks_is_refused_with_its_own(tmp_path):
             "turboprune", "--density", "0.5", "--out", tmp_path / "b")  # fmt: skip
 
 
-@pytest.mark.parametrize("treatment", list(BY_NAME))
+@pytest.mark.parametrize("treatment", list(TREATMENTS))
 def test_a_treated_ticket_is_a_ticket_that_says_so(treatment, path, tmp_path, capsys):
     torch.save(build(MLP, 9).state_dict(), tmp_path / "scores.pt")
     how = ["--treatment", treatment, "--seed", "3", "--scores", tmp_path / "scores.pt"]

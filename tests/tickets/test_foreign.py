@@ -9,10 +9,10 @@ from torch.nn.utils import prune
 
 from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
+from lth.tickets.formats._names import plain, unheld
+from lth.tickets.formats._safely import load
 from lth.tickets.formats.content import read
-from lth.tickets.formats.layouts import LAYOUTS
-from lth.tickets.formats.names import plain, unheld
-from lth.tickets.formats.safely import load
+from lth.tickets.layouts import LAYOUTS
 from tests.support.foreign_files import bombs, distiller, masks_of, net, numpy_masks
 
 

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.plan import Level
 from lth.storage.checkpoint import copy_state_
-from lth.tickets.treatments import none
+from lth.tickets.treatments.none import none
 from lth.training.ranks import broadcast_
 
 

@@ -13,7 +13,7 @@ from lth.networks.from_config import build, described, image_shape
 from lth.tickets import Ticket
 from lth.tickets.export import csr, onnx, program
 from lth.tickets.export.masked import masked_state
-from lth.tickets.formats.layouts import LAYOUTS
+from lth.tickets.layouts import LAYOUTS
 
 EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
 NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # these need the network itself

@@ -14,8 +14,8 @@ from lth.networks.from_config import build, described
 from lth.tickets import Ticket, treatments
 from lth.tickets.formats.content import read, source_of
 from lth.tickets.formats.extract import extract
-from lth.tickets.formats.layouts import LAYOUTS
 from lth.tickets.formats.scope import complete
+from lth.tickets.layouts import LAYOUTS
 
 
 def extract_ticket(arguments: Namespace) -> None:
@@ -66,7 +66,7 @@ def treat_ticket(arguments: Namespace) -> None:
     scores = None
     if arguments.scores is not None:
         scores = {n: w.abs() for n, w in read(arguments.scores).weights.items()}
-    masks, weights = treatments.BY_NAME[arguments.treatment](
+    masks, weights = treatments.TREATMENTS[arguments.treatment](
         ticket.masks, ticket.weights, draw if description else None, arguments.seed, scores
     )
     changed = {

@@ -11,7 +11,7 @@ from lth.cli.ticket.remove import thin_ticket
 from lth.cli.ticket.show import compare_tickets, show_ticket
 from lth.tickets import treatments
 from lth.tickets.formats.extract import FORMS
-from lth.tickets.formats.layouts import LAYOUTS
+from lth.tickets.layouts import LAYOUTS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +79,7 @@ def _make(commands: argparse._SubParsersAction) -> None:
         add(extract)
     treat = _command(commands, "treat", treat_ticket, "a control: the ticket re-initialised, shuffled, inverted, ...")
     treat.add_argument("ticket", type=Path)
-    treat.add_argument("--treatment", required=True, choices=list(treatments.BY_NAME))
+    treat.add_argument("--treatment", required=True, choices=list(treatments.TREATMENTS))
     treat.add_argument("--seed", type=int, default=0)
     treat.add_argument("--scores", type=Path, metavar="CHECKPOINT", help="whose weights' magnitudes are the scores")
     for add in (_network, _out):

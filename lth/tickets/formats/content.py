@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lth.tickets.formats.encodings import agreed, as_bool, separate
-from lth.tickets.formats.names import plain, unheld
-from lth.tickets.formats.safely import digest, load
+from lth.tickets.formats._encodings import agreed, as_bool, separate
+from lth.tickets.formats._names import plain, unheld
+from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import ThinnedFile, is_thinned
 from lth.tickets.ticket import Ticket
 

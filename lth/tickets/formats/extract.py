@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lth.tickets.formats._thinning import index_maps, widen
 from lth.tickets.formats.content import Content
 from lth.tickets.formats.scope import complete, from_zeros, scope
-from lth.tickets.formats.thinning import index_maps, widen
 from lth.tickets.ticket import Ticket
 
 FORMS = ("masked", "thinned")

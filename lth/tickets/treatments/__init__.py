@@ -1,30 +1,24 @@
-"""Treatments: what a control changes in a ticket before it is trained. Pure: what they are given stays as it was.
+"""Treatments: what a control changes in a ticket before the ticket is trained.
 
-`(masks, weights, draw, seed, scores) -> (masks, weights)`. masks: parameter name -> 0/1 or bool tensor. weights: the
-whole starting state. draw: a function of a seed that builds the network with initial weights drawn from it. scores:
-those the ticket's criterion gave, larger = keep; only the controls that doubt the scores need them.
+A new treatment is one file here and one YAML in conf/treatment. Every public function of a module in this folder is a
+treatment with the arguments of `Treatment`, and Hydra finds it as `lth.tickets.treatments.<function>`.
 """
 
-from lth.tickets.treatments.invert import invert
-from lth.tickets.treatments.none import none
-from lth.tickets.treatments.permute_scores import permute_scores
-from lth.tickets.treatments.random import random
-from lth.tickets.treatments.reinit import reinit
-from lth.tickets.treatments.shuffle import shuffle_filters, shuffle_layers
-from lth.tickets.treatments.treatment import Draw, State, Treatment
+from importlib import import_module
+from inspect import getmembers, isfunction
+from pkgutil import iter_modules
 
-BY_NAME = {f.__name__: f for f in (none, reinit, shuffle_layers, shuffle_filters, random, invert, permute_scores)}
+from lth.tickets.treatments._treatment import Treatment
 
-__all__ = [
-    "BY_NAME",
-    "Draw",
-    "State",
-    "Treatment",
-    "invert",
-    "none",
-    "permute_scores",
-    "random",
-    "reinit",
-    "shuffle_filters",
-    "shuffle_layers",
-]
+_modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__) if module.name[0] != "_"]
+
+# Name -> treatment.
+TREATMENTS: dict[str, Treatment] = {
+    name: function
+    for module in _modules
+    for name, function in getmembers(module, isfunction)
+    if function.__module__ == module.__name__ and name[0] != "_"
+}
+globals().update(TREATMENTS)  # a function takes the place of the module of the same name
+
+__all__ = ["TREATMENTS", "Treatment", *TREATMENTS]

@@ -2,7 +2,7 @@
 
 from lth.pruning.allocation import Allocation
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State, keep_by, scores_for
+from lth.tickets.treatments._treatment import Draw, State, keep_by, scores_for
 
 
 def invert(

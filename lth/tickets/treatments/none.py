@@ -1,7 +1,7 @@
 """The ticket itself."""
 
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State, bools
+from lth.tickets.treatments._treatment import Draw, State, bools
 
 
 def none(

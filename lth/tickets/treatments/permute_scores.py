@@ -5,7 +5,7 @@ import torch
 from lth.pruning.allocation import Allocation
 from lth.pruning.seeds import generator
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State, keep_by, scores_for
+from lth.tickets.treatments._treatment import Draw, State, keep_by, scores_for
 
 
 def permute_scores(

@@ -7,7 +7,7 @@ from lth.pruning.initial_weights.distributions import Rule
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import derive
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State, bools
+from lth.tickets.treatments._treatment import Draw, State, bools
 
 
 def reinit(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lth.pruning.seeds import generator
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State
+from lth.tickets.treatments._treatment import Draw, State
 
 
 def shuffle_layers(

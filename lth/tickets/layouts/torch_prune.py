@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lth.tickets.formats.assemble import assemble, starting
+from lth.tickets.formats._assemble import assemble, starting
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.formats.scope import from_zeros, scope
 from lth.tickets.ticket import Ticket

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lth.tickets.formats.assemble import assemble, masked, starting
+from lth.tickets.formats._assemble import assemble, masked, starting
 from lth.tickets.ticket import Ticket
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lth.tickets.formats.assemble import assemble, starting
+from lth.tickets.formats._assemble import assemble, starting
+from lth.tickets.formats._scores import given_density, largest_by_layer, layers_with
 from lth.tickets.formats.content import read as read_content
-from lth.tickets.formats.scores import given_density, largest_by_layer, layers_with
 from lth.tickets.ticket import Ticket
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from lth.sanity.conditions import Rules
-from lth.sanity.verdict import Run, lines, tau_of, verdict
+from lth.sanity.judge import SanityRun, describe, judge, tau_of
 
 POINT = 0.01
 
@@ -14,7 +14,7 @@ def table(density=0.086, seeds=3, spread=0.0, **settings):
     """Runs of settings given as {lr: mean in percent}; seeds lie symmetrically around the mean."""
     offsets = [spread * (i - (seeds - 1) / 2) for i in range(seeds)]
     return [
-        Run(setting, lr, seed, (mean + offsets[seed]) * POINT, 1.0 if setting == "dense" else density, 160)
+        SanityRun(setting, lr, seed, (mean + offsets[seed]) * POINT, 1.0 if setting == "dense" else density, 160)
         for setting, cells in settings.items()
         for lr, mean in cells.items()
         for seed in range(seeds)
@@ -32,7 +32,7 @@ C = {**B, "lt_imp": {0.1: 92.3}, "rr_imp": {0.1: 92.0}}
 
 
 def test_no_ticket_when_both_comparisons_with_dense_fail_by_more_than_tau():
-    found = verdict(table(**A), 0.086, Rules())
+    found = judge(table(**A), 0.086, Rules())
     assert (found.outcome, found.failed) == ("none", (4, 5))
     fourth = found.conditions[3]
     assert (fourth.lr, round(fourth.value, 6), fourth.threshold) == (0.01, -0.009, -0.005)
@@ -41,18 +41,18 @@ def test_no_ticket_when_both_comparisons_with_dense_fail_by_more_than_tau():
 
 
 def test_a_wider_tau_makes_it_a_secondary_prize():
-    found = verdict(table(**A), 0.086, Rules(tau=0.01))
+    found = judge(table(**A), 0.086, Rules(tau=0.01))
     assert (found.outcome, found.failed) == ("secondary prize", (5,))
 
 
 def test_the_jackpot():
-    found = verdict(table(**B), 0.086, Rules())
+    found = judge(table(**B), 0.086, Rules())
     assert (found.outcome, found.failed) == ("jackpot", ())
     assert [c.status for c in found.conditions] == ["holds"] * 5
 
 
 def test_no_ticket_when_random_weights_do_as_well():
-    found = verdict(table(**C), 0.086, Rules())
+    found = judge(table(**C), 0.086, Rules())
     assert (found.outcome, found.failed) == ("none", (3,))
     assert found.conditions[2].margin == pytest.approx(-0.002)
 
@@ -63,70 +63,70 @@ def test_no_ticket_when_random_weights_do_as_well():
 ])  # fmt: skip
 def test_similar_means_what_the_paper_says_on_each_dataset(dataset, drop, holds):
     runs = table(dense={0.1: 75}, lt_imp={0.1: 75 - drop}, rr_imp={0.1: 70}, sdt={0.1: 70})
-    found = verdict(runs, 0.086, Rules(tau=tau_of(dataset)))
+    found = judge(runs, 0.086, Rules(tau=tau_of(dataset)))
     assert (found.outcome == "jackpot") == holds
 
 
 def test_a_trivial_density_is_no_ticket_whatever_the_numbers():
-    found = verdict(table(density=0.7, **B), 0.7, Rules())
+    found = judge(table(density=0.7, **B), 0.7, Rules())
     assert (found.outcome, found.failed) == ("none", (1,))
     assert "density 0.7 exceeds 0.4" in found.reason
 
 
 def test_too_short_or_longer_than_dense_is_no_ticket():
-    assert verdict(table(**B), 0.086, Rules(min_epochs=161)).failed == (1,)
-    runs = [Run(**{**vars(r), "epochs": 180 if r.setting == "lt_imp" else 110}) for r in table(**B)]
-    assert "the ticket trained 180 epochs, the dense net 110" in verdict(runs, 0.086, Rules()).reason
+    assert judge(table(**B), 0.086, Rules(min_epochs=161)).failed == (1,)
+    runs = [SanityRun(**{**vars(r), "epochs": 180 if r.setting == "lt_imp" else 110}) for r in table(**B)]
+    assert "the ticket trained 180 epochs, the dense net 110" in judge(runs, 0.086, Rules()).reason
 
 
 def test_a_small_dense_net_as_good_as_the_ticket_is_named():
-    found = verdict(table(**{**B, "sdt": {0.1: 91.8}}), 0.086, Rules())
+    found = judge(table(**{**B, "sdt": {0.1: 91.8}}), 0.086, Rules())
     assert (found.outcome, found.failed) == ("none", (2,))
 
 
 def test_too_few_seeds_is_a_verdict():
-    found = verdict(table(seeds=2, **B), 0.086, Rules())
+    found = judge(table(seeds=2, **B), 0.086, Rules())
     assert found.outcome == "not enough seeds"
     assert "ticket at lr 0.1 has 2 of 3 seeds" in found.reason
-    assert verdict(table(seeds=2, **B), 0.086, Rules(min_seeds=2)).outcome == "jackpot"
+    assert judge(table(seeds=2, **B), 0.086, Rules(min_seeds=2)).outcome == "jackpot"
 
 
 @pytest.mark.parametrize("part", ["dense", "rr_imp", "sdt"])
 def test_what_is_missing_is_unknown_and_never_passed(part):
-    found = verdict(table(**{k: v for k, v in B.items() if k != part}), 0.086, Rules())
+    found = judge(table(**{k: v for k, v in B.items() if k != part}), 0.086, Rules())
     assert found.outcome == "unknown"
     assert "no such run" in found.reason
-    assert verdict(table(**{k: v for k, v in C.items() if k != "sdt"}), 0.086, Rules()).outcome == "none"
+    assert judge(table(**{k: v for k, v in C.items() if k != "sdt"}), 0.086, Rules()).outcome == "none"
 
 
 def test_strict_rules_want_intervals_not_means():
-    unpaired = [Run(**{**vars(r), "seed": r.seed + 10 * (r.setting != "lt_imp")}) for r in table(spread=0.6, **B)]
-    assert verdict(unpaired, 0.086, Rules()).outcome == "jackpot"
-    found = verdict(unpaired, 0.086, Rules(strict=True))
+    unpaired = [SanityRun(**{**vars(r), "seed": r.seed + 10 * (r.setting != "lt_imp")}) for r in table(spread=0.6, **B)]
+    assert judge(unpaired, 0.086, Rules()).outcome == "jackpot"
+    found = judge(unpaired, 0.086, Rules(strict=True))
     assert found.outcome == "not enough seeds"
     assert "is undecided" in found.reason
 
 
 def test_pairing_by_seed_removes_what_seeds_have_in_common():
-    assert verdict(table(spread=2.0, **B), 0.086, Rules(strict=True)).outcome == "jackpot"
+    assert judge(table(spread=2.0, **B), 0.086, Rules(strict=True)).outcome == "jackpot"
 
 
 def test_one_rate_for_all_conditions_when_asked():
     cells = {"dense": {0.01: 92.4, 0.1: 92.4}, "rr_imp": {0.1: 91}, "sdt": {0.1: 80}, "lt_imp": {0.01: 91, 0.1: 92.2}}
-    assert verdict(table(**cells), 0.086, Rules(same_lr=True)).outcome == "jackpot"
+    assert judge(table(**cells), 0.086, Rules(same_lr=True)).outcome == "jackpot"
     cells |= {"dense": {0.01: 90, 0.1: 93}, "lt_imp": {0.01: 89.8, 0.1: 92.2}}
-    assert verdict(table(**cells), 0.086, Rules()).outcome == "secondary prize"
-    assert verdict(table(**cells), 0.086, Rules(same_lr=True)).outcome == "none"
+    assert judge(table(**cells), 0.086, Rules()).outcome == "secondary prize"
+    assert judge(table(**cells), 0.086, Rules(same_lr=True)).outcome == "none"
 
 
 def test_the_control_may_be_read_at_the_tickets_own_rate():
     cells = {**B, "lt_imp": {0.1: 92.2}, "rr_imp": {0.01: 92.1, 0.1: 90}}
-    assert verdict(table(**cells), 0.086, Rules()).failed == (3,)
-    assert verdict(table(**cells), 0.086, Rules(rr_rule="same_lr")).outcome == "jackpot"
+    assert judge(table(**cells), 0.086, Rules()).failed == (3,)
+    assert judge(table(**cells), 0.086, Rules(rr_rule="same_lr")).outcome == "jackpot"
 
 
 def test_gaps_come_with_their_interval_over_seeds():
-    found = verdict(table(shuffled={0.1: 91.5}, spread=0.5, **B), 0.086, Rules(), controls=("shuffled",))
+    found = judge(table(shuffled={0.1: 91.5}, spread=0.5, **B), 0.086, Rules(), controls=("shuffled",))
     assert set(found.gaps) == {"rr_imp", "sdt", "shuffled"}
     gap = found.gaps["shuffled"]
     assert (round(gap.mean, 6), gap.n) == (0.007, 3)
@@ -134,7 +134,7 @@ def test_gaps_come_with_their_interval_over_seeds():
 
 
 def test_the_verdict_in_words_names_everything():
-    text = "\n".join(lines(verdict(table(**A), 0.086, Rules(), correlation={"R_0.1": 0.719})))
+    text = "\n".join(describe(judge(table(**A), 0.086, Rules(), correlation={"R_0.1": 0.719})))
     for part in (
         "density 0.086: none",
         "4 (similar to the dense net",
@@ -146,17 +146,17 @@ def test_the_verdict_in_words_names_everything():
 
 def test_only_the_tickets_own_density_is_judged():
     runs = [*table(**B), *table(density=0.05, lt_imp={0.1: 10.0}, rr_imp={0.1: 9.0})]
-    assert verdict(runs, 0.086, Rules()).outcome == "jackpot"
-    assert verdict(runs, 0.0859999, Rules()).outcome == "jackpot"
+    assert judge(runs, 0.086, Rules()).outcome == "jackpot"
+    assert judge(runs, 0.0859999, Rules()).outcome == "jackpot"
 
 
 def test_mistakes_are_refused():
     with pytest.raises(ValueError, match=r"no run of 'lt_imp' at density 0.5; there are"):
-        verdict(table(**B), 0.5, Rules())
-    with pytest.raises(ValueError, match="is there twice"):
-        verdict([*table(**B), *table(**B)], 0.086, Rules())
-    with pytest.raises(ValueError, match="no fraction"):
-        verdict([Run("lt_imp", 0.1, 0, 92.4, 0.086)], 0.086, Rules())
+        judge(table(**B), 0.5, Rules())
+    with pytest.raises(ValueError, match="is given twice"):
+        judge([*table(**B), *table(**B)], 0.086, Rules())
+    with pytest.raises(ValueError, match="not a fraction"):
+        judge([SanityRun("lt_imp", 0.1, 0, 92.4, 0.086)], 0.086, Rules())
     with pytest.raises(ValueError, match=r"tau=0.5 is a fraction"):
         Rules(tau=0.5)
     with pytest.raises(ValueError, match="rr_rule='best' is not one of"):
@@ -172,6 +172,6 @@ def test_every_outcome_follows_from_the_failed_conditions_alone():
             "rr_imp": {0.1: 80.0 if random else 89.9},
             "sdt": {0.1: 80.0 if small else 89.9},
         }
-        found = verdict(table(**cells), 0.086, Rules())
+        found = judge(table(**cells), 0.086, Rules())
         expected = "none" if not (dense_same and random and small) else "jackpot" if dense_best else "secondary prize"
         assert found.outcome == expected, cells

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lth.tickets.formats.assemble import assemble, masked
+from lth.tickets.formats._assemble import assemble, masked
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.formats.extract import extract
 from lth.tickets.ticket import Ticket

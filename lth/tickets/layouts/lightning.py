@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lth.tickets.formats.assemble import assemble, masked, starting
+from lth.tickets.formats._assemble import assemble, masked, starting
 from lth.tickets.ticket import Ticket
 
 

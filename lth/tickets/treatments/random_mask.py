@@ -5,7 +5,7 @@ import torch
 from lth.pruning.allocation import Allocation, global_
 from lth.pruning.seeds import generator
 from lth.pruning.topk import Scores
-from lth.tickets.treatments.treatment import Draw, State, keep_by
+from lth.tickets.treatments._treatment import Draw, State, keep_by
 
 
 def random(

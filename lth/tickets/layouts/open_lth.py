@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from lth.tickets.formats.assemble import assemble, masked
+from lth.tickets.formats._assemble import assemble, masked
+from lth.tickets.formats._encodings import as_bool
+from lth.tickets.formats._names import plain
+from lth.tickets.formats._safely import load
 from lth.tickets.formats.content import read as read_content
-from lth.tickets.formats.encodings import as_bool
-from lth.tickets.formats.names import plain
-from lth.tickets.formats.safely import load
 from lth.tickets.ticket import Ticket
 
 START = "model_ep0_it0.pth"
