@@ -85,7 +85,7 @@ def test_a_training_step_never_waits_for_the_device(precision: str, tmp_path: Pa
     where = *PHOTOS, "trainer=gpu", f"recipe.precision={precision}"
     built = Experiment(configuration(tmp_path, *how, *where), RunFolder(tmp_path))
     level = built.levels[0]
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     assert isinstance(module, KeptWeights)
     watch = Synchronisations(skip=2)
     built.trainer(level, [*boundary, watch], []).fit(module, datamodule=built.data)

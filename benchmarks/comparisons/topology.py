@@ -26,7 +26,7 @@ class Steps:
     """A level's network at density 0.1 on its first batch: steps as RigL takes them, and updates between them."""
 
     def __init__(self, level: TimedLevel, setting: Setting):
-        self.device, net, regrow = setting.device, level.fresh(), level.parts(level.levels[0])[1]
+        self.device, net, regrow = setting.device, level.fresh(), level.build_level(level.levels[0])[1]
         self.regrow = next(callback for callback in regrow if hasattr(callback, "moves"))
         level.masks.move_(lambda mask: mask.to(self.device))
         masks = prune(net, level.masks, 0.1, criteria.random, allocation.erk)

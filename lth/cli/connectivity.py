@@ -19,7 +19,7 @@ from lth.analysis.hessian import top_eigenvalue
 from lth.plan import Level
 from lth.report.results import as_csv
 from lth.storage.atomic import write_atomically
-from lth.storage.checkpoint import copy_state_, load_checkpoint
+from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 
@@ -93,7 +93,7 @@ def curvature(experiment: Any, images: int, iterations: int) -> list[Row]:
     device = next(net.parameters()).device
     batches = list(first_images(experiment.data.scoring_batches("hessian"), images, device))
     for level in experiment.levels:
-        if experiment.folder.finished(level.folder) is None or experiment.subject(level)[0] is not net:
+        if experiment.folder.finished(level.folder) is None or experiment.network_of(level)[0] is not net:
             continue
         ticket = Ticket.load(level.folder / "ticket.safetensors")
         points = {"start": (dict(ticket.weights), dict(ticket.masks)), "end": ends(level.folder / "last.ckpt")}
@@ -125,8 +125,7 @@ def check_hessian(images: int, iterations: int) -> None:
 def ends(path: Path) -> tuple[State, State]:
     """Weights (and buffers) and masks (bool) that a level's last checkpoint holds, pruned weights zero."""
     saved = load_checkpoint(path)
-    weights = {k.removeprefix("net."): v for k, v in saved["state_dict"].items() if k.startswith("net.")}
-    return masked(weights | saved["found"], saved["masks"]), saved["masks"]
+    return masked(final_weights(saved), saved["masks"]), saved["masks"]
 
 
 def compare(
@@ -212,7 +211,7 @@ def _density(masks: State) -> float:
 
 
 def _has_pair(experiment: Any, level: Level) -> bool:
-    if level.source is None or experiment.subject(level)[0] is not experiment.net:
+    if level.source is None or experiment.network_of(level)[0] is not experiment.net:
         return False
     both = level, experiment.levels[level.source]
     return all(experiment.folder.finished(one.folder) is not None for one in both)

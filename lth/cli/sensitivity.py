@@ -11,7 +11,7 @@ import torch
 
 from lth.analysis.sensitivity import Batches, drawn, measured, sensitivity, steps
 from lth.cli.output import console, show
-from lth.experiment.load import Finished, data_of, finished
+from lth.experiment.load import LoadedLevel, data_of, load_level
 from lth.pruning.seeds import generator
 from lth.pruning.structured import units
 from lth.report.figures.picture import save
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 def run(given: argparse.Namespace) -> None:
     """Measure and write; prints what was measured on, and the CSV's rows."""
     sparsities, parts = levels_of(given.range), unit_named(given.unit)
-    level = finished(given.folder, given.level)
+    level = load_level(given.folder, given.level)
     names = names_with(level, parts, given.unit, given.parameters)
     batches, said = data_for(level, given.data, given.samples, given.seed)
     device, screen = torch.device(given.device), console()
@@ -100,7 +100,7 @@ def unit_named(name: str) -> units.Unit:
     return UNITS[name]
 
 
-def names_with(level: Finished, parts: units.Unit, called: str, asked: Sequence[str] | None) -> list[str]:
+def names_with(level: LoadedLevel, parts: units.Unit, called: str, asked: Sequence[str] | None) -> list[str]:
     """The prunable weights that have the unit, or those `asked` for, which must. ValueError where there are none."""
     unknown = [name for name in asked or () if name not in level.masks]
     if unknown:
@@ -118,7 +118,7 @@ def names_with(level: Finished, parts: units.Unit, called: str, asked: Sequence[
     return found
 
 
-def data_for(level: Finished, which: str, count: int | None, seed: int) -> tuple[Batches, str]:
+def data_for(level: LoadedLevel, which: str, count: int | None, seed: int) -> tuple[Batches, str]:
     """What is measured on, and how to say it. ValueError for a run without a validation split."""
     data = data_of(level.config)
     batches: Any = data.val_dataloader() if which == "val" else data.test_dataloader()
@@ -133,7 +133,7 @@ def data_for(level: Finished, which: str, count: int | None, seed: int) -> tuple
     return drawn(batches, count, generator("sensitivity", seed)), f"on {count} of {total} {name} images (seed {seed})"
 
 
-def _write(rows: list[dict[str, Any]], given: argparse.Namespace, level: Finished, said: str) -> None:
+def _write(rows: list[dict[str, Any]], given: argparse.Namespace, level: LoadedLevel, said: str) -> None:
     out = given.out or level.folder
     out.mkdir(parents=True, exist_ok=True)
     label = given.unit.replace(":", "_") + ("_test" if given.data == "test" else "")

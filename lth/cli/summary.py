@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lth.analysis.summary import Row, compute_table, masks_table, sizes, sparsity_table
 from lth.cli.output import console, show, write_csv
-from lth.experiment.load import finished
+from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning.masks import Masks
 from lth.report.epochs import ranked
@@ -93,7 +93,7 @@ def subject(what: Sequence[str], level: int | None = None, network: Path | None 
     """The network meant on the command line. Raises ValueError or FileNotFoundError where there is none."""
     path = Path(what[0])
     if len(what) == 1 and path.is_dir():
-        found = finished(path, level)
+        found = load_level(path, level)
         return Subject(found.title, found.net, found.masks, found.image_shape)
     if len(what) == 1 and (path.is_file() or "=" not in what[0]):
         return _ticket(path, network)
@@ -131,7 +131,7 @@ def epochs(run: Path, count: int, folder: Path | None = None) -> None:
     if not (run / "metrics.csv").is_file():
         raise FileNotFoundError(f"there is no metrics.csv in {run}")
     with (run / "metrics.csv").open(newline="") as file:
-        best: list[Row] = ranked(list(csv.DictReader(file)), finished(run).masks.total)[:count]
+        best: list[Row] = ranked(list(csv.DictReader(file)), load_level(run).masks.total)[:count]
     show(console(), best, EPOCHS)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _named(overrides: Sequence[str]) -> Subject:
     """A network with initial weights, from what the configurations beside the package say."""
     from hydra import compose, initialize_config_dir  # imported here: Hydra takes a second
     from hydra.errors import HydraException
-    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
     from lth.cli.run import explain, register_resolvers
 
@@ -164,7 +164,8 @@ def _named(overrides: Sequence[str]) -> Subject:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg: Any = compose("config", overrides=[*overrides, "folder=none"])
-        net = instantiate(cfg.model)
+        description: Any = OmegaConf.to_container(cfg.model, resolve=True)
     except HydraException as error:
         raise ValueError(explain(error, CONF)) from None
-    return Subject(" ".join(overrides), net, {}, image_shape(cfg.model))
+    net = build(description, pretrained=True)
+    return Subject(" ".join(overrides), net, {}, image_shape(description))

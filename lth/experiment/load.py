@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from lth.datamodules.dataset import Dataset
 from lth.networks.from_config import build, image_shape
 from lth.pruning.masks import Masks
-from lth.storage.checkpoint import copy_state_, load_checkpoint
+from lth.storage.checkpoint import copy_state_, evaluated_weights, load_checkpoint
 from lth.storage.folder import LEVEL
-from lth.tickets import Ticket
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A level's folder, the configuration of its run, its row of results.csv, and network and masks as they were
-    tested: trained weights (averaged ones, where the recipe averages), zero where the masks prune."""
+class LoadedLevel:
+    """A finished level with its network and masks as they were tested.
+
+    folder: the level's
+    config: the run's resolved configuration
+    row: the level's line in results.csv
+    net: trained weights (averaged ones, where the recipe averages), zero where the masks prune; in evaluation mode
+    masks: those that the level ended with
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -40,8 +45,11 @@ class Finished:
         return "{method} of {model} on {dataset}".format(**choices) + f", level {self.row['level']}"
 
 
-def finished(path: Path, level: int | None = None) -> Finished:
-    """A level's folder, or a run's and the number of one of its levels (default: the last finished one).
+def load_level(path: Path, level: int | None = None) -> LoadedLevel:
+    """Open a finished level.
+
+    path: the folder of a level, or of a run
+    level: the number of one of the run's levels; None takes the last finished one
 
     Raises FileNotFoundError or ValueError where there is none, and for a level whose network is not the run's.
     """
@@ -50,17 +58,17 @@ def finished(path: Path, level: int | None = None) -> Finished:
         raise ValueError(f"the level {folder} is not finished; run its command again to go on with it")
     config = _config(folder.parent)
     row = json.loads((folder / "finished").read_text())["row"]
-    net = build(config["model"])
+    net, checkpoint = build(config["model"]), load_checkpoint(folder / "last.ckpt")
     masks = Masks.ones(net, config["prunable"]["include"], config["prunable"]["exclude"])
-    masks.copy_(Ticket.load(folder / "ticket.safetensors").masks)
-    copy_state_(net, _weights(net, load_checkpoint(folder / "last.ckpt")))
+    masks.copy_(checkpoint["masks"])
+    copy_state_(net, evaluated_weights(checkpoint, net))
     masks.apply_(net)
-    return Finished(folder, config, row, net.eval(), masks)
+    return LoadedLevel(folder, config, row, net.eval(), masks)
 
 
 def data_of(config: Mapping[str, Any]) -> Dataset:
     """The run's data, read and split as the run did."""
-    from hydra.utils import instantiate  # imported here: Hydra is the command line's, and takes a second
+    from hydra.utils import instantiate  # imported here: importing Hydra takes a second
 
     data: Dataset = instantiate(config["dataset"])
     data.prepare_data()
@@ -75,7 +83,7 @@ def _level(path: Path, level: int | None) -> Path:
         return path
     levels = sorted(f.parent for f in path.glob("level_*/finished") if LEVEL.match(f.parent.name))
     if not levels:
-        raise ValueError(f"{path} holds no finished level: it is not a run's folder, or the run has not come so far")
+        raise ValueError(f"{path} holds no finished level: it is not a run's folder, or its first level is not done")
     if level is None:
         return levels[-1]
     found = [folder for folder in levels if int(folder.name.split("_")[1]) == level]
@@ -88,14 +96,6 @@ def _config(run: Path) -> dict[str, Any]:
     try:
         return yaml.safe_load((run / "config.yaml").read_text())["config"]
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no config.yaml in {run}, which tells network and data") from None
+        raise FileNotFoundError(f"there is no config.yaml in {run} to say which network and data it used") from None
     except (yaml.YAMLError, KeyError, TypeError):
         raise ValueError(f"{run / 'config.yaml'} was not written by lth") from None
-
-
-def _weights(net: nn.Module, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What the level was tested with, masks apart: its network's state, or what a search found, or the averages."""
-    state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
-    averages = [own["average"] for own in checkpoint["callbacks"].values() if "average" in own]
-    averaged = dict(zip((name for name, _ in net.named_parameters()), *averages, strict=True)) if averages else {}
-    return state | dict(checkpoint["found"]) | averaged

@@ -77,8 +77,8 @@ class Loop:
     def train_level(self, level: Level, loggers: list[Any], progress: ShowProgress) -> dict[str, Any]:
         """Train one level, from its start or its last checkpoint, and mark it finished; returns its row and layers."""
         cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
-        module, boundary = self.experiment.parts(level)
-        self.experiment.start_from(level, module)
+        module, boundary = self.experiment.build_level(level)
+        self.experiment.load_start(level, module)
         data.level = level.stream
         progress.begin(level)
         offset = sum(before.steps for before in self.levels[: level.index])

@@ -8,7 +8,7 @@ import pytest
 
 from lth.analysis.sensitivity import measured
 from lth.cli import sensitivity, summary
-from lth.experiment.load import data_of, finished
+from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
 from lth.report.epochs import ranked
 from lth.tickets import Ticket
@@ -92,7 +92,7 @@ def test_without_a_validation_split_test_data_must_be_asked_for(run, tmp_path):
 
 
 def test_a_finished_level_is_opened_as_it_was_tested(run):
-    level = finished(run, 1)
+    level = load_level(run, 1)
     ticket = Ticket.load(level.folder / "ticket.safetensors")
     assert fingerprint(level.masks.bools()) == fingerprint(ticket.masks)
     assert all(not p[~ticket.masks[n]].any() for n, p in level.net.named_parameters() if n in ticket.masks)
@@ -111,7 +111,7 @@ def test_a_finished_level_is_opened_as_it_was_tested(run):
 )
 def test_averages_and_what_searches_found_are_opened_as_tested_too(overrides, tmp_path):
     train(tmp_path, "method=dense", *overrides)
-    level = finished(tmp_path, 0)
+    level = load_level(tmp_path, 0)
     found = measured(level.net, data_of(level.config).test_dataloader())
     assert found["top1"] == pytest.approx(float(rows(tmp_path)[0]["test_accuracy"]), abs=1e-6)
     assert found["loss"] == pytest.approx(float(rows(tmp_path)[0]["test_loss"]), rel=1e-4)

@@ -38,7 +38,7 @@ def run_level(folder, *overrides: str, watch: pl.Callback | None = None) -> Expe
     pruned = ["method=omp", "method.plan._target_=lth.plan.single", "sparsity.density=0.3", "prunable=no_head"]
     built = Experiment(configuration(folder, *pruned, *overrides), RunFolder(folder))
     level = built.levels[0]
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     trainer = built.trainer(level, [*boundary, *([watch] if watch else [])], [])
     trainer.fit(module, datamodule=built.data)
     built.trainer = trainer
@@ -92,7 +92,7 @@ def reference(folder, trained: Experiment, *overrides: str) -> dict[str, torch.T
     net, recipe = copy.deepcopy(built.net).double(), built.recipes["train"]
     masks = {name: mask.double() for name, mask in trained.masks.items()}
     optimizer = recipe.build(net, set(masks))
-    clock, step = trained.parts(trained.levels[0])[0].clock, 0
+    clock, step = trained.build_level(trained.levels[0])[0].clock, 0
     loader = built.data.train_dataloader()
     for epoch in range(3):
         loader.set_epoch(epoch)
@@ -124,7 +124,7 @@ def test_without_masked_gradients_momentum_would_grow_at_pruned_positions(tmp_pa
 
 def test_masks_follow_the_module_and_stay_out_of_its_state(tmp_path):
     built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
-    module, _ = built.parts(built.levels[0])
+    module, _ = built.build_level(built.levels[0])
     module.double()
     assert all(mask.dtype == torch.float64 for mask in module.masks.values())
     assert set(module.state_dict()) == {f"net.{name}" for name in built.net.state_dict()}

@@ -143,7 +143,7 @@ def test_several_terms_stand_side_by_side(tmp_path):
     )
     whole += "{_target_:lth.pruning.structured.units.layer,_partial_:true}}"
     experiment = built(tmp_path, "method=ssl", "method.strength=0", f"+method.terms.whole={whole}")
-    module, _ = experiment.parts(experiment.levels[0])
+    module, _ = experiment.build_level(experiment.levels[0])
     norm = dict(experiment.net.named_parameters())["hidden.1.weight"].norm().item()
     assert module.penalty().item() == pytest.approx(0.5 * norm, rel=1e-4)
 

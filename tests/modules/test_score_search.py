@@ -23,8 +23,8 @@ def begun(tmp_path, method: str, *overrides: str) -> tuple[Experiment, ScoreSear
 
 def prepared(tmp_path, *overrides: str) -> tuple[Experiment, ScoreSearch, list[Any]]:
     built = Experiment(configuration(tmp_path, *overrides), RunFolder(tmp_path))
-    module, boundary = built.parts(built.levels[0])
-    built.start_from(built.levels[0], module)
+    module, boundary = built.build_level(built.levels[0])
+    built.load_start(built.levels[0], module)
     return built, module, boundary
 
 
@@ -194,7 +194,7 @@ def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
     )
     built = Experiment(configuration(tmp_path, *options), RunFolder(tmp_path))
     level, seen = built.levels[1], []
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     module.load_previous(None)
 
     class Scores(pl.Callback):

@@ -20,7 +20,7 @@ LONG = ["recipe.epochs=6"]
 def module(folder, *overrides: str):
     built = Experiment(configuration(folder, *overrides), RunFolder(folder))
     built.masks.copy_(built.support)
-    return built, built.parts(built.levels[0])[0]
+    return built, built.build_level(built.levels[0])[0]
 
 
 def fitted(folder, *overrides: str, watch: tuple[pl.Callback, ...] = ()):

@@ -27,7 +27,7 @@ def test_weights_are_scaled_after_each_epoch_and_the_rate_is_divided_until_the_l
         rates = [float(row["lr"]) for row in curves(tmp_path) if row["level"] == level]
         assert rates == pytest.approx([0.1, 0.1 / scales[0], 0.1 / scales[0] / scales[1]])
     built = Experiment(configuration(tmp_path, *options, "method/weights=kn_nonzero_bias"), RunFolder(tmp_path))
-    *_, boundary = built.parts(built.levels[0])
+    *_, boundary = built.build_level(built.levels[0])
     (draw,) = [callback for callback in boundary if isinstance(callback, DrawWeights)]
     draw.rule(built.net, built.masks, draw.seed)
     start = {name: p.detach().clone() for name, p in built.net.named_parameters()}

@@ -109,8 +109,8 @@ def test_annealed_levels_carry_their_scores_and_fall_to_the_density_asked_for(tm
     ratio = (0.2 / 0.6) ** (1 / 3)
     assert [float(r["target_density"]) for r in rows(tmp_path)] == pytest.approx([0.6 * ratio, 0.6 * ratio**2, 0.2])
     built = Experiment(configuration(tmp_path, *ANNEALED), RunFolder(tmp_path))
-    module, _ = built.parts(built.levels[1])
-    built.start_from(built.levels[1], module)
+    module, _ = built.build_level(built.levels[1])
+    built.load_start(built.levels[1], module)
     before = torch.load(levels[0] / "last.ckpt", weights_only=True)["state_dict"]
     for index, score in enumerate(module.scores):
         assert torch.equal(score, before[f"scores.{index}"])

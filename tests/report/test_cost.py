@@ -57,7 +57,7 @@ def lightning_step(tmp_path, *overrides: str) -> Counter:
     built = experiment(tmp_path, *overrides)
     counting = CountSteps()
     level: Level = built.levels[0]
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     trainer = built.trainer(level, [*boundary, counting], [])
     trainer.fit(module, datamodule=built.data)
     return counting.steps[2]
@@ -102,7 +102,7 @@ def test_no_training_step_waits_for_the_device(option, tmp_path):
     """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""
     built = experiment(tmp_path, option)
     level = built.levels[0]
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     counting = CountBetweenSteps()
     built.trainer(level, [*boundary, counting], []).fit(module, datamodule=built.data)
     assert len(counting.steps) >= 6

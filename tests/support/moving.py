@@ -77,7 +77,7 @@ def run_level(
     built = Experiment(configuration(folder, *overrides), RunFolder(folder))
     level = built.levels[0]
     built.masks.copy_(built.support)
-    module, boundary = built.parts(level)
+    module, boundary = built.build_level(level)
     trainer = built.trainer(level, [*watch, *boundary], [])
     trainer.callbacks.extend(last)
     trainer.fit(module, datamodule=built.data)

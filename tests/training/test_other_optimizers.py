@@ -68,7 +68,7 @@ def by_hand(folder: Path, trained: Experiment, *overrides: str, adaptive: bool =
     masks = {name: mask.double() for name, mask in trained.masks.items()}
     w = {n: p.detach() * masks.get(n, 1) for n, p in net.named_parameters()}
     momentum = {n: torch.zeros_like(p) for n, p in w.items()}
-    rho, clock, step = (1.0 if adaptive else 0.05), trained.parts(trained.levels[0])[0].clock, 0
+    rho, clock, step = (1.0 if adaptive else 0.05), trained.build_level(trained.levels[0])[0].clock, 0
     loader = fresh.data.train_dataloader()
 
     def gradient(at, batch):
