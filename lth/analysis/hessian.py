@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn.functional import cross_entropy
 
-Vector = dict[str, Tensor]  # parameter name -> one entry a parameter
+_Vector = dict[str, Tensor]  # parameter name -> tensor of its shape
 
 
 def top_eigenvalue(
@@ -17,17 +17,20 @@ def top_eigenvalue(
     iterations: int = 100,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The largest eigenvalue of the Hessian of the mean cross-entropy, and |Hv - lv| / |l| for the vector v found.
+    """The largest eigenvalue l of the Hessian H of the mean cross-entropy, and the residual |Hv - l v| / |l|.
 
-    Over the kept weights and all parameters that masks do not cover; pruned weights stay zero. batches: images and
-    labels, where the network is. The network computes in evaluation mode and comes back as it was. Power iteration
-    finds what is largest in absolute value; where that is negative, it goes on with the spectrum shifted by it.
+    H is over the kept weights and all parameters that masks do not cover; pruned weights stay zero. The network
+    computes in evaluation mode and is restored. Power iteration finds the eigenvalue of largest absolute value; if it
+    is negative, a second run on the spectrum shifted by it finds the largest one.
+      batches: images and labels, on the network's device
+      iterations: Hessian-vector products of a run
+      seed: of the first vector
     """
-    kept = {name: p.detach() * masks[name] if name in masks else p.detach() for name, p in net.named_parameters()}
+    kept = _masked({name: p.detach() for name, p in net.named_parameters()}, masks)
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        product = hessian_vector(net, kept, batches)
+        product = _hessian_vector(net, kept, batches)
         start = _random(kept, masks, seed)
         value, residual = _power(lambda v: _masked(product(v), masks), start, iterations)
         if value < 0:
@@ -41,15 +44,17 @@ def top_eigenvalue(
     return value, residual
 
 
-def hessian_vector(net: nn.Module, at: Vector, batches: Sequence[tuple[Tensor, Tensor]]) -> Callable[[Vector], Vector]:
-    """v -> Hv, with H the Hessian of the mean cross-entropy of `net` at the parameters `at`."""
+def _hessian_vector(
+    net: nn.Module, at: _Vector, batches: Sequence[tuple[Tensor, Tensor]]
+) -> Callable[[_Vector], _Vector]:
+    """The function v -> Hv, with H the Hessian of the mean cross-entropy of `net` at the parameters `at`."""
     count = sum(len(labels) for _, labels in batches)
 
-    def product(vector: Vector) -> Vector:
+    def product(vector: _Vector) -> _Vector:
         total = {name: torch.zeros_like(value) for name, value in at.items()}
         for x, labels in batches:
 
-            def loss(point: Vector, x: Tensor = x, labels: Tensor = labels) -> Tensor:
+            def loss(point: _Vector, x: Tensor = x, labels: Tensor = labels) -> Tensor:
                 return cross_entropy(functional_call(net, point, (x,)), labels, reduction="sum") / count
 
             _, part = jvp(grad(loss), (at,), (vector,))
@@ -59,7 +64,8 @@ def hessian_vector(net: nn.Module, at: Vector, batches: Sequence[tuple[Tensor, T
     return product
 
 
-def _power(product: Callable[[Vector], Vector], v: Vector, iterations: int) -> tuple[float, float]:
+def _power(product: Callable[[_Vector], _Vector], v: _Vector, iterations: int) -> tuple[float, float]:
+    """The eigenvalue of largest absolute value and its residual, from the unit vector `v`."""
     value = residual = 0.0
     for _ in range(iterations):
         image = product(v)
@@ -72,7 +78,8 @@ def _power(product: Callable[[Vector], Vector], v: Vector, iterations: int) -> t
     return value, residual
 
 
-def _random(like: Vector, masks: Mapping[str, Tensor], seed: int) -> Vector:
+def _random(like: _Vector, masks: Mapping[str, Tensor], seed: int) -> _Vector:
+    """A unit vector, zero at pruned weights; drawn on the CPU, so that it is the same on every device."""
     source = torch.Generator().manual_seed(seed)
     drawn = {n: torch.randn(p.shape, generator=source, dtype=p.dtype).to(p.device) for n, p in like.items()}
     drawn = _masked(drawn, masks)
@@ -80,13 +87,13 @@ def _random(like: Vector, masks: Mapping[str, Tensor], seed: int) -> Vector:
     return {name: part / length for name, part in drawn.items()}
 
 
-def _masked(v: Vector, masks: Mapping[str, Tensor]) -> Vector:
+def _masked(v: _Vector, masks: Mapping[str, Tensor]) -> _Vector:
     return {name: part * masks[name] if name in masks else part for name, part in v.items()}
 
 
-def _added(a: Vector, b: Vector, factor: float) -> Vector:
+def _added(a: _Vector, b: _Vector, factor: float) -> _Vector:
     return {name: part + factor * b[name] for name, part in a.items()}
 
 
-def _dot(a: Vector, b: Vector) -> Tensor:
+def _dot(a: _Vector, b: _Vector) -> Tensor:
     return torch.stack([(part * b[name]).sum() for name, part in a.items()]).sum()

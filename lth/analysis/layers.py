@@ -1,4 +1,4 @@
-"""The layer table: shape, kept weights, density and multiply-adds of every prunable layer."""
+"""The layer table: shape, kept weights, density and multiply-adds of every prunable layer of a network or a ticket."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,52 +11,72 @@ from lth.pruning.linearised import effective
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import weights_of
 from lth.pruning.repair import dead_units
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
+from lth.tickets.ticket import Ticket
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """One row a prunable layer: shape, total, kept, density, effective, dead outputs and inputs, macs, macs_kept.
+    """One row a prunable layer: layer, shape, total, kept, density and the columns below.
 
-    macs: multiply-adds of one image of `image_shape` (channels, height, width), from the shapes of a real forward
-    pass, biases ignored; macs_kept: those of kept weights alone, each of which is used at every output position.
-    effective: kept weights on a path from input to output; None where that cannot be told (networks that normalise
-    over features).
+      effective: kept weights on a path from input to output; None if liveness cannot be determined for this
+        architecture (networks that normalise over features)
+      dead_outputs: outputs without kept weights
+      dead_inputs: inputs that no kept weight reads
+      macs: multiply-adds of one image, from the shapes of a real forward pass, without biases
+      macs_kept: multiply-adds of kept weights alone
+
+    image_shape: channels, height, width.
     """
-    uses, dead = positions(net, image_shape), dead_units(net, masks)
-    live = live_weights(net, masks, image_shape)
+    uses, live = uses_per_image(net, image_shape), _live_weights(net, masks, image_shape)
     rows = []
-    for (name, kept), mask in zip(masks.kept_by_layer().items(), masks.values(), strict=True):
-        rows.append(
-            {
-                "layer": name,
-                "shape": "x".join(map(str, mask.shape)),
-                "total": mask.numel(),
-                "kept": kept,
-                "density": kept / mask.numel(),
-                "effective": None if live is None else live[name],
-                "dead_outputs": dead[name][0],
-                "dead_inputs": dead[name][1],
-                "macs": mask.numel() * uses.get(name, 0),
-                "macs_kept": kept * uses.get(name, 0),
-            }
-        )
+    for name, row in _layer_rows(net, masks).items():
+        row["effective"] = None if live is None else live[name]
+        row["macs"] = row["total"] * uses.get(name, 0)
+        row["macs_kept"] = row["kept"] * uses.get(name, 0)
+        rows.append(row)
     return rows
 
 
-def live_weights(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, int] | None:
-    """Kept weights of each layer on a path from input to output; None where all-ones masks would not be live either."""
-    everything = Masks({name: torch.ones_like(mask) for name, mask in masks.items()})
-    with untouched(net):
-        full, live = effective(net, everything, image_shape), effective(net, masks, image_shape)
-    if not all(bool(layer.all()) for layer in full.values()):
-        return None
-    return {name: int(torch.count_nonzero(layer)) for name, layer in live.items()}
+def ticket_table(
+    ticket: Ticket, net: nn.Module | None = None, image_shape: tuple[int, int, int] | None = None
+) -> list[dict[str, Any]]:
+    """The layer table of a ticket. Without `net` and `image_shape`, effective weights and multiply-adds are None.
+
+    Raises ValueError if the ticket's masks do not fit `net`.
+    """
+    masks = Masks({name: mask.float() for name, mask in ticket.masks.items()})
+    if net is not None and image_shape is not None:
+        masks.weights(net)  # checks names and shapes
+        return layer_table(net, masks, image_shape)
+    return list(_layer_rows(net or nn.Module(), masks).values())
 
 
-def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """How often each conv, linear or attention weight is used for one image: its output positions, by parameter name.
+def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:
+    """Kept and prunable weights of a ticket and its density; the same over all parameters, unmasked ones as kept.
 
-    A weight that several layers share is counted in each of them. Attention is taken to look at its own tokens.
+    net: the ticket's network; without it, every stored tensor but the statistics of batch norm is a parameter.
+    """
+    if net is not None:
+        parameters = sum(p.numel() for p in net.parameters())
+    else:
+        parameters = sum(w.numel() for n, w in ticket.weights.items() if n.rpartition(".")[2] not in _BUFFERS)
+    nonzero = parameters - ticket.total + ticket.kept
+    return {
+        "kept": ticket.kept,
+        "prunable": ticket.total,
+        "density": ticket.density,
+        "parameters": parameters,
+        "nonzero_parameters": nonzero,
+        "density_of_all": nonzero / parameters,
+    }
+
+
+def uses_per_image(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """How often each conv, linear or attention weight is used for one image, by parameter name: its output positions.
+
+    A weight that several layers share is counted in each of them. Attention is taken to be self-attention.
     """
     uses: Counter[int] = Counter()
 
@@ -72,15 +92,45 @@ def positions(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, in
     return {name: uses[id(weight)] for name, weight in net.named_parameters() if id(weight) in uses}
 
 
-def watch_layers(net: nn.Module, image_shape: Sequence[int], look: Callable[[nn.Module, Any, Any], None]) -> None:
-    """Call `look(layer, inputs, output)` for each use of a prunable layer, while one blank image goes through `net`."""
-    hooks = [module.register_forward_hook(look) for module in net.modules() if weights_of(module)]
+def watch_layers(net: nn.Module, image_shape: Sequence[int], hook: Callable[[nn.Module, Any, Any], None]) -> None:
+    """Call `hook(layer, inputs, output)` for each use of a prunable layer in a forward pass of one blank image."""
+    handles = [module.register_forward_hook(hook) for module in net.modules() if weights_of(module)]
     parameter = next(net.parameters())
     try:
-        with untouched(net), torch.no_grad():
+        with preserved(net), torch.no_grad():
             net.eval()
-            # not net(...): a compiled network would call no hooks and report no uses
+            # not net(...): a compiled network calls no hooks
             net.forward(torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype))
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _layer_rows(net: nn.Module, masks: Masks) -> dict[str, dict[str, Any]]:
+    """The columns that need masks only, in the order of the table, the others None. `net` gives groups of convs."""
+    kept, dead = masks.kept_by_layer(), dead_units(net, masks)
+    return {
+        name: {
+            "layer": name,
+            "shape": "x".join(map(str, mask.shape)),
+            "total": mask.numel(),
+            "kept": kept[name],
+            "density": kept[name] / mask.numel(),
+            "effective": None,
+            "dead_outputs": dead[name][0],
+            "dead_inputs": dead[name][1],
+            "macs": None,
+            "macs_kept": None,
+        }
+        for name, mask in masks.items()
+    }
+
+
+def _live_weights(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, int] | None:
+    """Kept weights of each layer on a path from input to output; None if even dense masks leave dead weights."""
+    dense = Masks({name: torch.ones_like(mask) for name, mask in masks.items()})
+    with preserved(net):
+        of_dense, live = effective(net, dense, image_shape), effective(net, masks, image_shape)
+    if not all(bool(layer.all()) for layer in of_dense.values()):
+        return None
+    return Masks(live).kept_by_layer()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lth.analysis.sensitivity import Batches, drawn, measured, sensitivity, steps
+from lth.analysis.layer_sensitivity import Batches, accuracy_and_loss, draw_samples, fractions, layer_sensitivity
 from lth.cli.output import console, show
 from lth.experiment.load import LoadedLevel, data_of, load_level
 from lth.pruning.seeds import generator
@@ -74,9 +74,13 @@ def run(given: argparse.Namespace) -> None:
     if left_out and not given.parameters:
         screen.print(f"without {given.unit}, left out: {', '.join(left_out)}", soft_wrap=True)
     rows = []
-    for row in sensitivity(level.net, names, parts, sparsities, partial(measured, batches=batches, device=device)):
+    measure = partial(accuracy_and_loss, batches=batches, device=device)
+    densities = [1 - sparsity for sparsity in sparsities]
+    for found in layer_sensitivity(level.net, names, parts, densities, measure):
+        sparsity = round(1 - found.pop("density"), 10)
+        row = {"parameter": found.pop("parameter"), "sparsity": sparsity, **found}
         rows.append(row)
-        if row["sparsity"] == sparsities[-1]:
+        if sparsity == sparsities[-1]:
             show(screen, rows[-len(sparsities) :], {key: key for key in row})
     _write(rows, given, level, said)
 
@@ -87,7 +91,7 @@ def levels_of(text: str) -> list[float]:
         start, end, step = map(float, text.split(","))
     except ValueError:
         raise ValueError(f"the range {text!r} is not three numbers START,END,STEP, such as 0,0.95,0.05") from None
-    return steps(start, end, step)
+    return fractions(start, end, step)
 
 
 def unit_named(name: str) -> units.Unit:
@@ -130,7 +134,9 @@ def data_for(level: LoadedLevel, which: str, count: int | None, seed: int) -> tu
     total, name = sum(len(labels) for _, labels in batches), {"val": "validation", "test": "TEST"}[which]
     if count is None:
         return batches, f"on all {total} {name} images"
-    return drawn(batches, count, generator("sensitivity", seed)), f"on {count} of {total} {name} images (seed {seed})"
+    return draw_samples(
+        batches, count, generator("sensitivity", seed)
+    ), f"on {count} of {total} {name} images (seed {seed})"
 
 
 def _write(rows: list[dict[str, Any]], given: argparse.Namespace, level: LoadedLevel, said: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lth.analysis.summary import Row, compute_table, masks_table, sizes, sparsity_table
+from lth.analysis.network_tables import Row, compute_table, masks_table, size_in_bytes, sparsity_table
 from lth.cli.output import console, show, write_csv
 from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
@@ -110,7 +110,7 @@ def tables(about: Subject, folder: Path | None = None) -> None:
         if found[name]:
             screen.print()
             show(screen, found[name], headings)
-    total, bytes_of = found["compute"][-1], sizes(about.net, about.masks)
+    total, bytes_of = found["compute"][-1], size_in_bytes(about.net, about.masks)
     screen.print(
         f"\ndense size {bytes_of['dense_bytes']:,} bytes: zeros alone make nothing smaller\n"
         f"packed size {bytes_of['packed_bytes']:,} bytes: kept weights, one bit an element of each mask that prunes\n"

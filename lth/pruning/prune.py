@@ -10,7 +10,7 @@ from lth.pruning.allocation import Allocation, check_density, count_kept
 from lth.pruning.criterion import Batches, Criterion, Scores
 from lth.pruning.masks import Masks
 from lth.pruning.position import Placement, by_score
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 from lth.pruning.topk import Ranked, largest_of_each
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def prune(
 
     `rounds` > 1 scores again under the shrinking masks, on an exponential path from the present density to the new
     one (SynFlow's 100 rounds). `placement`, drawing from `seed`, may then put each layer's weights elsewhere. Pruned
-    weights never come back. `net` is left untouched: the caller zeroes its weights. Raises ValueError when masks
+    weights never come back. `net` is restored: the caller zeroes its weights. Raises ValueError when masks
     already keep fewer weights, or, unless `exact` is false, when the allocation misses the count.
     """
     check_density(density)
@@ -48,7 +48,7 @@ def prune(
     start, before, masks, ranked = kept / masks.total, masks, masks.clone(), Ranked()
     for i in range(1, rounds + 1):
         rung = density if i == rounds else start * (density / start) ** (i / rounds)
-        with untouched(net):
+        with preserved(net):
             scores = criterion(net, masks, batches)
         ranked = _keep(scores, masks, rung, allocation, exact, ranked)
     if not exact and masks.kept != target:

@@ -11,7 +11,7 @@ from lth.pruning.masks import raw
 
 
 @contextmanager
-def untouched(net: nn.Module) -> Iterator[None]:
+def preserved(net: nn.Module) -> Iterator[None]:
     """Restore buffers, parameters, gradients, train/eval flags and torch's random state of `net` on leaving.
 
     To the last bit, whatever was done to them: changed in place, converted (`net.double()`) or replaced. Autocast is

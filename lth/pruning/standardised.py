@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lth.pruning.masks import Masks
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 
 PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer")  # parts of the names of torch's operators
 
@@ -38,7 +38,7 @@ def changed_before_use(net: nn.Module, masks: Masks, image_shape: tuple[int, int
     image_shape: channels, height, width. Weights that the pass reads nowhere are not among them.
     """
     weights = masks.weights(net)
-    with untouched(net), torch.no_grad(), _Readers() as readers:
+    with preserved(net), torch.no_grad(), _Readers() as readers:
         net.eval()
         net.forward(torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype))
     changed = readers.read - readers.multiplied

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lth.analysis.correlation import correlation
+from lth.analysis.similarity import correlation
 from lth.pruning.masks import Masks
 from lth.report.collect import Run as Folder
 from lth.sanity.conditions import Rules

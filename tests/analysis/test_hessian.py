@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from lth.analysis.hessian import hessian_vector, top_eigenvalue
+from lth.analysis.hessian import _hessian_vector, top_eigenvalue
 
 
 def tiny(density: float) -> tuple[nn.Module, dict, list]:
@@ -52,7 +52,7 @@ def test_pruned_weights_do_not_count():
 
 def test_a_larger_negative_eigenvalue_is_not_mistaken_for_the_top(monkeypatch):
     spectrum = torch.tensor([-5.0, 2.0, 1.0])
-    monkeypatch.setattr("lth.analysis.hessian.hessian_vector", lambda *_: lambda v: {"p": spectrum * v["p"]})
+    monkeypatch.setattr("lth.analysis.hessian._hessian_vector", lambda *_: lambda v: {"p": spectrum * v["p"]})
     net = nn.Module()
     net.p = nn.Parameter(torch.ones(3))
     value, residual = top_eigenvalue(net, {}, [], iterations=200)
@@ -70,7 +70,7 @@ def test_a_product_is_the_hessian_times_the_vector():
     at = {n: p.detach() for n, p in net.eval().named_parameters()}
     vector = {n: torch.randn_like(p) for n, p in at.items()}
     expected = whole_hessian(net, masks, batches) @ torch.cat([v.flatten() for v in vector.values()])
-    found = torch.cat([v.flatten() for v in hessian_vector(net, at, batches)(vector).values()])
+    found = torch.cat([v.flatten() for v in _hessian_vector(net, at, batches)(vector).values()])
     assert torch.allclose(found, expected, atol=1e-10)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lth.analysis.sensitivity import measured
+from lth.analysis.layer_sensitivity import accuracy_and_loss
 from lth.cli import sensitivity, summary
 from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
@@ -96,7 +96,7 @@ def test_a_finished_level_is_opened_as_it_was_tested(run):
     ticket = Ticket.load(level.folder / "ticket.safetensors")
     assert fingerprint(level.masks.bools()) == fingerprint(ticket.masks)
     assert all(not p[~ticket.masks[n]].any() for n, p in level.net.named_parameters() if n in ticket.masks)
-    found = measured(level.net, data_of(level.config).test_dataloader())
+    found = accuracy_and_loss(level.net, data_of(level.config).test_dataloader())
     assert found["top1"] == pytest.approx(float(rows(run)[1]["test_accuracy"]), abs=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_a_finished_level_is_opened_as_it_was_tested(run):
 def test_averages_and_what_searches_found_are_opened_as_tested_too(overrides, tmp_path):
     train(tmp_path, "method=dense", *overrides)
     level = load_level(tmp_path, 0)
-    found = measured(level.net, data_of(level.config).test_dataloader())
+    found = accuracy_and_loss(level.net, data_of(level.config).test_dataloader())
     assert found["top1"] == pytest.approx(float(rows(tmp_path)[0]["test_accuracy"]), abs=1e-6)
     assert found["loss"] == pytest.approx(float(rows(tmp_path)[0]["test_loss"]), rel=1e-4)
 

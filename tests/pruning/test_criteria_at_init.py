@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.linearised import effective
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 from lth.pruning.topk import largest
 
 
@@ -61,7 +61,7 @@ def test_snip_is_the_worked_example():
 @pytest.mark.parametrize("bn", ["train", "eval"])
 def test_snip_is_the_numerical_derivative_with_respect_to_the_mask(bn):
     net, masks, data = toy()
-    with untouched(net):
+    with preserved(net):
         scores = criteria.snip(net, masks, data, n_batches=2, samples_per_class=None, bn=bn)
     net.train(bn == "train")
     step = 1e-6
@@ -104,7 +104,7 @@ def test_grasp_is_an_explicit_hessian_product():
     masks = Masks({n: m for n, m in masks.items() if n in dict(net.named_parameters())})
     x, y = data.per_class(1)
     halves = [(x[:7], y[:7]), (x[7:], y[7:])]
-    with untouched(net):
+    with preserved(net):
         scores = criteria.grasp(net, masks, data, temperature=1.0)
     flat = torch.cat([(p * masks[n]).flatten() for n, p in net.named_parameters() if n in masks])
     fixed = {n: p.detach() for n, p in net.named_parameters() if n not in masks}
@@ -160,7 +160,7 @@ def test_synflow_uses_no_data_and_no_training_gradient():
     b = criteria.synflow(net, Masks.ones(net), Given(image_shape=shape))
     assert all(torch.equal(a[name], b[name]) for name in a)
     batch = Given((torch.randn(8, *shape), torch.arange(8) % 4))
-    with untouched(net):
+    with preserved(net):
         trained = criteria.snip(net, Masks.ones(net), batch)
     flow, loss = (largest(scores, 3000) for scores in (a, {n: s.double() for n, s in trained.items()}))
     both = sum(int((flow[name] & loss[name]).sum()) for name in flow)
@@ -176,7 +176,7 @@ def test_synflow_at_one_percent_empties_nothing_but_shortcuts_and_keeps_the_netw
     masks = prune(net, Masks.ones(net), 0.01, criteria.synflow, allocation.global_, data, rounds=100)
     empty = {layer for layer, kept in masks.kept_by_layer().items() if kept == 0}
     assert all("shortcut" in layer for layer in empty)
-    with untouched(net):
+    with preserved(net):
         live = effective(net, masks, (3, 32, 32))
     assert all(live["classifier.weight"].any(1)), "every class has a path"
     once = prune(net, Masks.ones(net), 0.01, criteria.synflow, allocation.global_, data)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lth.analysis.layers import layer_table, live_weights
+from lth.analysis.layers import _live_weights, layer_table
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.linearised import effective
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 
 
 def by_paths(*masks: torch.Tensor) -> list[torch.Tensor]:
@@ -33,11 +33,11 @@ def test_effective_weights_are_those_that_some_path_uses(seed, density):
     nn.init.uniform_(net[2].running_mean, -5, 5)
     masks = Masks.ones(net)
     masks.copy_({name: torch.rand(mask.shape) < density for name, mask in masks.items()})
-    with untouched(net):
+    with preserved(net):
         live = effective(net, masks, (1, 2, 2))
     assert all(torch.equal(a, b) for a, b in zip(live.values(), by_paths(*masks.values()), strict=True))
     counts = {name: int(layer.sum()) for name, layer in live.items()}
-    assert live_weights(net, masks, (1, 2, 2)) == counts
+    assert _live_weights(net, masks, (1, 2, 2)) == counts
     assert [row["effective"] for row in layer_table(net, masks, (1, 2, 2))] == list(counts.values())
 
 
@@ -66,12 +66,12 @@ def test_a_network_of_a_hundred_layers_neither_overflows_nor_vanishes():
         with torch.random.fork_rng():
             net = nn.Sequential(nn.Flatten(), *(nn.Linear(width, width) for _ in range(100)))
         masks = Masks.ones(net)
-        counts = live_weights(net, masks, (1, 1, width))
+        counts = _live_weights(net, masks, (1, 1, width))
         assert counts is not None
         assert set(counts.values()) == {width**2}
 
 
 def test_it_is_not_told_where_features_are_normalised():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    assert live_weights(net, Masks.ones(net), (1, 2, 2)) is None
+    assert _live_weights(net, Masks.ones(net), (1, 2, 2)) is None
     assert layer_table(net, Masks.ones(net), (1, 2, 2))[0]["effective"] is None

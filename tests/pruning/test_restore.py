@@ -6,7 +6,7 @@ from torch import nn
 
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.masks import fingerprint
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 
 
 def network():
@@ -195,7 +195,7 @@ def test_scores_do_not_depend_on_autocast():
 
 def test_a_criterion_starts_from_no_gradients():
     net = network()
-    with untouched(net):
+    with preserved(net):
         assert all(p.grad is None for p in net.parameters())
     assert net[0].weight.grad is not None
 

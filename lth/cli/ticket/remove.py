@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.analysis.layers import positions
+from lth.analysis.layers import uses_per_image
 from lth.cli.output import console, show
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
@@ -61,7 +61,7 @@ def filled_(net: nn.Module, content: Content, shape: tuple[int, int, int], start
 def macs(net: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-adds of one image, biases ignored."""
     named = dict(net.named_parameters())
-    return sum(named[name].numel() * times for name, times in positions(net, shape).items())
+    return sum(named[name].numel() * times for name, times in uses_per_image(net, shape).items())
 
 
 def _say(

@@ -1,12 +1,13 @@
 """`show` and `compare`: looking at tickets."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from lth.analysis.overlap import compare
-from lth.analysis.ticket_layers import flat, layers, totals
+from lth.analysis.layers import ticket_table, ticket_totals
+from lth.analysis.similarity import compare
 from lth.cli.output import console, show, write_csv
 from lth.networks.from_config import build, described, image_shape
 from lth.tickets import Ticket
@@ -32,8 +33,8 @@ def show_ticket(arguments: Namespace) -> None:
     screen, ticket = console(), Ticket.load(arguments.ticket)
     description = described(ticket.header, arguments.network)
     net = build(description) if description else None
-    rows = layers(ticket, net, image_shape(description) if description else None)
-    found = totals(ticket, net)
+    rows = ticket_table(ticket, net, image_shape(description) if description else None)
+    found = ticket_totals(ticket, net)
     screen.print(
         f"{arguments.ticket}\n{found['kept']:,} of {found['prunable']:,} prunable weights kept: density "
         f"{found['density']:.4g}; {found['nonzero_parameters']:,} of all {found['parameters']:,} parameters: "
@@ -44,7 +45,7 @@ def show_ticket(arguments: Namespace) -> None:
     if net is None:
         screen.print("\nthe ticket names no network: --network FILE adds multiply-adds")
     screen.print()
-    for key, value in flat({k: v for k, v in ticket.header.items() if k not in NOT_PROVENANCE}).items():
+    for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in NOT_PROVENANCE}).items():
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
     if arguments.csv:
         write_csv(arguments.csv, rows)
@@ -88,3 +89,12 @@ def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
     known = {c: [row[c] for row in rows if row[c] is not None] for c in columns}
     total = {c: sum(values) if values else None for c, values in known.items()}
     return {"layer": "total", "shape": "", **total, "density": total["kept"] / sum(row["total"] for row in rows)}
+
+
+def _dotted(header: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested provenance as dotted keys: {"seeds": {"init": 0}} becomes seeds.init."""
+    found: dict[str, Any] = {}
+    for key, value in header.items():
+        name = f"{prefix}{key}"
+        found |= _dotted(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return found

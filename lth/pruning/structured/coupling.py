@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lth.pruning.prunable import LAYERS
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 from lth.pruning.structured.dataflow import blank
 from lth.pruning.structured.groups import Together
 
@@ -61,7 +61,7 @@ def coupled(net: nn.Module, image_shape: tuple[int, int, int]) -> list[Coupled]:
     Raises ImportError without torch-pruning, and ValueError for a network whose channels cannot be followed (zero
     padding of channels, say) or that holds other layers than convolutions, linear layers and batch norms.
     """
-    with untouched(net):
+    with preserved(net):
         net.eval().requires_grad_(True)
         groups = dict(_groups(net, image_shape))
     return [_set(net, layers, groups) for layers in _components(groups)]

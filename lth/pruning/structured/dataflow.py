@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lth.pruning.prunable import LAYERS
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 
 ACTIVATIONS = {
     *(F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.leaky_relu, F.elu, F.selu),
@@ -82,10 +82,10 @@ class Followers(TorchFunctionMode):
 def watch(net: nn.Module, images: Iterable[Tensor], seen: Seen | None = None) -> tuple[Followers, set[str]]:
     """What follows the layers of `net` on `images`, in evaluation mode, and the weights whose outputs are its own.
 
-    `net` is left untouched.
+    `net` is restored.
     """
     followers, ends = Followers(net, seen), set()
-    with untouched(net), torch.no_grad():
+    with preserved(net), torch.no_grad():
         net.eval()
         for x in images:
             with followers:

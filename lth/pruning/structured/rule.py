@@ -11,7 +11,7 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.paths import cubic
 from lth.pruning.prunable import names_matching
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 from lth.pruning.structured import activations, rankers
 from lth.pruning.structured import units as units
 from lth.pruning.structured.coupling import Coupled
@@ -175,11 +175,11 @@ class Rule:
         return cubic(progress, self.start, self.end)
 
     def rank(self, net: nn.Module, masks: Masks, groups: Sequence[Together], batches: Batches | None, seed: int) -> Any:
-        """One number for every part of every group, `net` untouched."""
+        """One number for every part of every group; `net` is restored."""
         ranker = RANKERS[self.ranker] if isinstance(self.ranker, str) else self.ranker
         ranker = partial(rankers.folded, ranker=ranker) if self.bn_fold else ranker
         numbers = {name: own.to(masks[name].device) for group in groups for name, own in group.ranked.items()}
-        with untouched(net):
+        with preserved(net):
             ranks = ranker(net, masks, numbers, batches, seed)
         return [rankers.together(ranks, group) for group in groups]
 

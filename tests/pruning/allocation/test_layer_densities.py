@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lth import networks
-from lth.analysis.layers import positions
+from lth.analysis.layers import uses_per_image
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.position import shuffled
-from lth.pruning.restore import untouched
+from lth.pruning.restore import preserved
 
 CIFAR = {"classes": 10, "channels": 3, "image_size": 32}
 
@@ -97,7 +97,7 @@ MULTIPLY_ADDS = {  # at .5, .1 and .05
 
 
 def test_at_equal_counts_allocations_cost_the_published_multiply_adds():
-    uses = positions(networks.resnet18(**CIFAR), (3, 32, 32))
+    uses = uses_per_image(networks.resnet18(**CIFAR), (3, 32, 32))
     dense = sum(score.numel() * uses[name] for name, score in R18.items())
     assert dense == 555_422_720
     for rule, shares in MULTIPLY_ADDS.items():
@@ -201,7 +201,7 @@ def test_as_published_a_ratio_scores_xavier_weights_and_grasp_xavier_linear_laye
     batches.per_class = lambda k: (torch.randn(16, 1, 16, 16, generator=torch.manual_seed(0)), torch.arange(16) % 4)
     for criterion, redraw in ((criteria.snip, "all"), (criteria.grasp, "linear")):
         before = {name: p.detach().clone() for name, p in net.named_parameters()}
-        with untouched(net):
+        with preserved(net):
             criterion(net, masks, batches, redraw=redraw)
             seen = {name: p.detach().clone() for name, p in net.named_parameters()}
         chosen = prune(net, masks, 0.1, partial(criterion, redraw=redraw), allocation.global_, batches)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lth.analysis.layers import positions
+from lth.analysis.layers import uses_per_image
 from lth.networks import conv2, mobilenet_v2, resnet20, wide_resnet_28_2
 from lth.pruning import Masks
 from lth.pruning.structured.attached import companions
@@ -246,7 +246,7 @@ def test_companions_follow_the_weights_that_feed_them():
 def test_multiply_adds_and_filter_counts_agree_with_brute_force():
     net = resnet20(10, 3, 32)
     named = dict(net.named_parameters())
-    assert sum(named[n].numel() * times for n, times in positions(net, (3, 32, 32)).items()) == 40_813_184
+    assert sum(named[n].numel() * times for n, times in uses_per_image(net, (3, 32, 32)).items()) == 40_813_184
     masks, groups = pruned(net, 0.7, shape=(3, 32, 32))
     for group in groups:
         for name in group.ranked:

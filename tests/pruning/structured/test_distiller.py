@@ -5,7 +5,7 @@ import torch
 from hydra.utils import instantiate
 
 from docs import recipes
-from lth.analysis.layers import positions
+from lth.analysis.layers import uses_per_image
 from lth.networks import resnet20, resnet56
 from lth.pruning import Masks
 from lth.pruning.structured.coupling import coupled
@@ -55,7 +55,7 @@ def test_a_schedule_leaves_what_was_published(name):
     masks = scheduled(net, name)
     small = thin(net, masks, SHAPE)  # untrained batch norms send nothing on
     named = dict(small.net.named_parameters())
-    macs = sum(named[n].numel() * times for n, times in positions(small.net, SHAPE).items())
+    macs = sum(named[n].numel() * times for n, times in uses_per_image(small.net, SHAPE).items())
     if multiply_adds:
         assert round(macs, 0 if multiply_adds % 1000 else -4) == multiply_adds
     if weights:

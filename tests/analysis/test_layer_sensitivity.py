@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from lth.analysis.sensitivity import drawn, measured, sensitivity, steps, without_smallest
+from lth.analysis.layer_sensitivity import (
+    _mask_of_largest,
+    accuracy_and_loss,
+    draw_samples,
+    fractions,
+    layer_sensitivity,
+)
 from lth.networks import mlp, resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
@@ -36,8 +42,8 @@ def test_each_point_changes_the_named_tensor_only_and_starts_from_the_original_w
         seen.append((changed, zeros))
         return {}
 
-    points = list(sensitivity(net, names, units.filters, [0, 0.5, 0.25], look))
-    assert [(p["parameter"], p["sparsity"]) for p in points] == [(n, s) for n in names for s in (0, 0.5, 0.25)]
+    points = list(layer_sensitivity(net, names, units.filters, [1, 0.5, 0.75], look))
+    assert [(p["parameter"], p["density"]) for p in points] == [(n, d) for n in names for d in (1, 0.5, 0.75)]
     assert [changed for changed, _ in seen] == [[], [names[0]], [names[0]], [], [names[1]], [names[1]]]
     assert [zeros["conv1.weight"] for _, zeros in seen] == [0, 8 * 27, 4 * 27, 0, 0, 0]  # falls again: not nested runs
 
@@ -45,7 +51,9 @@ def test_each_point_changes_the_named_tensor_only_and_starts_from_the_original_w
 def test_the_network_is_the_same_to_the_last_bit_between_rows_and_whatever_happens(net):
     net.train()
     before, random = state(net), torch.get_rng_state()
-    for _ in sensitivity(net, ["conv1.weight"], units.elements, [0.5, 0.9], lambda n: measured(n, batches(net))):
+    for _ in layer_sensitivity(
+        net, ["conv1.weight"], units.elements, [0.5, 0.1], lambda n: accuracy_and_loss(n, batches(net))
+    ):
         assert state(net) == before
         assert net.training
     assert torch.equal(torch.get_rng_state(), random)
@@ -54,7 +62,7 @@ def test_the_network_is_the_same_to_the_last_bit_between_rows_and_whatever_happe
         raise RuntimeError("no data")
 
     with pytest.raises(RuntimeError):
-        next(sensitivity(net, ["conv1.weight"], units.elements, [0.5], fail))
+        next(layer_sensitivity(net, ["conv1.weight"], units.elements, [0.5], fail))
     assert state(net) == before
 
 
@@ -63,16 +71,16 @@ def batches(net: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(torch.randn(n, 3, 8, 8, generator=random), torch.randint(10, (n,), generator=random)) for n in (7, 7, 3)]
 
 
-def test_sparsity_zero_is_the_dense_network(net):
+def test_density_one_is_the_dense_network(net):
     data = batches(net)
-    dense = measured(net, data)
-    rows = sensitivity(net, list(Masks.ones(net)), units.elements, [0.0], lambda n: measured(n, data))
+    dense = accuracy_and_loss(net, data)
+    rows = layer_sensitivity(net, list(Masks.ones(net)), units.elements, [1.0], lambda n: accuracy_and_loss(n, data))
     assert all({k: row[k] for k in dense} == dense for row in rows)
 
 
 def test_names_match_exactly(net):
     with pytest.raises(ValueError, match=r"no parameters \['conv1'\]"):
-        next(sensitivity(net, ["conv1"], units.filters, [0.5], nothing))
+        next(layer_sensitivity(net, ["conv1"], units.filters, [0.5], nothing))
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.29, 0.5, 0.999, 1.0])
@@ -83,30 +91,30 @@ def test_the_smallest_parts_go_floor_of_the_share_whatever_the_ties(name, sparsi
     count = units.parts(numbers)
     norms = [float(weight[numbers == part].abs().sum()) for part in range(count)]
     first = sorted(range(count), key=lambda part: (norms[part], part))[: int(sparsity * count + 1e-9)]
-    keep = without_smallest(weight, numbers, sparsity)
+    keep = _mask_of_largest(weight, numbers, 1 - sparsity)
     expected = torch.tensor([0.0 if int(part) in first else 1.0 for part in numbers.flatten()])
     assert torch.equal(keep.flatten(), expected)
 
 
 def test_a_percent_is_refused():
     with pytest.raises(ValueError, match="50 is not a fraction"):
-        without_smallest(torch.ones(2, 2), units.elements((2, 2)), 50)
+        _mask_of_largest(torch.ones(2, 2), units.elements((2, 2)), 50)
 
 
 def test_ranges_exclude_their_end_and_have_no_crumbs():
-    assert steps(0, 0.95, 0.05) == [round(0.05 * i, 2) for i in range(19)]
-    assert steps(0, 0.3, 0.1) == [0, 0.1, 0.2]
-    assert steps(0.5, 1, 0.25) == [0.5, 0.75]
+    assert fractions(0, 0.95, 0.05) == [round(0.05 * i, 2) for i in range(19)]
+    assert fractions(0, 0.3, 0.1) == [0, 0.1, 0.2]
+    assert fractions(0.5, 1, 0.25) == [0.5, 0.75]
     for wrong in ((0, 95, 5), (0.5, 0.5, 0.1), (0, 1, 0), (-0.1, 1, 0.1)):
         with pytest.raises(ValueError, match="START,END,STEP"):
-            steps(*wrong)
+            fractions(*wrong)
 
 
 def test_accuracies_and_loss_are_those_of_a_slow_count():
     torch.manual_seed(0)
     net, random = mlp([8], 7, 1, 4, batch_norm=True), torch.Generator().manual_seed(1)
     data = [(torch.randn(n, 1, 4, 4, generator=random), torch.randint(7, (n,), generator=random)) for n in (9, 4)]
-    found = measured(net, data)
+    found = accuracy_and_loss(net, data)
     net.eval()
     right = top5 = loss = 0.0
     for x, labels in data:
@@ -121,10 +129,10 @@ def test_accuracies_and_loss_are_those_of_a_slow_count():
 
 def test_a_drawn_subset_has_its_size_and_no_sample_twice():
     data = [(torch.arange(5.0), torch.arange(5)), (torch.arange(5.0, 8), torch.arange(5, 8))]
-    subset = drawn(data, 4, torch.Generator().manual_seed(0))
+    subset = draw_samples(data, 4, torch.Generator().manual_seed(0))
     labels = torch.cat([y for _, y in subset])
     assert len(labels) == len(labels.unique()) == 4
     assert all(torch.equal(x, y.float()) for x, y in subset)
-    assert len(torch.cat([y for _, y in drawn(data, 8, torch.Generator())])) == 8
+    assert len(torch.cat([y for _, y in draw_samples(data, 8, torch.Generator())])) == 8
     with pytest.raises(ValueError, match="9 samples asked, there are 8"):
-        drawn(data, 9, torch.Generator())
+        draw_samples(data, 9, torch.Generator())

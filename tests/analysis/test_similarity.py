@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lth.analysis.correlation import by_layer, correlation
+from lth.analysis.similarity import _shared_by_layer, correlation
 from lth.networks import resnet20
 
 
@@ -42,8 +42,8 @@ def test_a_masked_net_is_compared_among_its_kept_weights():
     b = {"l": torch.tensor([0.1, 0.2, 4.0, 3.0, 2.0, 1.0])}
     mask = {"l": torch.tensor([0, 0, 1, 1, 1, 1])}
     assert correlation(a, b, 0.5, mask, mask) == 0
-    assert by_layer(a, b, 0.5, mask, mask) == {"l": (0, 2.0)}
-    assert by_layer(a, a, 0.5, mask, mask) == {"l": (2, 2.0)}
+    assert _shared_by_layer(a, b, 0.5, mask, mask) == {"l": (0, 2.0)}
+    assert _shared_by_layer(a, a, 0.5, mask, mask) == {"l": (2, 2.0)}
     c = {"l": torch.tensor([0.1, 0.2, 1.0, 2.0, 3.0, 4.0])}  # as a, but for what is pruned
     assert correlation(a, c, 0.5, mask, mask) == 1
 

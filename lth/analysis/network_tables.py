@@ -1,20 +1,22 @@
-"""Tables of a network under masks: how sparse each weight is, in which parts, and what a forward pass computes.
+"""Tables of a network under masks: how sparse each weight is, in which units, and what a forward pass computes.
 
-The columns are those of Distiller's model summaries. Counts come from masks; zeros that no mask made are counted apart.
+The columns are those of Distiller's model summaries, whose unit for sparsity is percent pruned. Zeros in kept places
+are counted apart from pruned weights.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lth.analysis.layers import positions, watch_layers
+from lth.analysis.layers import uses_per_image, watch_layers
 from lth.pruning.prunable import prunable, weights_of
 from lth.pruning.structured import units
 
 Row = dict[str, Any]
-SHARES: dict[str, dict[str, units.Unit]] = {  # column -> which parts of a linear layer, of a convolution
+# A column's units in a linear layer and in a convolution. A dict, since the columns are Distiller's and fixed.
+_UNITS: dict[str, dict[str, units.Unit]] = {
     "cols": {"linear": units.out_features},
     "rows": {"linear": units.in_features},
     "ch": {"conv": units.channels},
@@ -22,16 +24,19 @@ SHARES: dict[str, dict[str, units.Unit]] = {  # column -> which parts of a linea
     "3d": {"conv": units.filters},
     "fine": {"linear": units.elements, "conv": units.elements},
 }
-CONVOLUTION = {"kernel_size": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
+_ATTRIBUTES = {"kernel_size": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
 
 
 def sparsity_table(net: nn.Module, masks: Mapping[str, Tensor]) -> list[Row]:
-    """One row for each weight of dimension 2 or 4, masked or not, and their totals.
+    """One row for each weight of dimension 2 or 4, masked or not, and a last one of totals.
 
-    nnz_dense, nnz_sparse: elements, and those the mask keeps. cols, rows, ch, 2d, 3d, fine: percent of the parts that
-    are pruned whole: out- and in-features of linear layers; input channels, kernels (of linear layers rows of the
-    matrix) and filters of convolutions; elements. None where a weight has no such parts. std, mean, abs_mean: of the
-    masked weight, zeros included. stray_zeros: elements that the mask keeps and that are zero all the same.
+    nnz_dense, nnz_sparse: elements, and elements that the mask keeps
+    cols, rows: percent of a linear layer's out- and in-features that are pruned completely; None for convolutions
+    ch, 3d: percent of a convolution's input channels and filters; None for linear layers
+    2d: percent of a convolution's kernels, or of the rows of a linear layer's matrix
+    fine: percent of the elements
+    std, mean, abs_mean: of the masked weight, zeros included
+    stray_zeros: elements that the mask keeps and that are zero
     """
     weights = {name: w for name, w in prunable(net).items() if w.dim() in (2, 4)}
     rows = [_sparsity(name, w.detach(), masks.get(name)) for name, w in weights.items()]
@@ -42,7 +47,7 @@ def sparsity_table(net: nn.Module, masks: Mapping[str, Tensor]) -> list[Row]:
 
 
 def masks_table(masks: Mapping[str, Tensor]) -> list[Row]:
-    """One row a mask: name, shape, elements, how many it keeps and prunes, and the percent pruned."""
+    """One row a mask: name, shape, elements, elements kept and pruned, percent pruned (`fine`)."""
     rows = []
     for name, mask in masks.items():
         kept = int(torch.count_nonzero(mask))
@@ -53,13 +58,16 @@ def masks_table(masks: Mapping[str, Tensor]) -> list[Row]:
 
 
 def compute_table(net: nn.Module, masks: Mapping[str, Tensor], image_shape: tuple[int, int, int]) -> list[Row]:
-    """One row for each conv, linear and attention weight that a forward pass of one image uses, and their totals.
+    """One row for each conv, linear and attention weight that one image uses, and a last one of totals.
 
-    attributes: kernel, stride, padding, dilation and groups of a convolution where they are not 1 and 0. macs:
-    multiply-adds of one image of `image_shape` (channels, height, width), biases ignored; macs_sparse: those of kept
-    weights. Shapes are those of the layer's last call, without the batch; a shared weight counts in every call.
+      attributes: kernel of a convolution, and its stride, padding, dilation and groups if they are not the defaults
+      input, output: shapes at the layer's last call, without the batch
+      macs: multiply-adds of one image, without biases; a shared weight counts in every call
+      macs_sparse: multiply-adds of kept weights
+
+    image_shape: channels, height, width.
     """
-    uses, shapes = positions(net, image_shape), _shapes(net, image_shape)
+    uses, shapes = uses_per_image(net, image_shape), _shapes(net, image_shape)
     names = {id(p): name for name, p in net.named_parameters()}
     found: dict[str, Row] = {}
     for module_name, module in net.named_modules():
@@ -75,10 +83,12 @@ def compute_table(net: nn.Module, masks: Mapping[str, Tensor], image_shape: tupl
     return [*rows, {**(dict.fromkeys(rows[0]) if rows else {}), "name": "total", **sums}]
 
 
-def sizes(net: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of the whole state of `net`, buffers included. dense: as it is held, zeros and all. packed: kept weights in
-    their own type, one bit an element for each mask that prunes, and everything else as it is. Zeros alone make
-    nothing smaller."""
+def size_in_bytes(net: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of the state of `net`, buffers included.
+
+    dense_bytes: with every zero stored
+    packed_bytes: with kept weights only, and one bit an element for each mask that prunes
+    """
     state = net.state_dict()
     dense = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     packed = dense
@@ -92,7 +102,7 @@ def sizes(net: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]:
 def _sparsity(name: str, weight: Tensor, mask: Tensor | None) -> Row:
     kept = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.bool().to(weight.device)
     used, kind = weight * kept, "conv" if weight.dim() == 4 else "linear"
-    shares = {column: _empty(kept, units.get(kind)) for column, units in SHARES.items()}
+    shares = {column: _percent_empty(kept, by_kind.get(kind)) for column, by_kind in _UNITS.items()}
     return {
         "name": name,
         "shape": _by(weight.shape),
@@ -106,16 +116,16 @@ def _sparsity(name: str, weight: Tensor, mask: Tensor | None) -> Row:
     }
 
 
-def _empty(kept: Tensor, parts: Callable[..., Tensor] | None) -> float | None:
-    """The percent of the parts of which nothing is kept."""
-    if parts is None:
+def _percent_empty(kept: Tensor, unit: units.Unit | None) -> float | None:
+    """Percent of the units without kept elements; None for a kind of weight without such units."""
+    if unit is None:
         return None
-    left = units.totals(kept, parts(kept.shape))
+    left = units.totals(kept, unit(kept.shape))
     return _percent(int((left == 0).sum()), len(left))
 
 
 def _volumes(shapes: tuple[torch.Size, torch.Size] | None) -> Row:
-    """Input and output of a layer; unknown for one that is used without being called (attention's out_proj)."""
+    """The columns input and output; None for a layer that is used without being called (attention's out_proj)."""
     found: Row = {}
     for key, shape in zip(("input", "output"), shapes or (None, None), strict=True):
         found |= {key: shape and _by(shape), f"{key}_volume": shape and shape.numel()}
@@ -125,7 +135,7 @@ def _volumes(shapes: tuple[torch.Size, torch.Size] | None) -> Row:
 def _attributes(module: nn.Module) -> str:
     plain: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
     found = []
-    for key, short in CONVOLUTION.items():
+    for key, short in _ATTRIBUTES.items():
         value = getattr(module, key, None)
         value = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
         if value is not None and value != plain.get(key):
@@ -134,7 +144,7 @@ def _attributes(module: nn.Module) -> str:
 
 
 def _shapes(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module, tuple[torch.Size, torch.Size]]:
-    """Input and output shape of each layer's last call, for one image, the batch left out."""
+    """Input and output shape of each layer's last call for one image, without the batch."""
     found: dict[nn.Module, tuple[torch.Size, torch.Size]] = {}
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:

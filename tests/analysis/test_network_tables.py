@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lth.analysis.summary import compute_table, masks_table, sizes, sparsity_table
+from lth.analysis.network_tables import compute_table, masks_table, size_in_bytes, sparsity_table
 from lth.networks import mlp, resnet20, resnet56
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
@@ -112,7 +112,7 @@ def test_looking_changes_nothing(pruned):
     net, masks = pruned
     net.train()
     before = fingerprint(net.state_dict()), masks.digest()
-    sparsity_table(net, masks), compute_table(net, masks, (2, 4, 4)), sizes(net, masks)
+    sparsity_table(net, masks), compute_table(net, masks, (2, 4, 4)), size_in_bytes(net, masks)
     assert (fingerprint(net.state_dict()), masks.digest()) == before
     assert net.training
 
@@ -120,10 +120,10 @@ def test_looking_changes_nothing(pruned):
 def test_zeros_make_the_packed_size_smaller_and_leave_the_dense_one_alone():
     net = mlp([16], 4, 1, 4)
     masks = Masks.ones(net)
-    whole = sizes(net, masks)
+    whole = size_in_bytes(net, masks)
     assert whole["dense_bytes"] == whole["packed_bytes"] == 4 * (16 * 16 + 16 + 16 * 4 + 4)
     masks["hidden.0.weight"].view(-1)[:100] = 0
-    assert sizes(net, masks) == {
+    assert size_in_bytes(net, masks) == {
         "dense_bytes": whole["dense_bytes"],
         "packed_bytes": whole["dense_bytes"] - 400 + 256 // 8,
     }
