@@ -77,7 +77,7 @@ class Held(SimpleNamespace):
             net=net,
             masks=masks,
             support=masks,
-            companions=None,
+            attached=None,
             changes=0,
             trainer=SimpleNamespace(optimizers=[optimizer]),
         )

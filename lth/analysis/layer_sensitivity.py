@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lth.pruning.restore import preserved
-from lth.pruning.structured.units import Unit, parts, totals
+from lth.pruning.structured.units import Unit, count_units, sum_per_unit
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Measure = Callable[[nn.Module], Mapping[str, float]]
@@ -90,7 +90,7 @@ def _mask_of_largest(weight: Tensor, numbers: Tensor, density: float) -> Tensor:
     """
     if not 0 <= density <= 1:
         raise ValueError(f"the density {density} is not a fraction kept, 0..1")
-    keep = torch.ones(parts(numbers), dtype=weight.dtype, device=weight.device)
+    keep = torch.ones(count_units(numbers), dtype=weight.dtype, device=weight.device)
     removed = math.floor(round(1 - density, 12) * len(keep) + 1e-9)  # rounded: 1 - 0.71 is over 0.29
-    keep[totals(weight.abs(), numbers).argsort(stable=True)[:removed]] = 0
+    keep[sum_per_unit(weight.abs(), numbers).argsort(stable=True)[:removed]] = 0
     return keep[numbers.to(weight.device)]

@@ -120,7 +120,7 @@ def _percent_empty(kept: Tensor, unit: units.Unit | None) -> float | None:
     """Percent of the units without kept elements; None for a kind of weight without such units."""
     if unit is None:
         return None
-    left = units.totals(kept, unit(kept.shape))
+    left = units.sum_per_unit(kept, unit(kept.shape))
     return _percent(int((left == 0).sum()), len(left))
 
 

@@ -11,7 +11,7 @@ import torch
 
 from lth.modules.classifier import Classifier
 from lth.pruning.masks import zero_
-from lth.pruning.structured.attached import Companions
+from lth.pruning.structured.attached import Attached
 
 
 class KeptWeights(Classifier):
@@ -21,7 +21,7 @@ class KeptWeights(Classifier):
     """
 
     changes = 0  # of the masks, for whoever keeps copies of the weights
-    companions: Companions | None = None  # biases and batch norms that leave with whole outputs; set at a level's start
+    attached: Attached | None = None  # biases and batch norms that leave with whole outputs; set at a level's start
 
     def setup(self, stage: str) -> None:
         self.net.requires_grad_(True)  # a search before may have frozen it
@@ -34,16 +34,16 @@ class KeptWeights(Classifier):
     def on_fit_start(self) -> None:
         # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
         self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())
-        if self.companions is not None:
-            self._weights += self.companions.parameters.values()
-            self._kept += self.companions.masks.values()
+        if self.attached is not None:
+            self._weights += self.attached.parameters.values()
+            self._kept += self.attached.masks.values()
         self.remask_()
 
     def remask_(self) -> None:
         """Make weights and optimizer state zero wherever the masks, which have just changed, prune."""
         self.changes += 1
-        if self.companions is not None:
-            self.companions.update_(self.masks)
+        if self.attached is not None:
+            self.attached.update_(self.masks)
         zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
         for weight, mask in zip(self._weights, self._kept, strict=True):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lth.modules.kept_weights import KeptWeights
-from lth.pruning.structured.group_lasso import MEASURES, Term, groups_of, moved, penalty, removal, without_weak
+from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, penalty, penalty_groups
 from lth.training.ranks import assert_same
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class PenalisedWeights(KeptWeights):
     def __init__(
         self,
         *args: Any,
-        terms: Mapping[str, Term | None],
+        terms: Mapping[str, PenaltyTerm | None],
         mask_below: float | None = None,
         measure: str = "mean_abs",
         **kwargs: Any,
@@ -37,10 +37,10 @@ class PenalisedWeights(KeptWeights):
         if measure not in MEASURES:
             raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
         self.mask_below, self.measure = mask_below, measure
-        self.groups = groups_of(self.net, [term for term in terms.values() if term is not None])
+        self.groups = penalty_groups(self.net, [term for term in terms.values() if term is not None])
         if mask_below is not None:
             for one in self.groups:
-                removal(one, self.masks)  # said before training, not after it
+                one.masked(self.masks)  # fail before training
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().loss(logits, labels) + self.penalty()
@@ -64,7 +64,7 @@ class PenalisedWeights(KeptWeights):
     def _mask(self, below: float) -> None:
         self.to_average_()
         before = self.masks.kept_by_layer()
-        self.masks.copy_(without_weak(self.net, self.masks, self.groups, below, self.measure))
+        self.masks.copy_(mask_weak(self.net, self.masks, self.groups, below, self.measure))
         assert_same("masks after the threshold", self.masks.digest())
         self.remask_()
         kept = self.masks.kept_by_layer()
@@ -76,5 +76,5 @@ class PenalisedWeights(KeptWeights):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "PenalisedWeights":
         super()._apply(fn, recurse)
-        self.groups = [moved(one, fn) for one in self.groups]
+        self.groups = [one.moved(fn) for one in self.groups]
         return self

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lth.pruning.structured.thin import Kept, cut_
+from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.tickets.ticket import pack, unpack
 
 FORMAT = "lth-thinned-1"
@@ -30,7 +30,7 @@ class ThinnedFile:
 
     weights: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
-    kept: Kept
+    kept: KeptIndices
     header: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -88,7 +88,7 @@ def test_names_match_exactly(net):
 def test_the_smallest_parts_go_floor_of_the_share_whatever_the_ties(name, sparsity):
     weight = torch.randint(-3, 4, (10, 5, 2, 2), generator=torch.Generator().manual_seed(3)).float()
     numbers = getattr(units, name)(weight.shape)
-    count = units.parts(numbers)
+    count = units.count_units(numbers)
     norms = [float(weight[numbers == part].abs().sum()) for part in range(count)]
     first = sorted(range(count), key=lambda part: (norms[part], part))[: int(sparsity * count + 1e-9)]
     keep = _mask_of_largest(weight, numbers, 1 - sparsity)

@@ -30,7 +30,7 @@ class Watch(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         named = dict(pl_module.net.named_parameters())
-        masks = {**pl_module.masks, **(pl_module.companions.masks if pl_module.companions else {})}
+        masks = {**pl_module.masks, **(pl_module.attached.masks if pl_module.attached else {})}
         for name, mask in masks.items():
             gone = mask == 0
             assert not named[name][gone].any(), name
@@ -79,10 +79,10 @@ def test_removed_filters_take_their_batch_norm_along_and_thinning_changes_nothin
 def test_whole_units_can_be_turned_off_and_other_methods_have_none(tmp_path):
     options = ["method=filters", "sparsity.density=0.5", *CONV, "recipe.epochs=3", "method.whole_units=false"]
     built = run_level(tmp_path, *options)
-    assert built.module.companions is None
+    assert built.module.attached is None
     assert (built.net.layer1[0].bn1.weight != 0).all()
     plain = run_level(tmp_path / "imp", "method=imp", "recipe.epochs=1")
-    assert plain.module.companions is None
+    assert plain.module.attached is None
     assert len(plain.module._weights) == len(plain.masks)
 
 

@@ -62,7 +62,7 @@ def test_weak_units_are_masked_whole_at_the_end_and_fine_tuning_keeps_them_out(t
     raw = weights(tmp_path)
     for name in ("hidden.0.weight", "hidden.1.weight"):
         numbers = units.outputs(ticket.masks[name].shape)
-        shares = [ticket.masks[name][numbers == part].float().mean() for part in range(units.parts(numbers))]
+        shares = [ticket.masks[name][numbers == part].float().mean() for part in range(units.count_units(numbers))]
         assert set(map(float, shares)) <= {0.0, 1.0}
         kept = ticket.masks[name].all(1)
         assert not raw[name][~kept].any()

@@ -4,11 +4,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.datamodules.scoring import image_shape_of
 from lth.plan import Level
-from lth.pruning.structured.attached import companions
+from lth.pruning.structured.attached import Attached
 
 
 class WholeUnits(Callback):
-    """Has the module zero the companions of removed outputs together with the weights (`KeptWeights.companions`).
+    """Has the module zero the companions of removed outputs together with the weights (`KeptWeights.attached`).
 
     active: false does nothing.
     """
@@ -19,4 +19,4 @@ class WholeUnits(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.active:
             shape = image_shape_of(trainer.datamodule)
-            pl_module.companions = companions(pl_module.net, pl_module.masks, shape)
+            pl_module.attached = Attached.find(pl_module.net, pl_module.masks, shape)

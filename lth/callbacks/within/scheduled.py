@@ -1,6 +1,7 @@
-"""Pruning by a schedule of rules: WHAT loses parts, apart from WHEN, within one level (Distiller's schedules)."""
+"""Pruning by a schedule of rules within one level; a rule says what is pruned and when (Distiller's schedules)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,19 +11,23 @@ from torch import nn
 from lth.datamodules.scoring import ScoringData, image_shape_of
 from lth.plan import Level
 from lth.pruning import Masks
-from lth.pruning.structured.coupling import Coupled, coupled
-from lth.pruning.structured.groups import Together, removed
-from lth.pruning.structured.rule import Rule
+from lth.pruning.structured.coupling import CoupledLayers, coupled_layers
+from lth.pruning.structured.groups import PruningGroup
+from lth.pruning.structured.schedule_rule import ScheduleRule
 from lth.pruning.structured.thresholds import prune_elements
 from lth.training.ranks import broadcast_
 
 
 class Scheduled(Callback):
-    """Fires its rules at the starts of epochs, in their order; pruners also between optimizer steps, if asked.
+    """Fires rules at the starts of epochs, in their order; element pruners also between optimizer steps, if asked.
 
-    rules: name -> the options of a `Rule`; null leaves one out. seed: the pruning seed. Parts that are gone stay gone;
-    masks hold in epochs without a firing too, as the module sees to. What a rule measured at its first firing is in
-    the checkpoint.
+    Removed units stay removed. What a rule measured at its first firing is kept in the checkpoint.
+    Raises ValueError without rules, and for options that `ScheduleRule` refuses.
+
+    Args:
+      level: the level that is trained
+      rules: name -> options of `ScheduleRule.of`; null leaves a rule out
+      seed: of the pruning random stream
     """
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
@@ -30,43 +35,41 @@ class Scheduled(Callback):
         if not rules:
             raise ValueError("a schedule needs rules: method.rules={<name>: {names: [...], end: ..., at: [...]}}")
         self.level, self.seed = level, seed
-        self.epochs = -(-level.steps // level.budget.epoch)
-        self.rules: dict[str, Rule] = {}
+        epochs = -(-level.steps // level.budget.epoch)
+        self.rules: dict[str, ScheduleRule] = {}
         for name, options in rules.items():
-            try:
-                self.rules[name] = Rule.of(options)
-                self.rules[name].firings(self.epochs)
-            except ValueError as error:
-                raise ValueError(f"method.rules.{name}: {error}") from None
-        self.firings = {name: rule.firings(self.epochs) for name, rule in self.rules.items()}
+            with _naming(name):
+                self.rules[name] = ScheduleRule.of(**options)
+                self.rules[name].timing.firings(epochs)
+        self.firings = {name: rule.timing.firings(epochs) for name, rule in self.rules.items()}
         self.measured: dict[str, dict[str, Any]] = {name: {} for name in self.rules}
         self.events: list[dict[str, Any]] = []
-        self._groups: dict[str, list[Together]] = {}
+        self._groups: dict[str, list[PruningGroup]] = {}
         self._step = 0
 
     def check(self, support: Masks) -> None:
-        """Raise ValueError for rules that name unknown weights, or the same parts at the same time."""
+        """Raise ValueError for rules that name unknown weights, or that prune the same units in the same epoch."""
         taken: dict[tuple[str, Any, int], str] = {}
         for name, rule in self.rules.items():
-            for weight in self._chosen(name, support):
+            for weight in self._weights(name, support):
                 for epoch in self.firings[name].epochs:
-                    other = taken.setdefault((weight, rule.unit if rule.pruner is None else "elements", epoch), name)
+                    unit = rule.selection.unit if rule.pruner is None else "elements"
+                    other = taken.setdefault((weight, unit, epoch), name)
                     if other != name:
                         raise ValueError(f"method.rules: {other} and {name} both prune {weight} in epoch {epoch}")
 
     def check_network(self, net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> None:
-        """Raise ValueError for rules that leave out some of the layers that share outputs, or that divide what cannot
-        be divided so."""
-        sets = self._sets(net, image_shape)
+        """Raise ValueError for rules that name only some of coupled layers, or whose unit a weight does not have."""
+        coupled = self._coupled(net, image_shape)
         for name in self.rules:
-            self._grouped(name, masks, sets)
+            self._find_groups(name, masks, coupled)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         returning = [name for name, rule in self.rules.items() if rule.pruner is not None and rule.pruner.returns]
         if returning and not hasattr(pl_module, "effective"):
             raise ValueError(f"weights return by {returning}: that needs the module SplicedWeights (method=surgery)")
-        sets = self._sets(pl_module.net, image_shape_of(trainer.datamodule))
-        self._groups = {name: self._grouped(name, pl_module.masks, sets) for name in self.rules}
+        coupled = self._coupled(pl_module.net, image_shape_of(trainer.datamodule))
+        self._groups = {name: self._find_groups(name, pl_module.masks, coupled) for name in self.rules}
         pl_module.events = self.events
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,73 +80,80 @@ class Scheduled(Callback):
         for name, firings in self.firings.items():
             if epoch in firings.epochs:
                 data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
-                self.fire_(pl_module, name, epoch, data)
+                self._fire(pl_module, name, epoch, data)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self._step:
-            return  # a batch that only accumulates
+            return  # gradients were only accumulated
         self._step = trainer.global_step
         for name, rule in self.rules.items():
-            due = rule.minibatches and self._step % rule.minibatches == 0
+            due = rule.timing.minibatches and self._step % rule.timing.minibatches == 0
             if due and self.measured[name] and self.firings[name].within(trainer.current_epoch):
                 pl_module.to_average_()
                 self._prune_elements(pl_module, name, trainer.current_epoch)
                 pl_module.remask_()
 
-    def fire_(self, module: LightningModule, name: str, epoch: int, data: Any) -> None:
-        """Let the rule `name` act on the masks of `module` at the start of `epoch`, and write down what it did."""
-        if self.rules[name].pruner is None:
-            self._remove(module, name, epoch, data)
-        else:
+    def _fire(self, module: LightningModule, name: str, epoch: int, data: ScoringData) -> None:
+        """Apply a rule to the masks of `module`, and record the event for events.csv."""
+        removal = self.rules[name].removal
+        if removal is None:
             self._prune_elements(module, name, epoch)
+        else:
+            self._prune_units(module, name, epoch, data)
         broadcast_(list(module.masks.values()))
         module.remask_()
         groups = self._groups[name]
         row: dict[str, Any] = {"epoch": epoch, "event": name}
-        if self.rules[name].pruner is None:
-            row["unit_density"] = self.rules[name].density(self.firings[name].progress(epoch))
-            row["units"] = sum(group.units for group in groups)
-            row["units_removed"] = sum(int(removed(module.masks, group).sum()) for group in groups)
+        if removal is not None:
+            row["unit_density"] = removal.density(self.firings[name].progress(epoch))
+            row["units"] = sum(group.n_units for group in groups)
+            row["units_removed"] = sum(int(group.removed(module.masks).sum()) for group in groups)
         self.events.append(row | {"kept": module.masks.kept})
 
-    def _remove(self, module: LightningModule, name: str, epoch: int, data: Any) -> None:
+    def _prune_units(self, module: LightningModule, name: str, epoch: int, data: ScoringData) -> None:
         rule, groups, state = self.rules[name], self._groups[name], self.measured[name]
-        if "gone" not in state:
-            state["gone"] = [int(removed(module.masks, group).sum()) for group in groups]
-        scores = rule.rank(module.net, module.masks, groups, data, self.seed)
+        if "gone" not in state:  # units of each group that were removed before the rule first fired
+            state["gone"] = [int(group.removed(module.masks).sum()) for group in groups]
+        scores = rule.ranking.scores(module.net, module.masks, groups, data, self.seed)
+        assert rule.removal is not None
         progress = self.firings[name].progress(epoch)
-        module.masks.copy_(rule.remove(module.masks, groups, scores, progress, state["gone"]))
+        module.masks.copy_(rule.removal.prune(module.masks, groups, scores, progress, state["gone"]))
 
     @torch.no_grad()
     def _prune_elements(self, module: LightningModule, name: str, epoch: int) -> None:
         rule, state, masks = self.rules[name], self.measured[name], module.masks
         weights = dict(zip(masks, masks.weights(module.net), strict=True))
-        when = rule.moment(epoch, self.firings[name])
+        when = rule.timing.position(epoch, self.firings[name])
         assert rule.pruner is not None
-        for weight in self._chosen(name, masks):
+        for weight in self._weights(name, masks):
             if weight not in state:
                 state[weight] = rule.pruner.measure(weights[weight])
             args = weights[weight], masks[weight], state[weight], when, module.support[weight].to(masks[weight].device)
             masks[weight].copy_(prune_elements(rule.pruner, weight, *args))
 
-    def _chosen(self, name: str, masks: Masks) -> list[str]:
-        try:
-            return self.rules[name].chosen(list(masks))
-        except ValueError as error:
-            raise ValueError(f"method.rules.{name}: {error}") from None
+    def _weights(self, name: str, masks: Masks) -> list[str]:
+        with _naming(name):
+            return self.rules[name].weights(list(masks))
 
-    def _sets(self, net: nn.Module, image_shape: tuple[int, int, int]) -> list[Coupled]:
-        return coupled(net, image_shape) if any(rule.joins for rule in self.rules.values()) else []
+    def _coupled(self, net: nn.Module, image_shape: tuple[int, int, int]) -> list[CoupledLayers]:
+        return coupled_layers(net, image_shape) if any(rule.needs_coupling for rule in self.rules.values()) else []
 
-    def _grouped(self, name: str, masks: Masks, sets: list[Coupled]) -> list[Together]:
+    def _find_groups(self, name: str, masks: Masks, coupled: list[CoupledLayers]) -> list[PruningGroup]:
         rule = self.rules[name]
-        try:
-            return rule.groups(masks, sets) if rule.pruner is None else []
-        except ValueError as error:
-            raise ValueError(f"method.rules.{name}: {error}") from None
+        with _naming(name):
+            return rule.selection.groups(masks, coupled) if rule.removal is not None else []
 
     def state_dict(self) -> dict[str, Any]:
         return {"measured": self.measured, "events": self.events}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.measured, self.events = state_dict["measured"], state_dict["events"]
+
+
+@contextmanager
+def _naming(rule: str) -> Iterator[None]:
+    """Put the rule's name in front of the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"method.rules.{rule}: {error}") from None

@@ -12,7 +12,7 @@ from lth.analysis.layers import uses_per_image
 from lth.cli.output import console, show
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
-from lth.pruning.structured.attached import companions
+from lth.pruning.structured.attached import Attached
 from lth.pruning.structured.thin import thin
 from lth.tickets.formats.content import Content, is_ticket, read
 from lth.tickets.formats.scope import complete
@@ -51,7 +51,7 @@ def filled_(net: nn.Module, content: Content, shape: tuple[int, int, int], start
     masks = Masks({name: mask.float() for name, mask in given.items()})
     masks.apply_(net)
     if start:
-        goes = companions(net, masks, shape)
+        goes = Attached.find(net, masks, shape)
         goes.update_(masks)
         for name, parameter in goes.parameters.items():
             parameter.mul_(goes.masks[name])

@@ -1,7 +1,7 @@
-"""What leaves with a layer's output: its bias, and the scale and shift of the batch norms that read it.
+"""Parameters attached to an output: the bias of its layer, and the scale and shift of the batch norms that read it.
 
-A filter of zeros alone still sends on its bias, and batch norm's shift - scale * mean / std. Without them its output is
-zero, and the network computes what it would with the filter cut out.
+An output whose weights are all zero still sends on its bias, and batch norm's shift - scale * mean / std. Only when
+the attached parameters are zero too does the network compute what it would with the output cut out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,42 +10,47 @@ import torch
 from torch import Tensor, nn
 
 from lth.pruning.masks import Masks
-from lth.pruning.structured.dataflow import blank, watch
+from lth.pruning.structured.dataflow import trace, zero_image
 
 
-class Companions:
-    """Parameter name -> 0/1 tensor: 0 where every weight that feeds the entry has lost the whole output.
+class Attached:
+    """Masks of the attached parameters, computed from the masks of the weights.
 
-    Allocated once and changed in place by `update_`. fed: parameter name -> the weights.
+    `masks` (parameter name -> 0/1 tensor, allocated once and changed in place) are 0 where all weights that produce
+    the output are pruned. `parameters` are the parameters themselves, in the same order.
     """
 
-    def __init__(self, net: nn.Module, fed: Mapping[str, Iterable[str]]):
+    def __init__(self, net: nn.Module, producers: Mapping[str, Iterable[str]]):
+        """producers: parameter name -> names of the weights whose outputs it belongs to."""
         named = dict(net.named_parameters())
-        self.fed = {name: tuple(sorted(writers)) for name, writers in fed.items()}
-        self.parameters = {name: named[name] for name in self.fed}
+        self.producers = {name: tuple(sorted(weights)) for name, weights in producers.items()}
+        self.parameters = {name: named[name] for name in self.producers}
         self.masks = {name: torch.ones_like(p, requires_grad=False) for name, p in self.parameters.items()}
+
+    @classmethod
+    def find(cls, net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> "Attached":
+        """The parameters attached to the weights that `masks` cover, found by tracing a forward pass.
+
+        A batch norm counts only if masks cover every weight that it reads. The layer that computes the network's
+        outputs keeps its bias, because a class cannot be cut out.
+        """
+        flow = trace(net, [zero_image(net, image_shape)])
+        named = dict(net.named_parameters())
+        producers: dict[str, set[str]] = {}
+        for name in masks:
+            producers[f"{name.removesuffix('weight')}bias"] = {name}
+        for norm, weights in flow.norm_sources.items():
+            producers |= {f"{norm}.weight": weights, f"{norm}.bias": weights}
+        covered = {
+            name: weights
+            for name, weights in producers.items()
+            if name in named and weights and weights <= set(masks) and not weights & flow.network_outputs
+        }
+        return cls(net, covered)
 
     @torch.no_grad()
     def update_(self, masks: Mapping[str, Tensor]) -> None:
-        """Follow `masks`."""
+        """Recompute `self.masks` from the masks of the weights."""
         for name, mask in self.masks.items():
-            alive = [masks[writer].bool().flatten(1).any(1).to(mask.device) for writer in self.fed[name]]
+            alive = [masks[weight].bool().flatten(1).any(1).to(mask.device) for weight in self.producers[name]]
             mask.copy_(torch.stack(alive).any(0))
-
-
-def companions(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> Companions:
-    """The companions of the weights `masks` cover, found by watching a forward pass. The layer that gives the network's
-    outputs keeps its bias: a class cannot be cut out."""
-    followers, ends = watch(net, [blank(net, image_shape)])
-    named = dict(net.named_parameters())
-    fed: dict[str, set[str]] = {}
-    for name in masks:
-        fed[f"{name.removesuffix('weight')}bias"] = {name}
-    for norm, writers in followers.norms.items():
-        fed |= {f"{norm}.weight": writers, f"{norm}.bias": writers}
-    covered = {
-        name: writers
-        for name, writers in fed.items()
-        if name in named and writers and writers <= set(masks) and not writers & ends
-    }
-    return Companions(net, covered)

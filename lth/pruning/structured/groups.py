@@ -1,4 +1,4 @@
-"""Parts of weights that are kept or removed as one: of a single weight, or of several that share an index set."""
+"""Pruning groups: units that one weight has, or that several coupled weights share, and that are pruned together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,74 +6,82 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lth.pruning.structured.units import Unit, parts
+from lth.pruning.structured.units import Unit, count_units
 
-Numbers = Mapping[str, Tensor]  # weight name -> the number of the part each element belongs to
+UnitIndex = Mapping[str, Tensor]  # weight name -> unit index of every element (see `units`)
 
 
 @dataclass(frozen=True)
-class Together:
-    """`units` parts of the weights `ranked`, whose numbers say which element belongs to which.
+class PruningGroup:
+    """`n_units` units that are kept or removed in all weights of the group at once.
 
-    follow: further weights that lose elements with a part, as the next layer loses an input; -1 = of no part.
+    Args:
+      n_units: number of units
+      ranked: unit index of the weights whose scores decide which units are removed
+      dependents: further weights that lose elements with a unit (the inputs of the next layer, say), with their unit
+        index; -1 = elements of no unit. A weight may occur several times.
     """
 
-    units: int
-    ranked: Numbers
-    follow: Sequence[tuple[str, Tensor]] = field(default=())
+    n_units: int
+    ranked: UnitIndex
+    dependents: Sequence[tuple[str, Tensor]] = field(default=())
 
     @property
     def name(self) -> str:
-        """The first weight's name, which stands for all."""
+        """The name of the first ranked weight, used as the name of the group."""
         return next(iter(self.ranked))
 
+    def removed(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """Bool per unit: True where `masks` keep no element of the unit in any ranked weight."""
+        alive = torch.zeros(self.n_units, dtype=torch.bool, device=masks[self.name].device)
+        for name, index in self.ranked.items():
+            alive[index.to(alive.device)[masks[name].bool()]] = True
+        return ~alive
 
-def alone(name: str, shape: Sequence[int], unit: Unit) -> Together:
-    """The parts of one weight."""
-    numbers = unit(shape)
-    return Together(parts(numbers), {name: numbers})
+    def keep_only(self, masks: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+        """New bool masks of the group's weights, without the units where `kept` (bool per unit) is False.
+
+        Weights of the group that `masks` do not cover are left out.
+        """
+        changed: dict[str, Tensor] = {}
+        for name, index in (*self.ranked.items(), *self.dependents):
+            if name in masks:
+                index = index.to(kept.device)
+                stays = kept[index.clamp_min(0)] | (index < 0)
+                changed[name] = changed.get(name, masks[name].bool()) & stays
+        return changed
 
 
-def led(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit: Unit) -> Together:
-    """Weights that lose the parts which the first of them loses. Raises ValueError where their counts differ."""
+def single_group(name: str, shape: Sequence[int], unit: Unit) -> PruningGroup:
+    """The units of one weight that is coupled to no other."""
+    index = unit(shape)
+    return PruningGroup(count_units(index), {name: index})
+
+
+def leader_group(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit: Unit) -> PruningGroup:
+    """The weights `names`, of which only the first (the leader) is ranked; the others lose the same units.
+
+    Raises ValueError where the weights have different numbers of units.
+    """
     leader, *rest = names
-    own = {name: unit(shapes[name]) for name in names}
-    counts = {name: parts(numbers) for name, numbers in own.items()}
+    indices = {name: unit(shapes[name]) for name in names}
+    counts = {name: count_units(index) for name, index in indices.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(f"a leader's weights must have as many parts as it has: {counts}")
-    return Together(counts[leader], {leader: own[leader]}, [(name, own[name]) for name in rest])
+        raise ValueError(f"the weights of a leader group must have equally many units: {counts}")
+    return PruningGroup(counts[leader], {leader: indices[leader]}, [(name, indices[name]) for name in rest])
 
 
-def under(leading: Together, groups: Sequence[Together]) -> Together:
-    """What the weights of `leading` and all that `groups` join to them lose by the ranking of its leader alone."""
-    follow = list(leading.follow)
-    for group in groups:
-        for name, numbers in group.ranked.items():
-            if not torch.equal(numbers, _first_dimension(numbers)):
-                raise ValueError(f"a leader cannot lead {name}, whose outputs lie elsewhere in what layers join")
-            follow.append((name, numbers))
-        follow += group.follow
-    return Together(leading.units, leading.ranked, follow)
+def extend_leader(group: PruningGroup, coupled: Sequence[PruningGroup]) -> PruningGroup:
+    """A leader group whose units are removed from all weights of the groups `coupled` to its members too.
 
-
-def _first_dimension(numbers: Tensor) -> Tensor:
-    return torch.arange(len(numbers)).view(-1, *[1] * (numbers.dim() - 1)).expand_as(numbers)
-
-
-def removed(masks: Mapping[str, Tensor], together: Together) -> Tensor:
-    """Which parts are gone: no element of any ranked weight is kept."""
-    alive = torch.zeros(together.units, dtype=torch.bool, device=masks[together.name].device)
-    for name, numbers in together.ranked.items():
-        alive[numbers.to(alive.device)[masks[name].bool()]] = True
-    return ~alive
-
-
-def without(masks: Mapping[str, Tensor], together: Together, kept: Tensor) -> dict[str, Tensor]:
-    """Those of `masks` that change where only the parts `kept` (bool) stay, as new bool tensors."""
-    changed: dict[str, Tensor] = {}
-    for name, numbers in (*together.ranked.items(), *together.follow):
-        if name in masks:
-            numbers = numbers.to(kept.device)
-            stays = kept[numbers.clamp_min(0)] | (numbers < 0)
-            changed[name] = changed.get(name, masks[name].bool()) & stays
-    return changed
+    Raises ValueError for a coupled weight whose outputs are permuted or concatenated: unit i must be output i.
+    """
+    dependents = list(group.dependents)
+    for other in coupled:
+        for name, index in other.ranked.items():
+            outputs = torch.arange(len(index)).view(-1, *[1] * (index.dim() - 1)).expand_as(index)
+            if not torch.equal(index, outputs):
+                raise ValueError(f"{name} cannot follow a leader: its outputs are permuted or concatenated")
+            dependents.append((name, index))
+        dependents += other.dependents
+    return PruningGroup(group.n_units, group.ranked, dependents)

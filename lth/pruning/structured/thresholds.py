@@ -1,23 +1,29 @@
-"""Pruners that compare single weights with a threshold. Each measures a tensor once, at the first firing, and has its
-masks follow from what it measured: thresholds stay while the weights shrink.
+"""Pruners of single weights by a magnitude threshold.
 
-Settings that differ between tensors are given as one number, or as numbers by weight or layer name with an entry
-`default`.
+A pruner measures a weight tensor once, when its rule first fires, and derives all later thresholds from that
+measurement, so that they do not fall with the weights that training shrinks.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Setting = float | Mapping[str, float]
+_Setting = float | Mapping[str, float]  # one number, or numbers by weight or layer name with an entry `default`
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Where in a rule's window a firing is: epochs, the window being [begin, stop) and fired in `every` epochs."""
+class EpochInWindow:
+    """An epoch of a rule's window.
+
+    Args:
+      epoch: the current epoch, from 0
+      begin: first epoch of the window
+      stop: first epoch after the window
+      every: number of epochs between two firings
+    """
 
     epoch: int
     begin: int
@@ -25,141 +31,142 @@ class Moment:
     every: int = 1
 
 
-class Pruner(Protocol):
-    """What a rule may have in place of a ranker. returns: whether pruned weights may come back."""
+class Pruner(ABC):
+    """Computes the mask of a weight tensor from its elements, in place of a ranking of units.
 
-    returns: bool
-
-    def check(self, names: Sequence[str]) -> None:
-        """Raise ValueError for settings of weights that the rule does not name."""
-
-    def measure(self, weight: Tensor) -> list[float]:
-        """What is remembered of a tensor from the first firing on."""
-
-    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment) -> Tensor:
-        """The new mask (bool)."""
-
-
-class Threshold:
-    """Keep |w| > threshold."""
+    `returns` says whether pruned weights may come back.
+    """
 
     returns = False
 
-    def __init__(self, threshold: Setting):
-        self.threshold = threshold
+    def __init__(self, setting: _Setting):
+        """setting: the number that may differ between weights, by weight or layer name with an entry `default`."""
+        self._setting = setting
 
     def check(self, names: Sequence[str]) -> None:
-        check_names(self.threshold, names)
+        """Raise ValueError if the setting names a weight that is not in `names`, or lacks one that is."""
+        if not isinstance(self._setting, Mapping):
+            return
+        known = {"default", *names, *(name.removesuffix(".weight") for name in names)}
+        unknown = [key for key in self._setting if key not in known]
+        if unknown:
+            raise ValueError(f"there are settings for {unknown}, which are not among the weights named: {list(names)}")
+        for name in names:
+            self.setting(name)
+
+    def setting(self, name: str) -> float:
+        """The setting for the weight `name`: its own, its layer's, or the default. Raises ValueError without any."""
+        if not isinstance(self._setting, Mapping):
+            return self._setting
+        for key in (name, name.removesuffix(".weight"), "default"):
+            if key in self._setting:
+                return self._setting[key]
+        raise ValueError(f"there is no entry for {name!r}, and no default, in {dict(self._setting)}")
 
     def measure(self, weight: Tensor) -> list[float]:
+        """The statistics of a weight tensor to be remembered from the first firing on."""
         return []
 
-    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment) -> Tensor:
-        return mask.bool() & (weight.abs() > setting(self.threshold, name))
+    @abstractmethod
+    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: EpochInWindow) -> Tensor:
+        """The new mask (bool) of the weight `name`. measured: what `measure` returned at the first firing."""
 
 
-class Sensitivity:
-    """Keep |w| > sensitivity * std of the tensor's weights at the first firing (Han et al. 2015, arXiv 1506.02626)."""
+class Threshold(Pruner):
+    """Keep |w| > threshold."""
 
-    returns = False
+    def __init__(self, threshold: _Setting):
+        super().__init__(threshold)
 
-    def __init__(self, sensitivity: Setting):
-        self.sensitivity = sensitivity
+    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: EpochInWindow) -> Tensor:
+        return mask.bool() & (weight.abs() > self.setting(name))
 
-    def check(self, names: Sequence[str]) -> None:
-        check_names(self.sensitivity, names)
+
+class Sensitivity(Pruner):
+    """Keep |w| > sensitivity * std(w) at the first firing (Han et al. 2015, arXiv 1506.02626)."""
+
+    def __init__(self, sensitivity: _Setting):
+        super().__init__(sensitivity)
 
     def measure(self, weight: Tensor) -> list[float]:
         return [float(weight.detach().double().std())]
 
-    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment) -> Tensor:
-        return mask.bool() & (weight.abs() > setting(self.sensitivity, name) * measured[0])
+    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: EpochInWindow) -> Tensor:
+        return mask.bool() & (weight.abs() > self.setting(name) * measured[0])
 
 
-class Splicing:
-    """Dynamic network surgery: with a = mean |w| + c std |w| at the first firing, weights under low * a go, weights of
-    at least high * a come back, the others stay as they are (Guo et al. 2016, arXiv 1608.04493).
+class Splicing(Pruner):
+    """Dynamic network surgery (Guo et al. 2016, arXiv 1608.04493).
 
-    growth: c becomes c * (1 + growth * epochs since the beginning). For modules that train dense weights.
+    With a = mean |w| + c std |w| at the first firing, weights under low * a are pruned, weights of at least high * a
+    come back, and the others stay as they are. Needs a module that trains dense weights (`SplicedWeights`).
+    Raises ValueError unless 0 <= low <= high.
+
+    Args:
+      c: number of standard deviations over the mean
+      low: factor of the threshold below which weights are pruned
+      high: factor of the threshold from which on weights come back
+      growth: relative growth of c an epoch: c * (1 + growth * epochs since the window began)
     """
 
     returns = True
 
-    def __init__(self, c: Setting, low: float = 0.9, high: float = 1.1, growth: float = 0.0):
+    def __init__(self, c: _Setting, low: float = 0.9, high: float = 1.1, growth: float = 0.0):
+        super().__init__(c)
         if not 0 <= low <= high:
             raise ValueError(f"splicing needs 0 <= low <= high, not low={low}, high={high}")
-        self.c, self.low, self.high, self.growth = c, low, high, growth
-
-    def check(self, names: Sequence[str]) -> None:
-        check_names(self.c, names)
+        self.low, self.high, self.growth = low, high, growth
 
     def measure(self, weight: Tensor) -> list[float]:
         size = weight.detach().abs().double()
         return [float(size.mean()), float(size.std())]
 
-    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment) -> Tensor:
-        grown = setting(self.c, name) * (1 + self.growth * (when.epoch - when.begin))
-        size, a = weight.abs(), measured[0] + grown * measured[1]
+    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: EpochInWindow) -> Tensor:
+        c = self.setting(name) * (1 + self.growth * (when.epoch - when.begin))
+        size, a = weight.abs(), measured[0] + c * measured[1]
         return (mask.bool() & (size >= self.low * a)) | (size >= self.high * a)
 
 
-class BaiduRNN:
-    """Keep |w| over a threshold that rises slowly until epoch `ramp`, `steeper` times as fast after it.
+class BaiduRNN(Pruner):
+    """Keep |w| over a threshold that rises linearly, in two slopes (Narang et al. 2017, arXiv 1704.05119).
 
-    q: the magnitude that the thresholds aim at, e.g. the 90th percentile of a trained network's (Narang et al. 2017,
-    arXiv 1704.05119).
+    Args:
+      q: magnitude that the slope is computed from, e.g. the 90th percentile of |w| in a trained network
+      ramp: epoch from which on the threshold rises `steeper` times as fast
+      steeper: ratio of the second slope to the first
     """
 
-    returns = False
+    def __init__(self, q: _Setting, ramp: int, steeper: float = 1.5):
+        super().__init__(q)
+        self.ramp, self.steeper = ramp, steeper
 
-    def __init__(self, q: Setting, ramp: int, steeper: float = 1.5):
-        self.q, self.ramp, self.steeper = q, ramp, steeper
+    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: EpochInWindow) -> Tensor:
+        return mask.bool() & (weight.abs() > self.threshold(self.setting(name), when))
 
-    def check(self, names: Sequence[str]) -> None:
-        check_names(self.q, names)
-
-    def measure(self, weight: Tensor) -> list[float]:
-        return []
-
-    def __call__(self, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment) -> Tensor:
-        return mask.bool() & (weight.abs() > self.threshold(setting(self.q, name), when))
-
-    def threshold(self, q: float, when: Moment) -> float:
-        """The threshold at a moment. Raises ValueError where the ramp lies outside the window."""
+    def threshold(self, q: float, when: EpochInWindow) -> float:
+        """The threshold at an epoch. Raises ValueError where the ramp lies outside the window."""
         if not when.begin <= self.ramp <= when.stop:
             raise ValueError(f"ramp={self.ramp} lies outside the window {when.begin} to {when.stop}")
         slope = 2 * q * when.every / (2 * (self.ramp - when.begin) + 3 * (when.stop - self.ramp))
         if when.epoch < self.ramp:
             return slope * (when.epoch - when.begin + 1) / when.every
-        up, on = self.ramp - when.begin + 1, when.epoch - self.ramp + 1
-        return (slope * up + self.steeper * slope * on) / when.every
-
-
-def setting(value: Setting, name: str) -> float:
-    """The number for the weight `name`: its own, its layer's, or the default."""
-    if not isinstance(value, Mapping):
-        return value
-    for key in (name, name.removesuffix(".weight"), "default"):
-        if key in value:
-            return value[key]
-    raise ValueError(f"there is no entry for {name!r}, and no default, in {dict(value)}")
-
-
-def check_names(value: Setting, names: Sequence[str]) -> None:
-    """Raise ValueError for entries of weights that are not among `names`, and for names without an entry."""
-    if isinstance(value, Mapping):
-        known = {"default", *names, *(name.removesuffix(".weight") for name in names)}
-        unknown = [key for key in value if key not in known]
-        if unknown:
-            raise ValueError(f"there are settings for {unknown}, which are not among the weights named: {list(names)}")
-        for name in names:
-            setting(value, name)
+        before, after = self.ramp - when.begin + 1, when.epoch - self.ramp + 1
+        return (slope * before + self.steeper * slope * after) / when.every
 
 
 @torch.no_grad()
 def prune_elements(
-    pruner: Pruner, name: str, weight: Tensor, mask: Tensor, measured: list[float], when: Moment, allowed: Tensor
+    pruner: Pruner,
+    name: str,
+    weight: Tensor,
+    mask: Tensor,
+    measured: list[float],
+    when: EpochInWindow,
+    allowed: Tensor,
 ) -> Tensor:
-    """The new mask, inside `allowed` and, unless the pruner lets weights return, inside `mask`."""
+    """The new mask (bool) of the weight `name`.
+
+    It lies inside `allowed` (0/1, the support) and, unless the pruner lets weights come back, inside `mask`.
+    """
     new = pruner(name, weight.detach(), mask, measured, when) & allowed.bool()
     return new if pruner.returns else new & mask.bool()

@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from lth.analysis.layers import uses_per_image
 from lth.networks import conv2, mobilenet_v2, resnet20, wide_resnet_28_2
 from lth.pruning import Masks
-from lth.pruning.structured.attached import companions
-from lth.pruning.structured.coupling import coupled
-from lth.pruning.structured.groups import removed
-from lth.pruning.structured.rule import Rule
-from lth.pruning.structured.thin import compare, cut_, select, thin, widen
+from lth.pruning.structured.attached import Attached
+from lth.pruning.structured.coupling import coupled_layers
+from lth.pruning.structured.schedule_rule import ScheduleRule
+from lth.pruning.structured.thin import cut_, output_difference, select, thin
 
 SHAPE = 3, 8, 8
 STREAMS = [("conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2")] + [
@@ -37,16 +36,22 @@ def trained_like(net):
 def pruned(net, density=0.5, shape=SHAPE):
     """Masks without the lowest outputs of everything but the head; the network under them."""
     masks = Masks.ones(net)
-    rule = Rule(names=["*"], exclude=["@head"], unit="outputs", end=density, at=[0], coupled="complete")
-    groups = rule.groups(masks, coupled(net, shape))
-    masks.copy_(rule.remove(masks, groups, rule.rank(net, masks, groups, None, 0), 1.0, [0] * len(groups)))
+    rule = ScheduleRule.of(names=["*"], exclude=["@head"], unit="outputs", end=density, at=[0], coupled="complete")
+    groups = rule.selection.groups(masks, coupled_layers(net, shape))
+    prune_(rule, net, masks, groups)
     masks.apply_(net)
-    without_companions(net, masks, shape)
+    zero_attached_(net, masks, shape)
     return masks, groups
 
 
-def without_companions(net, masks, shape=SHAPE):
-    goes = companions(net, masks, shape)
+def prune_(rule, net, masks, groups):
+    """Masks as the last firing of the rule leaves them."""
+    scores = rule.ranking.scores(net, masks, groups, None, 0)
+    masks.copy_(rule.removal.prune(masks, groups, scores, 1.0, [0] * len(groups)))
+
+
+def zero_attached_(net, masks, shape=SHAPE):
+    goes = Attached.find(net, masks, shape)
     goes.update_(masks)
     for name, parameter in goes.parameters.items():
         parameter.data.mul_(goes.masks[name])
@@ -54,17 +59,21 @@ def without_companions(net, masks, shape=SHAPE):
 
 def test_a_resnet_joins_the_writers_of_each_stream_and_nothing_else():
     net = resnet20(10, 3, 8)
-    sets = coupled(net, SHAPE)
-    names = [tuple(w.removesuffix(".weight") for w in own.writers) for own in sets]
+    sets = coupled_layers(net, SHAPE)
+    names = [tuple(w.removesuffix(".weight") for w in own.producers) for own in sets]
     assert {frozenset(n) for n in names if len(n) > 1} == {frozenset(stream) for stream in STREAMS}
     assert sum(map(len, names)) == 22
-    last = next(own for own in sets if "layer3.2.conv2.weight" in own.writers)
-    assert {name for name, _ in last.readers} == {"layer3.1.conv1.weight", "layer3.2.conv1.weight", "classifier.weight"}
+    last = next(own for own in sets if "layer3.2.conv2.weight" in own.producers)
+    assert {name for name, _ in last.consumers} == {
+        "layer3.1.conv1.weight",
+        "layer3.2.conv1.weight",
+        "classifier.weight",
+    }
     assert ("layer3.2.bn2.running_var", 0) in last.slices
 
 
 def test_depthwise_layers_go_with_the_layer_they_read():
-    sets = {frozenset(own.writers): own for own in coupled(mobilenet_v2(10, 3, 8), (3, 8, 8))}
+    sets = {frozenset(own.producers): own for own in coupled_layers(mobilenet_v2(10, 3, 8), (3, 8, 8))}
     assert frozenset({"blocks.1.expand.conv.weight", "blocks.1.depthwise.conv.weight"}) in sets
 
 
@@ -83,51 +92,51 @@ class Joined(nn.Module):
 
 
 def test_concatenation_gives_each_layer_its_place_in_the_set():
-    own = next(own for own in coupled(Joined(), (3, 4, 4)) if "c.weight" in own.writers)
-    assert set(own.writers) == {"a.weight", "b.weight", "c.weight"}
-    assert own.units == 10
+    own = next(own for own in coupled_layers(Joined(), (3, 4, 4)) if "c.weight" in own.producers)
+    assert set(own.producers) == {"a.weight", "b.weight", "c.weight"}
+    assert own.n_units == 10
     c = own.slices["c.weight", 0].tolist()
     assert [own.slices["a.weight", 0].tolist(), own.slices["b.weight", 0].tolist()] == [c[6:], c[:6]]
     assert own.slices["d.weight", 1].tolist() == c
 
 
 def test_a_flatten_gives_a_unit_a_block_of_inputs():
-    own = next(own for own in coupled(Joined(), (3, 4, 4)) if own.writers == ("d.weight",))
+    own = next(own for own in coupled_layers(Joined(), (3, 4, 4)) if own.producers == ("d.weight",))
     assert own.slices["end.weight", 1].tolist() == [i // 16 for i in range(128)]
 
 
 def test_padded_channels_cannot_be_followed():
     with pytest.raises(ValueError, match="cannot be followed"):
-        coupled(resnet20(10, 3, 8, shortcut="pad"), SHAPE)
+        coupled_layers(resnet20(10, 3, 8, shortcut="pad"), SHAPE)
 
 
 def test_without_torch_pruning_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(ImportError, match=r"lth\[structured\]"):
-        coupled(conv2(10, 3, 8), SHAPE)
+        coupled_layers(conv2(10, 3, 8), SHAPE)
 
 
 def test_part_of_a_set_is_an_error_or_completed_or_left():
     net = resnet20(10, 3, 8)
-    masks, sets = Masks.ones(net), coupled(net, SHAPE)
+    masks, sets = Masks.ones(net), coupled_layers(net, SHAPE)
     part = {"names": ["layer2.0.conv2"], "unit": "filters", "end": 0.5, "at": [0]}
     with pytest.raises(ValueError, match=r"share their outputs with \['layer2.0.shortcut.conv.weight'"):
-        Rule(**part).groups(masks, sets)
-    (group,) = Rule(**part, coupled="complete").groups(masks, sets)
+        ScheduleRule.of(**part).selection.groups(masks, sets)
+    (group,) = ScheduleRule.of(**part, coupled="complete").selection.groups(masks, sets)
     assert len(group.ranked) == 4
-    (group,) = Rule(**part, coupled="ignore").groups(masks, sets)
+    (group,) = ScheduleRule.of(**part, coupled="ignore").selection.groups(masks, sets)
     assert list(group.ranked) == ["layer2.0.conv2.weight"]
     with pytest.raises(ValueError, match="are the network's own"):
-        Rule(names=["@head"], unit="out_features", end=0.5, at=[0]).groups(masks, sets)
+        ScheduleRule.of(names=["@head"], unit="out_features", end=0.5, at=[0]).selection.groups(masks, sets)
 
 
 @pytest.mark.parametrize("leader", [False, True])
 def test_a_coupled_set_gets_equal_masks_and_its_readers_lose_the_inputs(leader):
     net = trained_like(resnet20(10, 3, 8))
-    masks, sets = Masks.ones(net), coupled(net, SHAPE)
-    rule = Rule(**{"leader" if leader else "names": STREAMS[1]}, unit="filters", end=0.6, at=[0])
-    groups = rule.groups(masks, sets)
-    masks.copy_(rule.remove(masks, groups, rule.rank(net, masks, groups, None, 0), 1.0, [0]))
+    masks, sets = Masks.ones(net), coupled_layers(net, SHAPE)
+    rule = ScheduleRule.of(**{"leader" if leader else "names": STREAMS[1]}, unit="filters", end=0.6, at=[0])
+    groups = rule.selection.groups(masks, sets)
+    prune_(rule, net, masks, groups)
     gone = [(masks[f"{name}.weight"].flatten(1).sum(1) == 0).tolist() for name in STREAMS[1]]
     assert all(g == gone[0] for g in gone)
     assert sum(gone[0]) == int(0.4 * 32)
@@ -155,7 +164,7 @@ def test_a_thinned_network_computes_what_the_masked_one_does(name):
     masks, _ = pruned(net, shape=shape)
     small = thin(net, masks, shape)
     assert small.difference <= 1e-5
-    assert compare(net, small.net, shape) <= 1e-5
+    assert output_difference(net, small.net, shape) <= 1e-5
     assert all(bool(mask.all()) for mask in small.masks.values())  # nothing but whole units had gone
     assert sum(mask.numel() for mask in small.masks.values()) == masks.kept
     assert sum(p.numel() for p in small.net.parameters()) < 0.45 * dense
@@ -175,7 +184,7 @@ def test_only_units_that_every_member_of_a_sum_removed_are_cut():
     masks = Masks.ones(net)
     for i, name in enumerate(STREAMS[1]):
         masks[f"{name}.weight"][: 10 + i] = 0
-    without_companions(net, masks)
+    zero_attached_(net, masks)
     small = thin(net, masks, SHAPE)
     assert small.net.layer2[0].conv2.weight.shape[0] == 22
     assert small.net.layer2[2].bn2.running_mean.shape == (22,)
@@ -195,13 +204,13 @@ def test_of_grouped_convolutions_only_whole_groups_go():
     torch.manual_seed(0)
     net = Joined(groups=2).eval()
     masks = Masks.ones(net)
-    own = next(own for own in coupled(net, (3, 4, 4)) if "c.weight" in own.writers)
-    for name in own.writers:
+    own = next(own for own in coupled_layers(net, (3, 4, 4)) if "c.weight" in own.producers)
+    for name in own.producers:
         masks[name][torch.isin(own.slices[name, 0], own.slices["c.weight", 0][:5])] = 0
     with pytest.raises(ValueError, match="d has 2 groups and would lose part of one"):
         thin(net, masks, (3, 4, 4))
     masks["d.weight"][:4] = 0
-    without_companions(net, masks, (3, 4, 4))
+    zero_attached_(net, masks, (3, 4, 4))
     small = thin(net, masks, (3, 4, 4))
     assert (small.net.d.groups, small.net.d.in_channels, small.net.d.out_channels) == (1, 5, 4)
     assert small.net.end.in_features == 64
@@ -215,25 +224,28 @@ def test_a_network_that_would_be_cut_through_is_refused():
         thin(net, masks, SHAPE)
 
 
-def test_indices_repeat_the_cut_and_undo_it():
+def test_indices_repeat_the_cut_and_mark_the_kept_weights():
     net = trained_like(resnet20(10, 3, 8))
     masks, _ = pruned(net)
     small = thin(net, masks, SHAPE)
     again = copy.deepcopy(net)
     cut_(again, small.kept)
-    assert compare(small.net, again, SHAPE) == 0
+    assert output_difference(small.net, again, SHAPE) == 0
     for name, weight in net.state_dict().items():
         left = select(weight, small.kept.get(name, {}))
         assert torch.equal(left, small.net.state_dict()[name])
         if name in masks:
-            assert torch.equal(widen(left, small.kept.get(name, {}), weight.shape), weight * masks[name])
+            positions = torch.arange(weight.numel()).view(weight.shape)
+            assert torch.equal(
+                select(positions, small.kept.get(name, {})).flatten(), masks[name].flatten().nonzero()[:, 0]
+            )
 
 
-def test_companions_follow_the_weights_that_feed_them():
+def test_attached_parameters_follow_the_weights_that_feed_them():
     net = wide_resnet_28_2(10, 3, 8)
     masks = Masks.ones(net)
-    goes = companions(net, masks, SHAPE)
-    assert goes.fed["layer1.1.bn1.weight"] == ("layer1.0.conv2.weight", "layer1.0.shortcut.weight")
+    goes = Attached.find(net, masks, SHAPE)
+    assert goes.producers["layer1.1.bn1.weight"] == ("layer1.0.conv2.weight", "layer1.0.shortcut.weight")
     assert "classifier.bias" not in goes.masks
     masks["layer1.0.conv2.weight"][3] = 0
     goes.update_(masks)
@@ -252,4 +264,4 @@ def test_multiply_adds_and_filter_counts_agree_with_brute_force():
         for name in group.ranked:
             empty = [i for i in range(len(masks[name])) if not masks[name][i].any()]
             assert len(empty) == int(0.3 * len(masks[name]) + 1e-9)
-            assert removed(masks, group).nonzero().flatten().tolist() == empty
+            assert group.removed(masks).nonzero().flatten().tolist() == empty

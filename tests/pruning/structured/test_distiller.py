@@ -8,9 +8,8 @@ from docs import recipes
 from lth.analysis.layers import uses_per_image
 from lth.networks import resnet20, resnet56
 from lth.pruning import Masks
-from lth.pruning.structured.coupling import coupled
-from lth.pruning.structured.groups import removed
-from lth.pruning.structured.rule import Rule
+from lth.pruning.structured.coupling import coupled_layers
+from lth.pruning.structured.schedule_rule import ScheduleRule
 from lth.pruning.structured.thin import thin
 
 SHAPE = 3, 32, 32
@@ -32,17 +31,19 @@ class Shape:
 def scheduled(net, name: str) -> Masks:
     """The masks at the end of the recipe's schedule, no step trained."""
     cfg = recipes.configuration(name)
-    rules = {n: Rule.of(instantiate(r, _convert_="all")) for n, r in cfg.method.rules.items() if r is not None}
-    masks, sets = Masks.ones(net), coupled(net, SHAPE)
-    groups = {n: rule.groups(masks, sets) for n, rule in rules.items()}
+    rules = {
+        n: ScheduleRule.of(**instantiate(r, _convert_="all")) for n, r in cfg.method.rules.items() if r is not None
+    }
+    masks, sets = Masks.ones(net), coupled_layers(net, SHAPE)
+    groups = {n: rule.selection.groups(masks, sets) for n, rule in rules.items()}
     gone: dict[str, list[int]] = {}
     for epoch in range(cfg.recipe.epochs):
         for n, rule in rules.items():
-            firings = rule.firings(cfg.recipe.epochs)
+            firings = rule.timing.firings(cfg.recipe.epochs)
             if epoch in firings.epochs:
-                gone.setdefault(n, [int(removed(masks, group).sum()) for group in groups[n]])
-                scores = rule.rank(net, masks, groups[n], Shape(), 0)
-                masks.copy_(rule.remove(masks, groups[n], scores, firings.progress(epoch), gone[n]))
+                gone.setdefault(n, [int(group.removed(masks).sum()) for group in groups[n]])
+                scores = rule.ranking.scores(net, masks, groups[n], Shape(), 0)
+                masks.copy_(rule.removal.prune(masks, groups[n], scores, firings.progress(epoch), gone[n]))
     return masks
 
 

@@ -9,8 +9,9 @@ from torch import nn
 from lth.networks import mlp, mobilenet_v2, resnet20, vgg11
 from lth.pruning import Masks
 from lth.pruning.structured import units
-from lth.pruning.structured.group_lasso import group_lasso, groups_of, members_of, penalty, without_weak
-from lth.pruning.structured.scales import scale_l1, weights_before
+from lth.pruning.structured.group_lasso import group_lasso
+from lth.pruning.structured.penalty import mask_weak, penalty, penalty_groups, unit_members
+from lth.pruning.structured.scales import _source_weights, scale_l1
 
 UNITS = {
     "elements": (units.elements, "*"),
@@ -60,13 +61,13 @@ def named(net: nn.Module) -> dict[str, nn.Parameter]:
 
 def slow(weight: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """The sum of the norms of all parts, one part at a time."""
-    return sum(weight[numbers == part].norm() for part in range(units.parts(numbers)))
+    return sum(weight[numbers == part].norm() for part in range(units.count_units(numbers)))
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_penalty_and_gradient_are_those_of_a_slow_sum_for_every_unit(name, net):
     parts, layers = UNITS[name]
-    groups = groups_of(net, [lasso(parts, [layers], 0.3)])
+    groups = penalty_groups(net, [lasso(parts, [layers], 0.3)])
     value = penalty(named(net), groups)
     covered = [p for n, p in named(net).items() if n in {g.parameter for g in groups}]
     expected = 0.3 * sum(slow(weight, parts(weight.shape)) for weight in covered)
@@ -78,7 +79,7 @@ def test_penalty_and_gradient_are_those_of_a_slow_sum_for_every_unit(name, net):
 def test_a_group_of_zeros_has_the_gradient_zero(net):
     with torch.no_grad():
         net.conv1.weight[2] = 0
-    groups = groups_of(net, [lasso(units.filters, ["conv1"], 1)])
+    groups = penalty_groups(net, [lasso(units.filters, ["conv1"], 1)])
     (gradient,) = torch.autograd.grad(penalty(named(net), groups), [net.conv1.weight])
     assert torch.equal(gradient[2], torch.zeros_like(gradient[2]))
     assert gradient.isfinite().all()
@@ -87,7 +88,7 @@ def test_a_group_of_zeros_has_the_gradient_zero(net):
 def test_terms_add_up_and_layers_may_have_strengths_of_their_own(net):
     channels = lasso(units.channels, [["conv1", 0.1], "conv2"], 0.2)
     whole = lasso(units.layer, ["conv2"], 0.5)
-    value = penalty(named(net), groups_of(net, [channels, whole]))
+    value = penalty(named(net), penalty_groups(net, [channels, whole]))
     one, two = net.conv1.weight, net.conv2.weight
     expected = (
         0.1 * slow(one, units.channels(one.shape)) + 0.2 * slow(two, units.channels(two.shape)) + 0.5 * two.norm()
@@ -98,7 +99,7 @@ def test_terms_add_up_and_layers_may_have_strengths_of_their_own(net):
 def test_slimming_is_the_l1_norm_of_the_scales(net):
     with torch.no_grad():
         net.bn1.weight.copy_(torch.tensor([0.5, -2.0, 0.0, 1.0]))
-    groups = groups_of(net, [slim(["bn1"], 0.1)])
+    groups = penalty_groups(net, [slim(["bn1"], 0.1)])
     value = penalty(named(net), groups, eps=0)
     assert value.item() == pytest.approx(0.35)
     (gradient,) = torch.autograd.grad(penalty(named(net), groups), [net.bn1.weight])
@@ -118,20 +119,20 @@ def test_slimming_is_the_l1_norm_of_the_scales(net):
 )
 def test_a_schedule_with_missing_or_duplicate_layers_is_refused(layers, message, net):
     with pytest.raises(ValueError, match=message):
-        groups_of(net, [lasso(units.filters, layers, 1)])
+        penalty_groups(net, [lasso(units.filters, layers, 1)])
 
 
 def test_two_terms_must_not_divide_a_layer_in_the_same_way(net):
     terms = [lasso(units.filters, ["conv1"], 1), lasso(units.outputs, ["conv*"], 1)]
     with pytest.raises(ValueError, match=r"conv1\.weight is penalised twice, in the same 4 groups"):
-        groups_of(net, terms)
+        penalty_groups(net, terms)
 
 
 def test_parts_of_different_sizes_are_refused():
     with pytest.raises(ValueError, match="not all of one size"):
-        members_of(torch.tensor([0, 0, 1]))
+        unit_members(torch.tensor([0, 0, 1]))
     with pytest.raises(ValueError, match="not all of one size"):
-        members_of(torch.tensor([0, 0, 0, 1]))
+        unit_members(torch.tensor([0, 0, 0, 1]))
 
 
 @pytest.mark.parametrize(("measure", "gone"), [("mean_abs", [1, 3]), ("max", [3])])
@@ -141,24 +142,24 @@ def test_units_under_the_threshold_are_masked_and_no_others(measure, gone, net):
         net.conv1.weight[1] = 0.01
         net.conv1.weight[1, 0, 0, 0] = 0.15
         net.conv1.weight[3] = -0.01
-    masks, groups = Masks.ones(net), groups_of(net, [lasso(units.filters, ["conv1"], 1)])
-    found = without_weak(net, masks, groups, 0.1, measure)
+    masks, groups = Masks.ones(net), penalty_groups(net, [lasso(units.filters, ["conv1"], 1)])
+    found = mask_weak(net, masks, groups, 0.1, measure)
     assert masks.density == 1
     assert found["conv1.weight"].amax((1, 2, 3)).tolist() == [float(i not in gone) for i in range(4)]
     assert found["conv2.weight"].all()
 
 
 def test_weak_units_leave_pruned_weights_pruned(net):
-    masks, groups = Masks.ones(net), groups_of(net, [lasso(units.filters, ["conv*"], 1)])
+    masks, groups = Masks.ones(net), penalty_groups(net, [lasso(units.filters, ["conv*"], 1)])
     masks["conv2.weight"][0] = 0
-    found = without_weak(net, masks, groups, 1e-9)
+    found = mask_weak(net, masks, groups, 1e-9)
     assert torch.equal(found["conv2.weight"], masks["conv2.weight"])
 
 
 def test_a_weak_scale_masks_the_output_it_scales(net):
     with torch.no_grad():
         net.bn2.weight.copy_(torch.tensor([1.0, -1e-3, 0.5, 1e-3]))
-    found = without_weak(net, Masks.ones(net), groups_of(net, [slim(["bn2"], 1)]), 0.01)
+    found = mask_weak(net, Masks.ones(net), penalty_groups(net, [slim(["bn2"], 1)]), 0.01)
     assert found["conv2.weight"].amax((1, 2, 3)).tolist() == [1, 0, 1, 0]
     assert found["conv1.weight"].all()
 
@@ -169,16 +170,16 @@ def test_a_weak_scale_masks_the_output_it_scales(net):
 def test_every_batch_norm_of_our_networks_knows_the_weight_before_it(build):
     net = build(classes=10, channels=3, image_size=32)
     norms = [n for n, m in net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    found = weights_before(net)
+    found = _source_weights(net)
     assert set(found) == {f"{name}.weight" for name in norms}
     sizes = dict(net.named_parameters())
     assert all(sizes[weight].shape[0] == sizes[scale].shape[0] for scale, weight in found.items())
 
 
 def test_a_threshold_is_refused_where_nothing_tells_what_it_would_mask(net):
-    groups = groups_of(net, [slim(["bn2"], 1)])
+    groups = penalty_groups(net, [slim(["bn2"], 1)])
     with pytest.raises(ValueError, match=r"conv2\.weight is not prunable here"):
-        without_weak(net, Masks.ones(net, exclude=["conv2"]), groups, 0.1)
+        mask_weak(net, Masks.ones(net, exclude=["conv2"]), groups, 0.1)
 
     class Before(nn.Module):
         def __init__(self):
@@ -190,6 +191,6 @@ def test_a_threshold_is_refused_where_nothing_tells_what_it_would_mask(net):
 
     first = Before()
     with pytest.raises(ValueError, match=r"norm\.weight belong to cannot be told"):
-        without_weak(first, Masks.ones(first), groups_of(first, [slim(["*"], 1)]), 0.1)
+        mask_weak(first, Masks.ones(first), penalty_groups(first, [slim(["*"], 1)]), 0.1)
     with pytest.raises(ValueError, match="has no batch norm with scales"):
-        groups_of(nn.Linear(2, 2), [slim(["*"], 1)])
+        penalty_groups(nn.Linear(2, 2), [slim(["*"], 1)])

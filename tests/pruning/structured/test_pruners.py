@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from lth.pruning.structured.thresholds import BaiduRNN, Moment, Sensitivity, Splicing, Threshold, prune_elements
+from lth.pruning.structured.thresholds import BaiduRNN, EpochInWindow, Sensitivity, Splicing, Threshold, prune_elements
 
 W = torch.tensor([0.1, -0.2, 0.3, -0.4, 0.5, -0.6, 0.7, -0.8])
 ONES = torch.ones(8)
-START = Moment(0, 0, 10)
+START = EpochInWindow(0, 0, 10)
 
 
 def test_thresholds_by_layer_with_a_default():
@@ -47,7 +47,7 @@ def test_the_threshold_of_splicing_grows():
     pruner = Splicing(c=0.1, growth=0.5)
     mean, std = pruner.measure(W)
     a = mean + 0.1 * (1 + 0.5 * 6) * std
-    kept = pruner("w", W, torch.zeros(8), [mean, std], Moment(8, 2, 10))
+    kept = pruner("w", W, torch.zeros(8), [mean, std], EpochInWindow(8, 2, 10))
     assert torch.equal(kept, W.abs() >= 1.1 * a)
     with pytest.raises(ValueError, match="low=2"):
         Splicing(c=0.1, low=2.0, high=1.0)
@@ -56,12 +56,12 @@ def test_the_threshold_of_splicing_grows():
 def test_baidu_ramps_in_two_slopes():
     pruner = BaiduRNN(q=0.6, ramp=5, steeper=1.5)
     slope = 2 * 0.6 * 2 / (2 * 4 + 3 * 4)  # begin 1, stop 9, every 2
-    assert pruner.threshold(0.6, Moment(3, 1, 9, 2)) == pytest.approx(slope * 3 / 2)
-    assert pruner.threshold(0.6, Moment(7, 1, 9, 2)) == pytest.approx((slope * 5 + 1.5 * slope * 3) / 2)
-    thresholds = [pruner.threshold(0.6, Moment(e, 1, 9, 2)) for e in range(1, 9, 2)]
+    assert pruner.threshold(0.6, EpochInWindow(3, 1, 9, 2)) == pytest.approx(slope * 3 / 2)
+    assert pruner.threshold(0.6, EpochInWindow(7, 1, 9, 2)) == pytest.approx((slope * 5 + 1.5 * slope * 3) / 2)
+    thresholds = [pruner.threshold(0.6, EpochInWindow(e, 1, 9, 2)) for e in range(1, 9, 2)]
     assert thresholds == sorted(thresholds)
     with pytest.raises(ValueError, match="ramp=5 lies outside"):
-        pruner.threshold(0.6, Moment(6, 6, 9, 1))
+        pruner.threshold(0.6, EpochInWindow(6, 6, 9, 1))
 
 
 @pytest.mark.parametrize("pruner", [Threshold(0.1), Sensitivity(0.1), BaiduRNN(0.1, 2)])

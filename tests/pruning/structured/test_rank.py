@@ -12,11 +12,16 @@ from lth.networks import mobilenet_v2, resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
-from lth.pruning.structured.activations import apoz, mean_activation
-from lth.pruning.structured.dataflow import blank, watch
-from lth.pruning.structured.groups import alone
-from lth.pruning.structured.rankers import folded, gradient, l1, l2, random
-from lth.pruning.structured.rule import RANKERS, Rule
+from lth.pruning.structured.dataflow import trace, zero_image
+from lth.pruning.structured.groups import single_group
+from lth.pruning.structured.rankers import ranker_names
+from lth.pruning.structured.rankers.apoz import apoz
+from lth.pruning.structured.rankers.gradient import gradient
+from lth.pruning.structured.rankers.l1 import l1
+from lth.pruning.structured.rankers.l2 import l2
+from lth.pruning.structured.rankers.mean_activation import mean_activation
+from lth.pruning.structured.rankers.random import random
+from lth.pruning.structured.schedule_rule import ScheduleRule
 
 
 class Net(nn.Module):
@@ -96,11 +101,12 @@ def test_folding_ranks_what_batch_norm_makes_of_the_weights(net):
     factor = net.zag.weight / (net.zag.running_var + net.zag.eps).sqrt()
     expected = (net.zig.weight * factor.view(-1, 1, 1, 1)).detach().double().abs().mean((1, 2, 3))
     masks = Masks.ones(net)
-    rule = Rule(names=["zig"], unit="filters", bn_fold=True, end=0.5, at=[0], coupled="ignore")
-    (scores,) = rule.rank(net, masks, rule.groups(masks), Images(), 0)
+    rule = ScheduleRule.of(names=["zig"], unit="filters", bn_fold=True, end=0.5, at=[0], coupled="ignore")
+    (scores,) = rule.ranking.scores(net, masks, rule.selection.groups(masks), Images(), 0)
     assert torch.allclose(scores, expected, rtol=1e-5)
+    head = single_group("end.weight", masks["end.weight"].shape, units.out_features)
     with pytest.raises(ValueError, match=r"no batch norm of their own follows \['end.weight'\]"):
-        ranked(folded, net, units.out_features, "end.weight")
+        rule.ranking.scores(net, masks, [head], Images(), 0)
 
 
 def test_l1_l2_and_random_rank_a_layer_differently(net):
@@ -113,15 +119,15 @@ def test_l1_l2_and_random_rank_a_layer_differently(net):
     assert torch.equal(ranked(random, net), ranked(random, net))
 
 
-@pytest.mark.parametrize("name", RANKERS)
+@pytest.mark.parametrize("name", ranker_names())
 def test_ranking_leaves_no_trace(name, net):
     masks = Masks.ones(net)
-    rule = Rule(names=["zig"], unit="filters", ranker=name, bn_fold=name in ("l1", "l2"), end=0.5, at=[0],
+    rule = ScheduleRule.of(names=["zig"], unit="filters", ranker=name, bn_fold=name in ("l1", "l2"), end=0.5, at=[0],
                 coupled="ignore")  # fmt: skip
     net.train()
     net.zig.weight.grad = torch.ones_like(net.zig.weight)
     before, drawn = copy.deepcopy(net.state_dict()), torch.random.get_rng_state()
-    rule.rank(net, masks, rule.groups(masks), Images(), 0)
+    rule.ranking.scores(net, masks, rule.selection.groups(masks), Images(), 0)
     assert fingerprint(net.state_dict()) == fingerprint(before)
     assert net.training
     assert bool((net.zig.weight.grad == 1).all())
@@ -135,23 +141,25 @@ def test_activations_refuse_what_they_cannot_rank(net):
         ranked(apoz, net, units.out_features, "end.weight")
 
 
-def test_followers_are_found_through_sums_and_never_by_name():
+def test_dataflow_is_found_through_sums_and_never_by_name():
     net = resnet20(10, 3, 32)
     seen = {}
-    followers, ends = watch(net, [blank(net, (3, 32, 32))], lambda name, values: seen.setdefault(name, values.shape))
-    assert ends == {"classifier.weight"}
-    assert followers.direct["layer2.0.shortcut.conv.weight"] == "layer2.0.shortcut.bn"
-    assert followers.norms["layer1.0.bn2"] == {"layer1.0.conv2.weight"}
+    flow = trace(net, [zero_image(net, (3, 32, 32))], lambda name, values: seen.setdefault(name, values.shape))
+    assert flow.network_outputs == {"classifier.weight"}
+    assert flow.norm_of["layer2.0.shortcut.conv.weight"] == "layer2.0.shortcut.bn"
+    assert flow.norm_sources["layer1.0.bn2"] == {"layer1.0.conv2.weight"}
     assert seen["layer2.0.conv2.weight"] == (1, 32, 16, 16)
     assert set(seen) == set(Masks.ones(net)) - {"classifier.weight"}
     narrow = {}
     net = mobilenet_v2(10, 3, 32)
-    watch(net, [blank(net, (3, 32, 32))], lambda name, values: narrow.setdefault(name, None))
+    trace(net, [zero_image(net, (3, 32, 32))], lambda name, values: narrow.setdefault(name, None))
     assert "blocks.3.project.conv.weight" not in narrow  # a linear bottleneck
 
 
 def test_a_group_is_ranked_by_the_mean_of_its_weights(net):
     masks = Masks.ones(net)
-    rule = Rule(names=["zig"], unit="filters", end=0.5, at=[0], coupled="ignore")
-    (scores,) = rule.rank(net, masks, [alone("zig.weight", masks["zig.weight"].shape, units.filters)], None, 0)
+    rule = ScheduleRule.of(names=["zig"], unit="filters", end=0.5, at=[0], coupled="ignore")
+    (scores,) = rule.ranking.scores(
+        net, masks, [single_group("zig.weight", masks["zig.weight"].shape, units.filters)], None, 0
+    )
     assert torch.allclose(scores, ranked(l1, net))

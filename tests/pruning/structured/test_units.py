@@ -28,7 +28,7 @@ def test_two_weights_share_a_part_exactly_when_the_unit_says_so(name, shape, cou
     numbers = getattr(units, name)(shape)
     assert numbers.shape == torch.Size(shape)
     assert sorted(set(numbers.flatten().tolist())) == list(range(count))
-    assert units.parts(numbers) == count
+    assert units.count_units(numbers) == count
     seen = {}
     for index in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
         seen.setdefault(same(tuple(index)), set()).add(int(numbers[tuple(index)]))
@@ -38,7 +38,7 @@ def test_two_weights_share_a_part_exactly_when_the_unit_says_so(name, shape, cou
 
 def test_blocks_are_tiles_of_filters_by_channels_at_one_position():
     numbers = units.blocks((4, 6, 1, 2), rows=2, columns=3)
-    assert units.parts(numbers) == 2 * 2 * 2
+    assert units.count_units(numbers) == 2 * 2 * 2
     assert torch.equal(torch.bincount(numbers.flatten()), torch.full((8,), 6))
     assert torch.equal(numbers[:2, :3, 0, 0], torch.zeros(2, 3, dtype=torch.long))
     assert numbers[0, 0, 0, 1] != numbers[0, 0, 0, 0]
@@ -62,5 +62,5 @@ def test_a_weight_a_unit_cannot_divide_is_refused(divide, shape):
 
 def test_totals_are_the_sums_over_the_parts():
     values = torch.arange(24.0).view(2, 3, 2, 2)
-    assert torch.equal(units.totals(values, units.filters(values.shape)), values.sum((1, 2, 3)).double())
-    assert torch.equal(units.totals(values, units.kernels(values.shape)), values.sum((2, 3)).flatten().double())
+    assert torch.equal(units.sum_per_unit(values, units.filters(values.shape)), values.sum((1, 2, 3)).double())
+    assert torch.equal(units.sum_per_unit(values, units.kernels(values.shape)), values.sum((2, 3)).flatten().double())

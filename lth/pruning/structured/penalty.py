@@ -1,0 +1,143 @@
+"""Penalties that drive groups of weights to zero: their terms, their sum, and the masking of weak groups.
+
+A term is a function from a network to a list of `PenaltyGroups`: `group_lasso.group_lasso` and `scales.scale_l1`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lth.pruning.masks import Masks
+from lth.pruning.prunable import names_matching
+from lth.pruning.structured.units import count_units
+
+EPS = 1e-12  # under the root: a group of zeros has gradient zero, not NaN; below rounding for norms over 1e-5
+MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {  # absolute values (groups x elements) -> one number per group
+    "mean_abs": lambda values: values.mean(1),
+    "max": lambda values: values.amax(1),
+}
+
+
+@dataclass(frozen=True)
+class PenaltyGroups:
+    """The penalised groups of one parameter.
+
+    Args:
+      parameter: name of the parameter
+      members: flat indices into the parameter, groups x elements of a group
+      strength: lambda, the factor of the groups' norms
+      removes: name of the weight that loses elements when a group is removed (`parameter` itself or another), and
+        their flat indices, groups x elements; None if that weight is unknown
+    """
+
+    parameter: str
+    members: Tensor
+    strength: float
+    removes: tuple[str, Tensor] | None
+
+    def masked(self, masks: Mapping[str, Tensor]) -> tuple[str, Tensor]:
+        """`removes`. Raises ValueError where it is unknown or not covered by `masks`."""
+        if self.removes is None:
+            raise ValueError(
+                f"which weights the groups of {self.parameter} belong to cannot be told: no threshold there"
+            )
+        if self.removes[0] not in masks:
+            raise ValueError(f"{self.removes[0]} is not prunable here and cannot be masked; prunable are {list(masks)}")
+        return self.removes
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> "PenaltyGroups":
+        """The groups with `move` applied to their index tensors: beside a network that moves to another device."""
+        removes = self.removes and (self.removes[0], move(self.removes[1]))
+        return replace(self, members=move(self.members), removes=removes)
+
+
+PenaltyTerm = Callable[[nn.Module], list[PenaltyGroups]]
+LayerStrength = str | Sequence[str | float]  # a name pattern, or a pair of a pattern and the strength there
+
+
+def strengths(layers: Iterable[LayerStrength], default: float, names: Sequence[str]) -> dict[str, float]:
+    """Parameter name -> strength, in the order of `names`.
+
+    Raises ValueError for a pattern that matches nothing, a name that two patterns match, a negative strength, and
+    without any pattern.
+
+    Args:
+      layers: patterns, or pairs of a pattern and its own strength
+      default: strength of patterns without their own
+      names: all parameters that may be penalised
+    """
+    found: dict[str, tuple[float, str]] = {}
+    for layer in layers:
+        pattern, strength = (layer, default) if isinstance(layer, str) else layer
+        matched = names_matching(str(pattern), names)
+        twice = sorted(matched & set(found))
+        if not matched:
+            raise ValueError(f"the pattern {pattern!r} matches nothing that can be penalised; there are {list(names)}")
+        if twice:
+            raise ValueError(f"{twice} are penalised twice, by {pattern!r} and by {found[twice[0]][1]!r}")
+        if not float(strength) >= 0:
+            raise ValueError(f"the strength {strength!r} of {pattern!r} is not a number of at least 0")
+        found |= {name: (float(strength), str(pattern)) for name in matched}
+    if not found:
+        raise ValueError(f"no layers are given to penalise; there are {list(names)}")
+    return {name: found[name][0] for name in names if name in found}
+
+
+def unit_members(index: Tensor) -> Tensor:
+    """Flat indices of the elements of every unit, units x elements. Raises ValueError for units of different sizes."""
+    count = count_units(index)
+    if index.numel() % count or torch.bincount(index.flatten()).unique().numel() != 1:
+        raise ValueError(f"the {count} parts of a weight of {index.numel()} elements are not all of one size")
+    return index.flatten().argsort(stable=True).view(count, -1)
+
+
+def penalty_groups(net: nn.Module, terms: Iterable[PenaltyTerm]) -> list[PenaltyGroups]:
+    """The groups of several terms (channels and whole layers, for example).
+
+    Raises ValueError for a parameter that two terms divide in the same way: it would be penalised twice.
+    """
+    found = [groups for term in terms for groups in term(net)]
+    for i, groups in enumerate(found):
+        for other in found[:i]:
+            if groups.parameter == other.parameter and torch.equal(groups.members, other.members):
+                raise ValueError(f"{groups.parameter} is penalised twice, in the same {len(groups.members)} groups")
+    return found
+
+
+def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], eps: float = EPS) -> Tensor:
+    """Sum over all groups of strength * sqrt(sum of squares + eps): a differentiable scalar to add to the loss.
+
+    Each parameter is gathered once. No element is a member of two groups of one term, so that the backward pass is
+    deterministic on a GPU too.
+    """
+    terms = []
+    for each in groups:
+        values = parameters[each.parameter].flatten()[each.members]
+        terms.append(each.strength * (values.square().sum(1) + eps).sqrt().sum())
+    return torch.stack(terms).sum()
+
+
+@torch.no_grad()
+def mask_weak(
+    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], below: float, measure: str = "mean_abs"
+) -> Masks:
+    """A copy of `masks` in which the groups with a measure under `below` are removed.
+
+    Raises ValueError for an unknown measure, and for groups whose weights `masks` do not cover.
+
+    Args:
+      below: threshold, in the units of the parameters
+      measure: `mean_abs` or `max` of the absolute values of a group
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
+    parameters, kept = dict(net.named_parameters()), masks.clone()
+    for each in groups:
+        name, elements = each.masked(masks)
+        weak = MEASURES[measure](parameters[each.parameter].flatten()[each.members].abs()) < below
+        flat = kept[name].contiguous().flatten()
+        flat[elements[weak].flatten()] = 0
+        kept[name].copy_(flat.view(kept[name].shape))
+    return kept
