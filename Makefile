@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --dist worksteal
+SKIPPED := $(VENV)/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv cluster run test lint types format bench docs clean
+.PHONY: help install ffcv cluster run check test engines lint types format bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -34,8 +36,17 @@ cluster: ## Slurm on this one machine, to try sweeps with: docs/cluster.md
 run: install ## IMP of LeNet-300-100 on scikit-learn's digits, to a table and a curve
 	$(BIN)/python run.py threads=1
 
-test: install ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+check: install ## ruff, mypy and the fast tests: what one runs between two edits
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy lth hydra_plugins benchmarks run.py
+	$(PYTEST) -n 2 -m "not slow and not engine"
+
+test: install ## all tests but those of engines (FFCV, Slurm, Ray, GPU) and of every recipe and network
+	$(PYTEST) -n 2 -m "not engine" --durations=20 --skipped-to=$(SKIPPED)
+
+engines: install ## the tests that `make test` leaves out, and those that it skipped
+	$(PYTEST) -n 4 --durations=20 -rs --engines-and=$(SKIPPED)
 
 lint: install ## ruff: errors, style, formatting
 	$(BIN)/ruff check .

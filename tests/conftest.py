@@ -1,10 +1,35 @@
-"""Two tests run at a time on two cores, so each keeps to one thread."""
+"""One thread a test process; which tests are of the tier `engine`; tests that a bare machine skipped, run later."""
 
 import ctypes
 import os
+from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--skipped-to", type=Path, help="write the ids of skipped tests and modules to this file")
+    parser.addoption("--engines-and", type=Path, help="run the tests marked `engine` and those whose ids this file has")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--skipped-to")
+    if path and not hasattr(config, "workerinput"):
+        path.write_text("")
+        config.pluginmanager.register(_WriteSkipped(path.resolve()))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    path = config.getoption("--engines-and")
+    if not path:
+        return
+    skipped = set(path.read_text().splitlines())
+    chosen = [item for item in items if item.get_closest_marker("engine") or _ids(item.nodeid) & skipped]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 def pytest_runtest_teardown() -> None:
@@ -12,3 +37,27 @@ def pytest_runtest_teardown() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+class _WriteSkipped:
+    """Writes the ids of skipped tests, and of modules that were skipped as a whole, one a line."""
+
+    def __init__(self, path: Path):
+        self.path, self.seen = path, set[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._note(report)
+
+    def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and report.nodeid not in self.seen:
+            self.seen.add(report.nodeid)
+            with self.path.open("a") as file:
+                file.write(report.nodeid + "\n")
+
+
+def _ids(nodeid: str) -> set[str]:
+    """A test's own id and that of its module."""
+    return {nodeid, nodeid.partition("::")[0]}

@@ -14,7 +14,7 @@ from lth.tickets import Ticket
 from tests.support.harness import configuration, rows, state, train, train_apart
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.engine,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 PHOTOS = "model=resnet20", "dataset.channels=3", "dataset.image_size=32"

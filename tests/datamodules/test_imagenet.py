@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from importlib.util import find_spec
 from itertools import islice
 
 import pytest
@@ -15,16 +14,13 @@ from tests.support import photographs
 
 SHAPE = {"classes": 3, "channels": 3, "image_size": 32, "scale": 255, "mean": [0.5] * 3, "std": [0.25] * 3}
 NO_AUGMENTATION = {"scale": [1.0, 1.0], "ratio": [0.999, 1.001], "flip": False}
-LOADERS = ["ffcv", "torchvision"]
+LOADERS = [pytest.param("ffcv", marks=pytest.mark.engine), "torchvision"]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """60 training and 18 test photographs of 3 classes, as folders and, where FFCV is installed, as .beton files."""
-    root = photographs.imagenet(tmp_path_factory.mktemp("imagenet"))
-    if find_spec("ffcv"):
-        write_beton([str(root), "--workers", "1"])
-    return root
+    """60 training and 18 test photographs of 3 classes, as folders; `opened` adds .beton files when FFCV reads them."""
+    return photographs.imagenet(tmp_path_factory.mktemp("imagenet"))
 
 
 @pytest.fixture
@@ -33,7 +29,9 @@ def opened(root):
 
     def make(loader, **keys):
         if loader == "ffcv":
-            pytest.importorskip("ffcv")
+            pytest.importorskip("ffcv", reason="FFCV is not installed: make ffcv")
+            if not (root / "train.beton").exists():
+                write_beton([str(root), "--workers", "1"])
         usual = {**SHAPE, "root": str(root), "workers": int(loader == "ffcv"), "batch_size": 16, "eval_batch_size": 7}
         data = ImageNet(loader=loader, **{**usual, **keys})
         data.prepare_data()
@@ -80,8 +78,9 @@ def test_an_epoch_shows_every_training_photograph_once(opened, samples, loader):
     assert len(data.train_dataloader()) == data.steps_per_epoch == 4
 
 
+@pytest.mark.engine
 def test_both_loaders_show_the_same_samples_and_pixels_differ_by_rounding_alone(opened):
-    ffcv, torchvision = (opened(loader, val_size=10, seed=1) for loader in LOADERS)
+    ffcv, torchvision = (opened(loader, val_size=10, seed=1) for loader in ("ffcv", "torchvision"))
     for part in ("train", "val", "test"):
         one, other = (getattr(data, f"{part}_dataloader")() for data in (ffcv, torchvision))
         assert len(one) == len(other)
@@ -132,6 +131,7 @@ def test_batches_that_are_kept_do_not_change(opened, loader):
     assert equal(list(islice(data.scoring_batches(1), 9)), list(data.scoring_batches(1))[:9])
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("taken", [0, 1, 5, 15])
 def test_a_pass_that_is_given_up_leaves_no_thread(opened, taken):
     data = opened("ffcv", batch_size=4)
@@ -144,6 +144,7 @@ def test_a_pass_that_is_given_up_leaves_no_thread(opened, taken):
     assert equal(epoch_of(data, 0), epoch_of(opened("ffcv", batch_size=4), 0))
 
 
+@pytest.mark.engine
 def test_two_passes_at_a_time_do_not_disturb_each_other(opened):
     data = opened("ffcv", batch_size=6)
     expected = epoch_of(data, 0), list(data.val_dataloader() or data.test_dataloader())
@@ -152,9 +153,11 @@ def test_two_passes_at_a_time_do_not_disturb_each_other(opened):
     assert equal([batch for _, batch in together], expected[1][: len(together)])
 
 
+@pytest.mark.engine
 @pytest.mark.filterwarnings("error")  # numba says by a warning that it runs the threads' loop in one
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ffcv_leaves_torch_its_number_of_threads_and_random_numbers(opened, workers):
+    pytest.importorskip("ffcv", reason="FFCV is not installed: make ffcv")
     if workers > beton_module.most_threads():
         pytest.skip("one core")
     before = torch.get_num_threads()
@@ -226,6 +229,7 @@ def test_senseless_values_are_refused_with_what_is_valid(opened, keys, message):
         opened(**{"loader": "torchvision", **keys})
 
 
+@pytest.mark.engine
 def test_missing_files_are_named_with_what_makes_them(opened, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"train.beton is missing; .*write_beton .*dataset.loader=torchvision"):
         opened("ffcv", root=str(tmp_path))
@@ -233,6 +237,7 @@ def test_missing_files_are_named_with_what_makes_them(opened, tmp_path):
         opened("torchvision", root=str(tmp_path))
 
 
+@pytest.mark.engine
 def test_a_missing_ffcv_names_the_extra(opened, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ffcv.loader", None)
     with pytest.raises(ImportError, match=r"libturbojpeg0-dev .*make ffcv.*lth\[ffcv\].*dataset.loader=torchvision"):

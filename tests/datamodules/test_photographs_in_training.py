@@ -27,7 +27,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """60 training and 18 test photographs of 3 classes, as folders and as .beton files."""
-    pytest.importorskip("ffcv")
+    pytest.importorskip("ffcv", reason="FFCV is not installed: make ffcv")
     from lth.datamodules.ffcv.write_beton import main
 
     root = photographs.imagenet(tmp_path_factory.mktemp("imagenet"))
@@ -53,7 +53,7 @@ def _killed(folder, overrides):
     train(folder, *overrides, small=False)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_imp_through_ffcv_learns_and_ends_alike_when_killed_and_resumed(root, tmp_path):
     overrides = through(root, "ffcv", 1)
     train(tmp_path / "whole", *overrides, small=False)
@@ -70,7 +70,7 @@ def test_imp_through_ffcv_learns_and_ends_alike_when_killed_and_resumed(root, tm
     assert state(tmp_path / "killed") == state(tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_the_torchvision_loader_trains_to_nearly_the_same_accuracy(root, tmp_path):
     for loader, workers in (("ffcv", 1), ("torchvision", 0)):
         train(tmp_path / loader, *through(root, loader, workers), small=False)
@@ -78,7 +78,7 @@ def test_the_torchvision_loader_trains_to_nearly_the_same_accuracy(root, tmp_pat
     assert float(one["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])
 def test_criteria_see_photographs(root, tmp_path, method):
     chosen = (*through(root, "ffcv", 1), f"method={method}", "recipe.epochs=1")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from lth.datamodules.ffcv.beton import Beton, opened, torch_threads_kept
 from lth.datamodules.ffcv.write_beton import main, verify
 from tests.support import photographs
 
-pytest.importorskip("ffcv")
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(find_spec("ffcv") is None, reason="FFCV is not installed: make ffcv"),
+]
 
 
 @pytest.fixture
@@ -148,7 +152,6 @@ def test_other_settings_or_other_images_start_over(root, monkeypatch):
     assert set(opened(root / "train.beton").metadata["f0"]["mode"].tolist()) == {1}
 
 
-@pytest.mark.slow
 def test_a_killed_conversion_goes_on(tmp_path):
     root = photographs.imagenet(tmp_path / "photos", train=150, val=2)
     command = [sys.executable, "-m", "lth.datamodules.ffcv.write_beton", str(root), "--workers", "1"]

@@ -1,6 +1,7 @@
 """Two processes train what one process trains with the same global batch; what differs between ranks is an error."""
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,14 @@ from tests.support.harness import (
     train_on_ranks,
     usual,
 )
+from tests.support.kinds import REPRESENTATIVES
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
-SHARES = 4  # of the methods, each of which takes one start of two processes
+STARTS = {  # of two processes each: their methods and the tier
+    "kinds, first half": pytest.param(REPRESENTATIVES[::2], marks=pytest.mark.slow),
+    "kinds, second half": pytest.param(REPRESENTATIVES[1::2], marks=pytest.mark.slow),
+    "other methods": pytest.param(sorted(set(names("method")) - set(REPRESENTATIVES)), marks=pytest.mark.engine),
+}
 
 
 def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -35,12 +41,11 @@ def masks(folder: Path) -> list[dict[str, torch.Tensor]]:
     return [Ticket.load(path).masks for path in sorted(folder.glob("level_*/ticket.safetensors"))]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", range(SHARES))
-def test_two_ranks_equal_one_process_with_the_same_global_batch(share: int, tmp_path: Path):
-    """Every method, masks to the last bit. The ranks compare weights and masks at both ends of a level themselves."""
+@pytest.mark.parametrize("methods", STARTS.values(), ids=list(STARTS))
+def test_two_ranks_equal_one_process_with_the_same_global_batch(methods: Sequence[str], tmp_path: Path):
+    """Masks to the last bit. The ranks compare weights and masks at both ends of a level themselves."""
     exact = "recipe.precision=64-true"  # in float32 a sum in another order may turn a near tie between two scores
-    runs = {method: [*usual(method, tmp_path), exact] for method in names("method")[share::SHARES]}
+    runs = {method: [*usual(method, tmp_path), exact] for method in methods}
     assert train_all_on_ranks([(tmp_path / "two" / method, how) for method, how in runs.items()]) == [0, 0]
     for method, how in runs.items():
         if "model.batch_norm=true" in how:

@@ -69,7 +69,7 @@ def interrupt(folder: Path, hit: Callable[[subprocess.Popen[bytes]], None]) -> i
             os.killpg(job.pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_job_outlives_no_rank_and_the_restart_is_bit_exact(tmp_path: Path):
     whole, hit = tmp_path / "whole", tmp_path / "hit"
     assert start(whole).wait(600) == 0

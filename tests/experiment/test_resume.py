@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import names, state, train, train_apart, usual
+from tests.support.harness import state, train, train_apart, usual
+from tests.support.kinds import by_tier
 
-METHODS = names("method")
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 # Four optimizer steps an epoch, twelve a level; a bomb counts the steps of its own process, a level is the one in hand.
 # One after the other: before the first checkpoint; later in that level, or in the next where it is short; between a
@@ -14,7 +14,7 @@ LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 KILLS = ["step 3", "step 10", "before finish", "after finish", "step 6"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", by_tier())
 def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
     """What any of the restarts got wrong would be trained on, and so be in the end's bits."""
     whole, killed, overrides = tmp_path / "whole", tmp_path / "killed", usual(method, tmp_path)
@@ -29,6 +29,7 @@ def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_p
     assert state(killed) == state(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     ["dataset.val_size=0", "recipe.ema=0.9", "recipe.mixup=0.3", "recipe.accumulate=3", "recipe.epochs=null", "rewind"],
@@ -54,6 +55,7 @@ def test_resuming_holds_for_every_way_of_training(option: str, tmp_path: Path):
         assert state(folder) == state(tmp_path / "whole"), step
 
 
+@pytest.mark.slow
 def test_a_finished_experiment_trains_nothing(tmp_path: Path):
     train(tmp_path, *LADDER)
     before = state(tmp_path)

@@ -1,6 +1,7 @@
 """Sweeps on a real Ray cluster of two nodes, started here on one machine."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from tests.support.harness import state, train
 from tests.support.sweeping import output, run_folders, sweep, wait_for
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'lth[ray]'")
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'lth[ray]'"),
+]
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 
@@ -27,7 +31,6 @@ def on(cluster, *overrides: str) -> tuple[str, ...]:
     return "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}", *LADDER, *overrides
 
 
-@pytest.mark.slow
 def test_a_sweep_uses_both_nodes_and_a_failing_job_ends_no_other(cluster, tmp_path: Path):
     cluster.add_node(num_cpus=1)
     assert sweep(tmp_path, *on(cluster, "seed=0,1", "recipe.lr=0.1,-1")).wait() == 1
@@ -38,7 +41,6 @@ def test_a_sweep_uses_both_nodes_and_a_failing_job_ends_no_other(cluster, tmp_pa
     assert output(tmp_path).count("finished already: ") == 2
 
 
-@pytest.mark.slow
 def test_what_a_lost_node_was_doing_goes_on_elsewhere_to_the_same_bits(cluster, tmp_path: Path):
     sweeping = sweep(tmp_path, *on(cluster, "recipe.epochs=100", "seed=0"))
     wait_for(lambda: _epochs(tmp_path) > 4 or sweeping.poll() is not None)

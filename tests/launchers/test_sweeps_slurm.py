@@ -41,7 +41,7 @@ def slurm(tmp_path_factory):
         os.environ["SLURM_CONF"] = before
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_preempted_job_is_queued_again_and_ends_with_the_bits_of_an_undisturbed_one(slurm, tmp_path: Path):
     sweeping = sweep(tmp_path, *QUICK, *LONG, "seed=0,1")
     wait_for(lambda: (_epochs(tmp_path, 0) > 3 and _epochs(tmp_path, 1) > 3) or sweeping.poll() is not None)
@@ -61,7 +61,7 @@ def test_a_preempted_job_is_queued_again_and_ends_with_the_bits_of_an_undisturbe
     assert output(tmp_path).count("finished already: ") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_failing_job_ends_all_its_ranks_and_leaves_the_others_alone(slurm, tmp_path: Path):
     two = *QUICK, "sparsity=dense", "method=dense", "recipe.lr=0.1,-1"
     assert sweep(tmp_path, *two).wait() == 1

@@ -105,13 +105,13 @@ def check(entry: Entry) -> None:
     assert bool(without_gradient_after_a_step(entry, net, masks, x)) == entry.unused
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("entry", ORDINARY, ids=str)
 def test_masks_cover_it_leave_it_as_it_was_and_train_it_under_ddp(entry: Entry):
     check(entry)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_so_they_do_with_the_largest_one_after_the_other():
     for entry in entries():
         if entry.name in GIANTS:

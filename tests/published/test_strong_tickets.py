@@ -10,6 +10,7 @@ from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
+from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, curves, rows, state, train, train_apart
 
 GEM_MINER = "method=gem_miner", "method.period=1", "sparsity.density=0.7", "recipe.epochs=4", "method.strength=0.02"
@@ -213,6 +214,7 @@ def test_a_search_step_takes_at_most_three_operations_a_tensor_more_than_a_dense
     assert extra <= 3 * tensors
 
 
+@NEEDS_COMPILER
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gem_miner", "edge_popup"])
 def test_a_compiled_search_trains_and_ends_like_one_that_is_not(method: str, tmp_path: Path):

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lth.experiment.build import Experiment
 from lth.plan import Level
 from lth.storage.folder import RunFolder
+from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, train
 
 MODELS = {"mlp": ["model=mlp", "model.widths=[24,16]"], "resnet20": ["model=resnet20"]}
@@ -123,6 +124,7 @@ class CountBetweenSteps(CountSteps):
             super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
 
+@NEEDS_COMPILER
 @pytest.mark.slow
 def test_changing_masks_compiles_nothing_anew(tmp_path, monkeypatch):
     from torch._dynamo.utils import counters

@@ -132,7 +132,16 @@ def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 
 
 def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lth.experiment.loop", "hydra", "tests.support.harness"])
+    # everything heavy that a run imports, also what it would import late: the first optimizer step needs torch._dynamo
+    heavy = [
+        "torch._dynamo",
+        "torch.distributed",
+        "lth.experiment.loop",
+        "lth.callbacks",
+        "lth.datamodules",
+        "lth.networks",
+    ]
+    context.set_forkserver_preload([*heavy, "tests.support.harness"])
     processes = [context.Process(target=_job, args=job) for job in jobs]
     for process in processes:
         process.start()
