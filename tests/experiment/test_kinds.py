@@ -35,5 +35,5 @@ def test_classes_of_a_configuration_are_found_wherever_they_are():
 @pytest.mark.parametrize("method", sorted(set(names("method")) - set(REPRESENTATIVES)))
 def test_a_method_without_a_test_of_its_own_trains_too(method: str, tmp_path: Path):
     """The representatives train in test_resume.py."""
-    train(tmp_path / "run", *usual(method, tmp_path), "recipe.epochs=1")
+    train(tmp_path / "run", *usual(method, tmp_path))
     assert all(float(row["test_accuracy"]) >= 0 for row in rows(tmp_path / "run"))
