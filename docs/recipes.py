@@ -37,8 +37,9 @@ COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "exp
 HEAD = f"""# Published recipes
 
 Every recipe that a paper or its code states and whose parts exist here, one command away:
-`python run.py experiment=<name>`. Where a family differs in density, seed or one choice only, the file's first lines
-name the others. This page is made from `conf/experiment` by `python -m docs.recipes > docs/recipes.md`.
+`python run.py experiment=<paper>/<name>`. Where a family differs in density, seed or one choice only, the file's first
+lines name the others. `python -m docs.recipes > docs/recipes.md` makes this page from `conf/experiment`.
+Experiments once had other names: [renamed_experiments.md](renamed_experiments.md) lists both.
 
 - **expected**: test accuracy as published, quoted; nothing here was measured by this project.
 - **sure**: how well the number is documented, or the recipe where there is none: *high*: in released configurations,
@@ -52,15 +53,17 @@ name the others. This page is made from `conf/experiment` by `python -m docs.rec
 
 
 def recipes() -> list[str]:
-    """The experiments that say what was published, by globbing."""
-    return [name for name in sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")) if block(name)]
+    """The names (`<paper>/<file>`) of the experiments that say what was published, found by globbing."""
+    files = (CONF / "experiment").glob("*/*.yaml")
+    names = sorted(file.relative_to(CONF / "experiment").as_posix().removesuffix(".yaml") for file in files)
+    return [name for name in names if block(name)]
 
 
 @cache
 def lines(name: str) -> tuple[Any, ...]:
     """An experiment's file, then those it builds on, as plain data."""
     text = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())
-    above = [entry for entry in text.get("defaults", []) if isinstance(entry, str)]
+    above = [e.removeprefix("/experiment/") for e in text.get("defaults", []) if isinstance(e, str)]
     return (text, *(file for parent in above for file in lines(parent)))
 
 

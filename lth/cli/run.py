@@ -82,6 +82,7 @@ def folder_name(choices: dict[str, str], overrides: list[str], seed: int, densit
     named = {k: v for k, v in given.items() if not NOT_IN_NAME.match(k) and (k, v) != ("trainer", choices["trainer"])}
     if choices["trainer"] == "debug":
         named["trainer"] = "debug"
+    named = {k: v.replace("/", "-") if k in choices else v for k, v in named.items()}  # experiment=<paper>/<name>
     name = ",".join(f"{k}={v}" for k, v in sorted(named.items()))
     method = f"{choices['method']}-{choices['sparsity']}" + (f"-{density:g}" if density is not None else "")
     return "/".join(["runs", choices["dataset"], choices["model"], method, *_short(name), f"seed{seed}"])
@@ -123,9 +124,14 @@ def explain(error: HydraException, directory: Path) -> str:
         wrong = next((a for a in sys.argv[1:] if a.count("=") > 1 and not re.search(r"=['\"]", a)), "key=a=b")
         name, _, value = wrong.partition("=")
         return f"a value with = in it wants quotes, and the shell its own around them: '{name}=\"{value}\"'"
+    experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
+    if experiment:
+        near = _nearest(experiment[1], _experiments(directory))
+        page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
+        return f"there is no experiment {experiment[1]}{near} ({page})"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
-        options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
+        options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
         return f"{option[1]}={option[2]} is not one of {options}{_nearest(option[2], options)}"
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
     if key:
@@ -144,13 +150,19 @@ def _nearest(wrong: str, valid: list[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def _experiments(directory: Path) -> list[str]:
+    files = (directory / "experiment").glob("*/*.yaml")
+    return sorted(file.relative_to(directory / "experiment").as_posix().removesuffix(".yaml") for file in files)
+
+
 def _keys(directory: Path) -> list[str]:
     """The keys of the configuration that the group choices on the command line make, and the groups themselves."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    groups = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_dir())
+    folders = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_dir())
+    groups = [folder for folder in folders if not folder.startswith("experiment/")]
     chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups and "," not in a]
     with initialize_config_dir(str(directory), version_base="1.3"):
         config = compose("config", overrides=[*chosen, "folder=none"])

@@ -35,6 +35,7 @@ def call(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
         ("recipe.epoch=3", "did you mean recipe.epochs"),
         ("sparsity.densty=0.1", "did you mean sparsity.density"),
         ("recipe/schedule=cosin", "did you mean cosine"),
+        ("experiment=rare_gems/resnet20_cifar10_gem_miner_0.144", "rare_gems/resnet20_cifar10_gem_miner_0.0144"),
         ("epochs=3", "recipe.epochs"),
         ("datset=mnist", "did you mean dataset"),
     ],
@@ -109,6 +110,8 @@ def test_a_folder_is_a_function_of_what_matters():
     assert name("recipe.lr=0.2") == "runs/digits/mlp/imp-geometric-0.1/recipe.lr=0.2/seed0"
     assert name("model.widths=[300,100]") != name("model.widths=[300,200]")
     assert name("method/criterion=random") != name()
+    experiment = folder_name({**CHOICES, "experiment": "own/digits_checks"}, ["experiment=own/digits_checks"], 0, 0.1)
+    assert experiment == "runs/digits/mlp/imp-geometric-0.1/experiment=own-digits_checks/seed0"
     assert len(Path(name(*[f"recipe.key{i}=0.123456" for i in range(40)])).parts[4]) < 255
 
 

@@ -65,21 +65,21 @@ def test_prunable_policies_fit_a_network_with_shortcuts(policy: str, tmp_path: P
     assert 0 < len(prunable(net, cfg.prunable.include, cfg.prunable.exclude)) <= 22
 
 
-OURS = [name for name in names("experiment") if name.startswith(("digits_", "fashion_"))]  # papers': test_recipes.py
+OURS = [name for name in names("experiment") if name.startswith("own/")]  # papers': test_recipes.py
 
 
 SHORT = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
 CHECKS = [*SHORT, "method.at=null", "method.settings=[rr_imp]"]
 SHORTER = {  # what does not go with two steps or a density of a half
-    "digits_checks": CHECKS,
-    "fashion_checks": CHECKS,
-    "digits_strong": ["recipe.epochs=2", "method.period=1", "sparsity.density=0.5"],
+    "own/digits_checks": CHECKS,
+    "own/fashion_checks": CHECKS,
+    "own/digits_strong": ["recipe.epochs=2", "method.period=1", "sparsity.density=0.5"],
 }
 
 
 @pytest.mark.parametrize("experiment", OURS)
 def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    if experiment.startswith("fashion_"):
+    if experiment.startswith("own/fashion_"):
         if not DEBIAN.is_dir():
             pytest.skip("needs the files of Debian's dataset-fashion-mnist")
         monkeypatch.setenv("LTH_DATA", str(DEBIAN))
@@ -93,7 +93,7 @@ NOT_RANKED |= {"at_init", "er_imp", "retrain", "sanity", "sculpting"}
 
 
 def test_every_method_that_takes_a_density_is_on_the_leaderboard():
-    params = yaml.safe_load((CONF / "experiment/digits_leaderboard.yaml").read_text())["hydra"]["sweeper"]["params"]
+    params = yaml.safe_load((CONF / "experiment/own/digits_leaderboard.yaml").read_text())["hydra"]["sweeper"]["params"]
     ranked = params["method"].replace(" ", "").split(",")
     assert len(ranked) == len(set(ranked))
     assert set(ranked) | NOT_RANKED == set(names("method"))

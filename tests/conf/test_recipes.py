@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 from docs import recipes
 from tests.support.harness import CONF, names, train
 
-NOT_PAPERS = ("digits_", "fashion_")  # this project's own protocols: test_configs.py runs them
-PAPERS = [name for name in names("experiment") if not name.startswith(NOT_PAPERS)]
+PAPERS = [name for name in names("experiment") if not name.startswith("own/")]  # test_configs.py runs those
 PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 
 
@@ -47,22 +46,22 @@ def test_the_table_holds_these_recipes_and_no_others():
 
 
 PLANS = {  # how many levels, and the last one's density, where a spec says so
-    "cifar10_r18_imp": (32, 0.8**31),
-    "fig2024_cifar10_r18_lrr": (25, 0.8**24),
-    "imagenet_r50_pai_then_mag": (25, 0.2 * 0.8**24),
-    "sanity_cifar10_resnet20": (15, 0.8**14),
-    "sanity_imagenet_resnet50": (12, 0.8**11),
-    "imp_rn20": (20, 0.8**19),
-    "imp_rn20_short": (30, 0.8**29),
-    "gm_rn20_d0144": (2, 0.0144),
-    "gm_caltech_rn50_d05": (2, 0.05),
-    "gm_warm_rn20_d0144": (3, 0.0144),
-    "er_slt_c10_r18": (5, 0.2),
-    "er_imp_c10_r18": (17, 0.01),  # 16 = ceil(ln(0.01 / 0.3) / ln 0.8) prunings
-    "er_imp_tabular": (9, 0.1),
-    "er_imp_tabular_sparse": (5, 0.1),
-    "sculpting_cifar10_r18_erk": (2, 0.05),
-    "ep_conv4_d50": (1, 0.5),
+    "turboprune/resnet18_cifar10_imp": (32, 0.8**31),
+    "turboprune/resnet18_cifar10_lrr_2024": (25, 0.8**24),
+    "turboprune/resnet50_imagenet_erk_then_lrr": (25, 0.2 * 0.8**24),
+    "sanity_checks/resnet20_cifar10_imp": (15, 0.8**14),
+    "sanity_checks/resnet50_imagenet_imp": (12, 0.8**11),
+    "rare_gems/resnet20_cifar10_wr": (20, 0.8**19),
+    "rare_gems/resnet20_cifar10_wr_short": (30, 0.8**29),
+    "rare_gems/resnet20_cifar10_gem_miner_0.0144": (2, 0.0144),
+    "rare_gems/resnet50_caltech101_gem_miner_0.05": (2, 0.05),
+    "rare_gems/resnet20_cifar10_warm_gem_miner_0.0144": (3, 0.0144),
+    "er_lottery/resnet18_cifar10_er_edge_popup": (5, 0.2),
+    "er_lottery/resnet18_cifar10_imp": (17, 0.01),  # 16 = ceil(ln(0.01 / 0.3) / ln 0.8) prunings
+    "er_lottery/mlp_acs_employment_lrr": (9, 0.1),
+    "er_lottery/mlp_acs_employment_lrr_from_0.5": (5, 0.1),
+    "sculpting/resnet18_cifar10_erk": (2, 0.05),
+    "rare_gems/conv4_cifar10_edge_popup_0.5": (1, 0.5),
 }
 
 
@@ -73,11 +72,11 @@ def test_a_plan_has_the_levels_of_its_paper(name: str, levels: int, density: flo
 
 
 def test_costs_are_those_of_the_known_networks():
-    known = {"imp_rn20": 40_551_040, "cifar10_r18_imp": 555_422_720, "dense_in_r50": 4_089_184_256}
+    known = {"rare_gems/resnet20_cifar10_wr": 40_551_040, "turboprune/resnet18_cifar10_imp": 555_422_720, "str/resnet50_imagenet_dense": 4_089_184_256}
     assert {name: recipes.macs(recipes.configuration(name)) for name in known} == known
     levels, epochs, images = 20, 160, 50_000
-    assert recipes.cost(recipes.configuration("imp_rn20")) == pytest.approx(
-        3 * known["imp_rn20"] * images * epochs * levels, rel=1e-9
+    assert recipes.cost(recipes.configuration("rare_gems/resnet20_cifar10_wr")) == pytest.approx(
+        3 * known["rare_gems/resnet20_cifar10_wr"] * images * epochs * levels, rel=1e-9
     )
 
 

@@ -47,7 +47,7 @@ def measured(run: str, seeds: tuple[int, ...] = SEEDS) -> tuple[float, float]:
     ends = []
     for seed in seeds:
         with TemporaryDirectory() as folder:
-            train(folder, "experiment=digits_at_init", *RUNS[run], f"seed={seed}", "logger=none", small=False)
+            train(folder, "experiment=own/digits_at_init", *RUNS[run], f"seed={seed}", "logger=none", small=False)
             ends.append(rows(Path(folder))[-1])
     return fmean(float(end["test_accuracy"]) for end in ends), fmean(float(end["density"]) for end in ends)
 
@@ -101,7 +101,7 @@ def test_a_random_start_costs_iterative_pruning_at_most_a_point_and_a_half():
 @pytest.mark.slow
 def test_thresholds_reach_a_given_density_within_two_hundredths(tmp_path):
     target = ["sparsity=one_shot", "sparsity.density=0.15", "method.every=20"]
-    train(tmp_path, "experiment=digits_at_init", *STR, *target, "logger=none", small=False)
+    train(tmp_path, "experiment=own/digits_at_init", *STR, *target, "logger=none", small=False)
     (end,) = rows(tmp_path)
     assert float(end["density"]) == pytest.approx(0.15, abs=0.02)
 

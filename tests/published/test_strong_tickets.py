@@ -226,7 +226,7 @@ def test_a_compiled_search_trains_and_ends_like_one_that_is_not(method: str, tmp
         assert float(eager["train_loss"]) == pytest.approx(float(compiled["train_loss"]), abs=1e-3)
 
 
-DIGITS = ("experiment=digits_strong",)
+DIGITS = ("experiment=own/digits_strong",)
 
 
 @pytest.mark.slow

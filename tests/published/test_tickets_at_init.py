@@ -20,7 +20,7 @@ def accuracy(method: str, *options: str) -> float:
     for seed in (0, 1, 2):
         with TemporaryDirectory() as folder:
             overrides = f"method={method}", "sparsity.density=0.02", f"seed={seed}", "logger=none", *options
-            train(folder, "experiment=digits_at_init", *overrides, small=False)
+            train(folder, "experiment=own/digits_at_init", *overrides, small=False)
             ends.append(float(rows(Path(folder))[-1]["test_accuracy"]))
     return fmean(ends)
 

@@ -46,8 +46,10 @@ SMALL = (
 
 
 def names(group: str) -> list[str]:
-    """The configurations of a group, by globbing."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """The options of a group, by globbing; experiments lie in a folder for each paper, parts begin with `_`."""
+    files = (CONF / group).glob("*/*.yaml" if group == "experiment" else "*.yaml")
+    named = (file.relative_to(CONF / group).as_posix().removesuffix(".yaml") for file in files if file.name[0] != "_")
+    return sorted(named)
 
 
 def usual(method: str, tmp_path: Path) -> list[str]:
