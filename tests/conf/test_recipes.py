@@ -72,7 +72,11 @@ def test_a_plan_has_the_levels_of_its_paper(name: str, levels: int, density: flo
 
 
 def test_costs_are_those_of_the_known_networks():
-    known = {"rare_gems/resnet20_cifar10_wr": 40_551_040, "turboprune/resnet18_cifar10_imp": 555_422_720, "str/resnet50_imagenet_dense": 4_089_184_256}
+    known = {
+        "rare_gems/resnet20_cifar10_wr": 40_551_040,
+        "turboprune/resnet18_cifar10_imp": 555_422_720,
+        "str/resnet50_imagenet_dense": 4_089_184_256,
+    }
     assert {name: recipes.macs(recipes.configuration(name)) for name in known} == known
     levels, epochs, images = 20, 160, 50_000
     assert recipes.cost(recipes.configuration("rare_gems/resnet20_cifar10_wr")) == pytest.approx(

@@ -69,7 +69,8 @@ def test_an_experiment_that_is_a_sweep_itself_plans_it_once(launcher: str, tmp_p
     """Its jobs name the experiment too; each has to be one run of it, and the verdict comes once, at the end."""
     small = "method.at=[0.8]", "sparsity.density=0.8", "recipe.epochs=1", "dataset.train_count=200"
     small += "method.settings=[lt_omp,rr_omp]", "seed=0,1", "model.widths=[8]"
-    command = [sys.executable, str(ROOT / "run.py"), "experiment=own/digits_checks", f"hydra/launcher={launcher}", *small]
+    chosen = "experiment=own/digits_checks", f"hydra/launcher={launcher}"
+    command = [sys.executable, str(ROOT / "run.py"), *chosen, *small]
     with (tmp_path / "output").open("wb") as file:
         sweep_of_checks = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True)
     try:

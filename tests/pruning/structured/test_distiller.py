@@ -17,7 +17,7 @@ PUBLISHED = {  # weights that are left, multiply-adds of the thinned network
     "distiller/resnet20_cifar10_agp": (resnet20, 120_000, 30.66e6),
     "distiller/resnet20_cifar10_agp_bn_fold": (resnet20, 120_000, 30.66e6),
     "distiller/resnet20_cifar10_agp_2": (resnet20, 143_488, 30.64e6),
-    "distiller/resnet20_cifar10_agp_3": (resnet20, 96_960, None),  # 30.43 M: filters that single weights happened to empty
+    "distiller/resnet20_cifar10_agp_3": (resnet20, 96_960, None),  # 30.43 M: some filters lost all weights
     "distiller/resnet20_cifar10_agp_4": (resnet20, 78_776, 24_723_776),
     "distiller/resnet56_cifar10_filters": (resnet56, None, 78_856_832),
     "distiller/resnet56_cifar10_filters_v2": (resnet56, None, 67_797_632),
