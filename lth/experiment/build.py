@@ -37,7 +37,7 @@ class Experiment:
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
         self.config: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.recipes = {name: _recipe_of(cfg, name) for name in cfg.method.stages}
+        self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
         self.net = self._network()
@@ -182,7 +182,7 @@ class Experiment:
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 
 
-def _recipe_of(cfg: DictConfig, stage: str) -> Recipe:
+def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
     """The experiment's recipe, with the fields that a stage of the method sets itself (null = the experiment's)."""
     own = cfg.method.stages[stage].get("recipe") or {}
     fields = {key: value for key, value in own.items() if value is not None}
