@@ -38,8 +38,8 @@ def command(config_dir: str) -> None:
 
 
 def register_resolvers() -> None:
-    """Make `${lth.storage.folder:seed,density}` and `${lth.choice:group}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("lth.storage.folder", _folder, replace=True)
+    """Make `${lth.folder:seed,density}` and `${lth.choice:group}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("lth.folder", _folder, replace=True)
     OmegaConf.register_new_resolver("lth.choice", _choice, replace=True)
 
 

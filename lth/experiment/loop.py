@@ -21,6 +21,7 @@ from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.experiment.build import Experiment
 from lth.experiment.environment import environment
+from lth.experiment.series import series_configuration
 from lth.plan import Level
 from lth.report import results
 from lth.storage.folder import RunFolder
@@ -42,7 +43,8 @@ def run(cfg: DictConfig) -> float | None:
         die_with_parent()
         return Loop(experiment).train()
     with folder.locked():
-        folder.claim(experiment.config, environment(), overwrite=cfg.overwrite)
+        series, levels = series_configuration(cfg), len(experiment.levels)
+        folder.claim(experiment.config, environment(), cfg.overwrite, series, levels)
         with folder.explained():
             return Loop(experiment).train()
 

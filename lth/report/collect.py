@@ -29,6 +29,7 @@ class Run:
     reason: str = ""
     layers: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     epochs_density: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    series: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -63,7 +64,8 @@ def collect(paths: Iterable[str | Path]) -> list[Run]:
 def read(folder: Path) -> Run:
     """One run; one whose files cannot be read is failed, and says so."""
     try:
-        config = yaml.load((folder / "config.yaml").read_text(), LOADER)["config"]
+        stored = yaml.load((folder / "config.yaml").read_text(), LOADER)
+        config, series, planned = stored["config"], stored.get("series"), stored.get("levels")
         config["seed"], config["choices"]["method"], config["choices"]["model"], config["choices"]["dataset"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
         return Run(folder, UNREAD, (), "failed", "its config.yaml was not written by lth")
@@ -73,16 +75,23 @@ def read(folder: Path) -> Run:
     except (ValueError, KeyError, TypeError) as error:
         return Run(folder, config, (), "failed", f"a level's result cannot be read ({error})")
     epochs = _epochs(folder)
-    state, reason = _state(folder, rows, epochs)
+    state, reason = _state(folder, rows, epochs, planned)
     layers = {outcome["row"]["level"]: outcome.get("layers", []) for outcome in outcomes}
     densities = {level: [float(row["density"]) for row in of_level] for level, of_level in epochs.items()}
-    return Run(folder, config, rows, state, reason, layers, densities)
+    return Run(folder, config, rows, state, reason, layers, densities, series)
 
 
 def _state(
-    folder: Path, rows: Sequence[Mapping[str, Any]], epochs: Mapping[int, Sequence[Mapping[str, str]]]
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    epochs: Mapping[int, Sequence[Mapping[str, str]]],
+    planned: int | None,
 ) -> tuple[str, str]:
-    """A run is complete when results.csv was written with its picture, after the last level."""
+    """State and reason of a run. It is complete when all its planned levels are finished.
+
+    Folders of earlier versions do not say how many levels were planned; there curve.png, drawn after the last level,
+    is the mark.
+    """
     for row in rows:
         for column in ("train_loss", "test_accuracy"):
             if not math.isfinite(row.get(column) or 0.0):
@@ -91,7 +100,8 @@ def _state(
     if not held and (folder / "error.txt").is_file():
         return "failed", (folder / "error.txt").read_text(errors="replace").partition("\n")[0]
     begun = sorted(level.name for level in folder.glob("level_*") if not (level / "finished").is_file())
-    if rows and not begun and (folder / "curve.png").is_file():
+    whole = (folder / "curve.png").is_file() if planned is None else len(rows) == planned
+    if rows and not begun and whole:
         return "complete", ""
     doing = "still running" if held else "stopped"
     where = "before its first level" if not rows else f"after level {rows[-1]['level']}"

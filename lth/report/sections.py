@@ -135,7 +135,17 @@ def _identity(run: Run) -> str:
 
 
 def _neutral(run: Run) -> Mapping[str, Any]:
-    """The configuration without what a run may differ in from its group; also where it was interpolated."""
+    """The configuration, flat, without what may differ within a series: `Run.series` where the folder stores it.
+
+    Folders of earlier versions store resolved values only. There a value counts as the density when it equals it and
+    its key is named after it, which misses keys with other names.
+    """
+    if run.series is not None:
+        return {
+            key: _neutral_value(value)
+            for key, value in _flat(run.series).items()
+            if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+        }
     density = run.config.get("sparsity", {}).get("density")
     return {
         key: _neutral_value(value)

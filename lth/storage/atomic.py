@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file whole, synced before it gets its name: a crash leaves the old one or the new one."""
@@ -20,6 +18,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 def save_atomically(value: Any, path: Path) -> None:
     """Write with torch.save to a temporary file, sync it, then rename: a crash leaves the old file or the new one."""
+    import torch  # imported here: the report reads and writes folders without torch
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:

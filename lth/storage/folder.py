@@ -74,10 +74,23 @@ class RunFolder:
         finally:
             lock.release()
 
-    def claim(self, config: Mapping[str, Any], record: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Store the configuration, or check that the folder already holds this one.
+    def claim(
+        self,
+        config: Mapping[str, Any],
+        record: Mapping[str, Any],
+        overwrite: bool = False,
+        series: Mapping[str, Any] | None = None,
+        levels: int | None = None,
+    ) -> None:
+        """Store the configuration in config.yaml, or check that the folder already holds this one.
 
-        Raises ValueError naming the keys that differ. overwrite: remove what lth wrote there, then start over.
+            config: the resolved configuration
+            record: versions and hardware the run starts with
+            overwrite: remove what lth wrote in the folder, then start over
+            series: the configuration that all replicates and densities of the experiment share
+            levels: how many levels the run has when it is complete
+
+        Raises ValueError naming the keys in which the stored configuration differs.
         """
         stored = self._stored()
         if stored is None and self._levels() and not overwrite:
@@ -89,7 +102,8 @@ class RunFolder:
             self.clear()
             stored = None
         if stored is None:
-            text = yaml.safe_dump({"config": dict(config), "record": dict(record)}, sort_keys=False)
+            content = {"config": dict(config), "record": dict(record), "levels": levels, "series": series}
+            text = yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False)
             write_atomically(self.path / "config.yaml", text)
             return
         differing = different_keys(stored, config)

@@ -1,0 +1,63 @@
+"""Which runs are one series: those whose configurations differ in seed and density alone, whatever the keys' names."""
+
+import json
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from lth.experiment.series import series_configuration
+from lth.report.collect import collect
+from lth.report.sections import sections
+from lth.storage.folder import RunFolder
+from tests.support.harness import configuration
+
+
+def claim(folder, *overrides, levels=1):
+    """A folder as a run leaves it after one level, with what `claim` stores."""
+    cfg = configuration(folder, *overrides)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    config["choices"] |= {"method": next(o for o in overrides if o.startswith("method=")).partition("=")[2]}
+    folder.mkdir(parents=True)
+    RunFolder(folder).claim(config, {}, series=series_configuration(cfg), levels=levels)
+    (folder / "level_00_dense").mkdir()
+    row = {"level": 0, "density": 0.1, "target_density": 0.1, "kept": 10, "test_accuracy": 0.9}
+    (folder / "level_00_dense" / "finished").write_text(json.dumps({"row": row, "layers": []}))
+    return folder
+
+
+def groups(root):
+    return [group for section in sections(collect([root])) for group in section.groups]
+
+
+@pytest.mark.parametrize("method", ["filters", "granet", "imp", "str", "rigl", "gem_miner"])
+def test_runs_at_two_densities_and_of_two_seeds_are_one_series(method, tmp_path):
+    for density in (0.3, 0.2):
+        for seed in (0, 1):
+            overrides = f"method={method}", f"sparsity.density={density}", f"seed={seed}"
+            claim(tmp_path / f"{density}" / f"seed{seed}", *overrides)
+    (group,) = groups(tmp_path)
+    assert (group.label, len(group.runs)) == (method, 4)
+
+
+def test_another_learning_rate_is_another_series(tmp_path):
+    claim(tmp_path / "a", "method=granet", "sparsity.density=0.3")
+    claim(tmp_path / "b", "method=granet", "sparsity.density=0.3", "recipe.lr=0.05")
+    assert len(groups(tmp_path)) == 2
+
+
+def test_a_number_that_merely_equals_the_density_is_kept(tmp_path):
+    series = series_configuration(configuration(tmp_path, "method=filters", "sparsity.density=0.3", "recipe.ema=0.3"))
+    assert series["recipe"]["ema"] == 0.3
+    assert series["sparsity"]["density"] == "<density>"
+    assert "<density>" in yaml.safe_dump(series["method"])
+    assert series["seeds"] == dict.fromkeys(("init", "data", "prune", "treatment"), "<seed>")
+
+
+def test_a_run_is_complete_when_its_planned_levels_are_finished_with_or_without_a_picture(tmp_path):
+    claim(tmp_path / "whole", "method=imp", "seed=0")
+    (claim(tmp_path / "part", "method=imp", "seed=1", levels=2) / "curve.png").touch()
+    assert [(run.path.name, run.state) for run in collect([tmp_path])] == [
+        ("part", "incomplete"),
+        ("whole", "complete"),
+    ]
