@@ -1,1 +1,1 @@
-"""The command line: `lth run`, `lth report`, `lth ticket` and their like."""
+"""The command `lth` with its subcommands run, report, ticket, summary, sensitivity, connectivity and verdict."""

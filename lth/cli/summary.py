@@ -1,9 +1,8 @@
-"""`python -m lth.summary RUN`: sparsity and compute tables of a run's level, a ticket, or a network named as run.py
-names it (`model=resnet20 dataset=cifar10`); with --epochs, a run's best epochs at equal sparsity."""
+"""`lth summary RUN`: sparsity and multiply-adds of each layer of a run's level, a ticket, or a network that is named as
+for `lth run` (`model=resnet20 dataset=cifar10`). With --epochs, a run's best epochs at equal sparsity."""
 
 import argparse
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from lth.analysis.network_tables import Row, compute_table, masks_table, size_in_bytes, sparsity_table
-from lth.cli.output import console, show, write_csv
+from lth.cli.errors import hydra_errors, short_errors
 from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning.masks import Masks
-from lth.report.epochs import ranked
+from lth.report.epochs import best_epochs
+from lth.report.output import console, print_table, write_csv
 from lth.storage.checkpoint import copy_state_
 from lth.storage.folder import LEVEL
 from lth.tickets import Ticket
 
-CONF = Path(__file__).parents[2] / "conf"
-SPARSITY = {
+_SPARSITY = {
     "name": "name",
     "shape": "shape",
     "nnz_dense": "NNZ dense",
@@ -38,8 +37,15 @@ SPARSITY = {
     "abs_mean": "Abs-Mean",
     "stray_zeros": "stray zeros",
 }
-MASKS = {"name": "mask", "shape": "shape", "elements": "elements", "kept": "kept", "pruned": "pruned", "fine": "Fine %"}
-COMPUTE = {
+_MASKS = {
+    "name": "mask",
+    "shape": "shape",
+    "elements": "elements",
+    "kept": "kept",
+    "pruned": "pruned",
+    "fine": "Fine %",
+}
+_COMPUTE = {
     "name": "name",
     "type": "type",
     "attributes": "attributes",
@@ -51,12 +57,12 @@ COMPUTE = {
     "macs": "MACs",
     "macs_sparse": "sparse MACs",
 }
-EPOCHS = {"level": "level", "epoch": "epoch", "kept": "nonzero", "val_accuracy": "val top-1", "val_top5": "val top-5"}
+_EPOCHS = {"level": "level", "epoch": "epoch", "kept": "nonzero", "val_accuracy": "val top-1", "val_top5": "val top-5"}
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is summed up: a title, the network with its weights, its masks (none: dense), the shape of one image."""
+class _Network:
+    """A network with its weights, its masks (none: dense), and channels, height and width of one image."""
 
     title: str
     net: nn.Module
@@ -65,51 +71,53 @@ class Subject:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and print; a mistake of the user's is one line and exit code 1."""
-    given = parser().parse_args(arguments)
-    try:
-        if given.epochs:
-            epochs(Path(given.what[0]), given.epochs, given.csv)
-        else:
-            tables(subject(given.what, given.level, given.network), given.csv)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    """Print the tables; with --out write them as CSV.
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m lth.summary", description=__doc__)
-    top.add_argument(
-        "what", nargs="+", help="a run's folder, a level's, a ticket; or overrides as of run.py: model=..."
+    arguments: the command line; None = that of the process
+    """
+    parser = argparse.ArgumentParser(prog="lth summary", description=__doc__)
+    text = "a run's folder, a level's, a ticket; or overrides as of `lth run`: model=..."
+    parser.add_argument("what", nargs="+", help=text)
+    parser.add_argument("--level", type=int, help="which level of a run (default: the last finished one)")
+    parser.add_argument("--network", type=Path, metavar="FILE", help="YAML of a ticket's network, where it names none")
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="the N best epochs of a run instead, by validation data"
     )
-    top.add_argument("--level", type=int, help="which level of a run (default: the last finished one)")
-    top.add_argument("--network", type=Path, metavar="FILE", help="YAML of a ticket's network, where it names none")
-    top.add_argument("--epochs", type=int, metavar="N", help="the N best epochs of a run instead, by validation data")
-    top.add_argument("--csv", type=Path, metavar="FOLDER", help="also write sparsity.csv, masks.csv, compute.csv there")
-    return top
+    text = "of sparsity.csv, masks.csv, compute.csv, or epochs.csv (default: none are written)"
+    parser.add_argument("--out", "--csv", dest="out", type=Path, metavar="FOLDER", help=text)
+    given = parser.parse_args(arguments)
+    with short_errors():
+        if given.epochs:
+            tables = {"epochs": _epochs(Path(given.what[0]), given.epochs)}
+        else:
+            tables = _tables(_find_network(given.what, given.level, given.network))
+        if given.out is not None:
+            for name, rows in tables.items():
+                if rows:
+                    write_csv(given.out / f"{name}.csv", rows)
 
 
-def subject(what: Sequence[str], level: int | None = None, network: Path | None = None) -> Subject:
-    """The network meant on the command line. Raises ValueError or FileNotFoundError where there is none."""
+def _find_network(what: Sequence[str], level: int | None, file: Path | None) -> _Network:
+    """The network that the command line names. Raises ValueError or FileNotFoundError where there is none."""
     path = Path(what[0])
     if len(what) == 1 and path.is_dir():
         found = load_level(path, level)
-        return Subject(found.title, found.net, found.masks, found.image_shape)
+        return _Network(found.title, found.net, found.masks, found.image_shape)
     if len(what) == 1 and (path.is_file() or "=" not in what[0]):
-        return _ticket(path, network)
-    return _named(what)
+        return _of_ticket(path, file)
+    return _of_configuration(what)
 
 
-def tables(about: Subject, folder: Path | None = None) -> None:
-    """Print both tables and the sizes; write them to `folder` where given."""
+def _tables(about: _Network) -> dict[str, list[Row]]:
+    """Print and return the tables of sparsity, masks and compute."""
     screen = console()
     found = {"sparsity": sparsity_table(about.net, about.masks), "masks": masks_table(about.masks)}
     found["compute"] = compute_table(about.net, about.masks, about.image_shape)
     screen.print(about.title, soft_wrap=True)
-    for name, headings in (("sparsity", SPARSITY), ("masks", MASKS), ("compute", COMPUTE)):
+    for name, headings in (("sparsity", _SPARSITY), ("masks", _MASKS), ("compute", _COMPUTE)):
         if found[name]:
             screen.print()
-            show(screen, found[name], headings)
+            print_table(screen, found[name], headings)
     total, bytes_of = found["compute"][-1], size_in_bytes(about.net, about.masks)
     screen.print(
         f"\ndense size {bytes_of['dense_bytes']:,} bytes: zeros alone make nothing smaller\n"
@@ -117,55 +125,46 @@ def tables(about: Subject, folder: Path | None = None) -> None:
         f"multiply-adds of one image {total['macs']:,}, of kept weights {total['macs_sparse']:,}",
         soft_wrap=True,
     )
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, rows in found.items():
-            if rows:
-                write_csv(folder / f"{name}.csv", rows)
+    return found
 
 
-def epochs(run: Path, count: int, folder: Path | None = None) -> None:
-    """Print the best epochs of a run: fewest nonzero weights first, then validation top-1 and top-5."""
+def _epochs(run: Path, count: int) -> list[Row]:
+    """Print and return the best epochs of a run: fewest nonzero weights first, then validation top-1 and top-5."""
     if LEVEL.match(run.name):
         raise ValueError(f"{run} is a level; --epochs reads metrics.csv of its run: {run.parent}")
     if not (run / "metrics.csv").is_file():
         raise FileNotFoundError(f"there is no metrics.csv in {run}")
     with (run / "metrics.csv").open(newline="") as file:
-        best: list[Row] = ranked(list(csv.DictReader(file)), load_level(run).masks.total)[:count]
-    show(console(), best, EPOCHS)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_csv(folder / "epochs.csv", best)
+        best: list[Row] = best_epochs(list(csv.DictReader(file)), load_level(run).masks.total)[:count]
+    print_table(console(), best, _EPOCHS)
+    return best
 
 
-def _ticket(path: Path, network: Path | None) -> Subject:
+def _of_ticket(path: Path, file: Path | None) -> _Network:
     ticket = Ticket.load(path)
-    description = described(ticket.header, network)
+    description = described(ticket.header, file)
     if description is None:
         raise ValueError(f"the ticket {path} names no network; --network FILE says which it is")
     net = build(description)
     copy_state_(net, dict(ticket.weights))
     masks = Masks({name: mask.float() for name, mask in ticket.masks.items()})
     masks.apply_(net)
-    return Subject(str(path), net, masks, image_shape(description))
+    return _Network(str(path), net, masks, image_shape(description))
 
 
-def _named(overrides: Sequence[str]) -> Subject:
-    """A network with initial weights, from what the configurations beside the package say."""
+def _of_configuration(overrides: Sequence[str]) -> _Network:
+    """The network that `lth run` would build from `overrides`, with initial weights and without masks."""
     from hydra import compose, initialize_config_dir  # imported here: Hydra takes a second
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    from lth.cli.run import explain, register_resolvers
+    from lth.cli.run import CONFIGURATIONS, register_resolvers
 
-    if not CONF.is_dir():
-        raise ValueError(f"networks are named by the configurations in {CONF}, which is not there")
+    if not CONFIGURATIONS.is_dir():
+        raise ValueError(f"networks are named by the configurations in {CONFIGURATIONS}, which is not there")
     register_resolvers()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_errors(CONFIGURATIONS, overrides):
+        with initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"):
             cfg: Any = compose("config", overrides=[*overrides, "folder=none"])
         description: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    except HydraException as error:
-        raise ValueError(explain(error, CONF)) from None
     net = build(description, pretrained=True)
-    return Subject(" ".join(overrides), net, {}, image_shape(description))
+    return _Network(" ".join(overrides), net, {}, image_shape(description))

@@ -23,7 +23,9 @@ from lth.experiment.build import Experiment
 from lth.experiment.environment import environment
 from lth.experiment.series import series_configuration
 from lth.plan import Level
-from lth.report import results
+from lth.report.figures import single_run
+from lth.report.figures.style import save
+from lth.report.results import print_levels, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
 from lth.training.signals import die_with_parent
@@ -135,7 +137,7 @@ class Loop:
     def _publish(self, level: Level, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
         if rank_zero_only.rank:
             return
-        results.write_tables(self.folder.path, outcomes)
+        write_tables(self.folder.path, outcomes)
         for logger in loggers:
             if hasattr(logger, "log_level"):
                 logger.log_level(outcomes[-1]["row"], outcomes[-1]["layers"], level.folder / "ticket.safetensors")
@@ -154,11 +156,13 @@ class Loop:
     def _report(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows = [outcome["row"] for outcome in outcomes]
         if not rank_zero_only.rank:
-            results.write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
+            write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
-            results.draw_curve(self.folder.path, rows, title)
-            results.draw_topology(self.folder.path, outcomes, title)
-            results.show(self.console, self.folder.path, rows, title)
+            save(single_run.accuracy_curve(rows, title), self.folder.path / "curve.png")
+            topology = single_run.topology(outcomes, title)
+            if topology is not None:
+                save(topology, self.folder.path / "topology.png")
+            print_levels(self.console, self.folder.path, rows, title)
         return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
 
 

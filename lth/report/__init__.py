@@ -1,1 +1,1 @@
-"""From many runs to one report: `python -m lth.report runs/...`: tables, pictures and a page."""
+"""Tables and pictures of one run, and the report on many: CSV, Markdown, LaTeX, pictures and one HTML page."""

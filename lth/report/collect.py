@@ -1,4 +1,4 @@
-"""Finds runs in folders and says which are complete, and why the others are not."""
+"""Runs found in folders: what their levels left, and whether they are complete."""
 
 import csv
 import json
@@ -10,16 +10,22 @@ from typing import Any
 
 import yaml
 
+# configuration of a run whose config.yaml cannot be read
 UNREAD = {"seed": None, "choices": dict.fromkeys(("method", "model", "dataset"), "unknown")}
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where it is there
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. rows: what its finished levels left; layers: level -> rows of layers.csv.
+    """One run's folder.
 
-    state: complete, incomplete (running or stopped) or failed; reason: why it is not complete, in words.
-    epochs_density: level -> density after each epoch, for what training cost.
+    config: resolved configuration; UNREAD where it cannot be read
+    rows: of results.csv, one a finished level
+    state: complete, incomplete (running or stopped) or failed
+    reason: why it is not complete, in words
+    layers: level -> rows of layers.csv
+    epochs_density: level -> density after each epoch
+    series: configuration with seed and density masked; None in folders of earlier versions
     """
 
     path: Path
@@ -42,8 +48,8 @@ class Run:
         return self.config["seed"]
 
     @property
-    def own_origins(self) -> bool:
-        """Whether its levels, a ticket's controls, do not each need all those before them."""
+    def is_sanity_check(self) -> bool:
+        """Whether it is a run of method=sanity, whose levels are controls that do not continue one another."""
         plan = self.config.get("method", {}).get("plan") or {}
         return str(plan.get("_target_", "")).startswith("lth.plan.sanity_plan")
 
@@ -58,13 +64,13 @@ def collect(paths: Iterable[str | Path]) -> list[Run]:
     found = sorted({file.parent.resolve() for path in paths for file in Path(path).rglob("config.yaml")})
     if not found:
         raise ValueError(f"no run under {', '.join(map(str, paths))}: a run's folder holds a config.yaml")
-    return [read(folder) for folder in found]
+    return [_read(folder) for folder in found]
 
 
-def read(folder: Path) -> Run:
-    """One run; one whose files cannot be read is failed, and says so."""
+def _read(folder: Path) -> Run:
+    """The run in a folder. One whose files cannot be read has the state failed."""
     try:
-        stored = yaml.load((folder / "config.yaml").read_text(), LOADER)
+        stored = yaml.load((folder / "config.yaml").read_text(), _LOADER)
         config, series, planned = stored["config"], stored.get("series"), stored.get("levels")
         config["seed"], config["choices"]["method"], config["choices"]["model"], config["choices"]["dataset"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
@@ -113,16 +119,19 @@ def _state(
 
 
 def _held(lock: Path) -> bool:
-    """Whether a process of this machine works in the run's folder. Only looks: trying the lock could stop a job."""
+    """Whether a process of this machine holds the lock.
+
+    The lock is not tried, because a job that starts at that moment would be refused.
+    """
     try:
         held, stat = Path("/proc/locks").read_text(), lock.stat()
-    except OSError:  # no lock, or no Linux: nothing is known to run
+    except OSError:  # no lock file, or no /proc: no process is known to run
         return False
     return any(fields.rsplit(":", 1)[-1] == str(stat.st_ino) for line in held.splitlines() for fields in line.split())
 
 
 def _epochs(folder: Path) -> dict[int, list[dict[str, str]]]:
-    """The rows of metrics.csv that know their density, by level; none where there is no such file."""
+    """Level -> rows of metrics.csv with a density; empty where there is no such file."""
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("level") and row.get("density")]

@@ -1,4 +1,4 @@
-"""What training cost: epochs, multiply-adds and seconds, of a level and of all that led to it."""
+"""Cost of training in epochs, multiply-adds and seconds: of a level, and of all levels up to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 
 from lth.report.collect import Run
 
-FORWARD_AND_BACKWARD = 3  # one forward pass, and two of its size backward: to the inputs and to the weights
+_FORWARD_AND_BACKWARD = 3  # the backward pass costs two forward passes: gradients of inputs and of weights
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Epochs, multiply-adds (None where the layers' table is missing) and seconds of wall time."""
+    """Epochs, multiply-adds (None where the table of layers is missing) and seconds of wall time."""
 
     epochs: float
     multiply_adds: float | None
@@ -25,33 +25,35 @@ class Cost:
 
 
 def costs(run: Run) -> dict[int, tuple[Cost, Cost]]:
-    """Level -> its own cost, and the cost of it and all levels before it, without which it would not exist.
+    """Level -> cost of the level, and cost of it and all levels before it.
 
-    Levels that each have their own origin (sanity checks) do not need all those before them: both are their own cost.
+    Levels of sanity checks do not continue one another; both numbers are those of the level alone.
     """
     found, so_far = {}, Cost(0, 0, 0)
     for row in run.rows:
-        own = of_level(run, row)
-        so_far = own if run.own_origins else so_far + own
+        own = _of_level(run, row)
+        so_far = own if run.is_sanity_check else so_far + own
         found[row["level"]] = own, so_far
     return found
 
 
-def of_level(run: Run, row: Mapping[str, Any]) -> Cost:
-    """Multiply-adds = 3 x kept forward multiply-adds x images seen, at the mean density of the level's epochs.
+def _of_level(run: Run, row: Mapping[str, Any]) -> Cost:
+    """Multiply-adds = 3 x those of the kept weights in one forward pass x images seen.
 
-    The last is a correction for levels that are pruned while they train; dense gradients that a method looks at now
-    and then, and scoring before training, are not counted.
+    For levels that are pruned while they train, the kept weights are corrected to the mean density of the epochs.
+    Dense gradients that a method reads now and then, and scoring before training, are not counted.
     """
     layers = run.layers.get(row["level"], ())
     forward = sum(layer["macs_kept"] for layer in layers) * _relative_density(run, row)
-    total = FORWARD_AND_BACKWARD * forward * images_seen(run.config, row) if layers else None
+    total = _FORWARD_AND_BACKWARD * forward * _images_seen(run.config, row) if layers else None
     return Cost(row.get("epochs", 0.0), total, row.get("seconds", 0.0))
 
 
-def images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
-    """Training images of a level, repeated ones counted each time. Where the configuration does not say how many the
-    training set has, the last batch of an epoch counts as a full one."""
+def _images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    """Training images of a level, counted in every epoch.
+
+    Where the configuration lacks the size of the training set, the last batch of an epoch counts as a full one.
+    """
     dataset, recipe = config.get("dataset", {}), config.get("recipe", {})
     size = dataset.get("train_count") or dataset.get("train_size")
     if size and row.get("epochs"):
@@ -60,14 +62,18 @@ def images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
 
 
 def images_of_training(dataset: Mapping[str, Any], size: int) -> int:
-    """What is left of `size` images when validation is held out and the rest subsampled."""
+    """Number of training images after the validation split and the subsampling.
+
+    dataset: its configuration: val_size (count, or fraction of `size`) and subsample_frac
+    size: images before the split
+    """
     val_size = dataset.get("val_size") or 0
     left = size - (round(val_size * size) if isinstance(val_size, float) else val_size)
     return max(1, round(dataset.get("subsample_frac", 1.0) * left))
 
 
 def mean_cost(of_seeds: Sequence[Cost]) -> Cost:
-    """The mean over replicates."""
+    """The mean over replicates; multiply-adds are None where one of them is unknown."""
     known = [cost.multiply_adds for cost in of_seeds if cost.multiply_adds is not None]
     return Cost(
         fmean(cost.epochs for cost in of_seeds),
@@ -77,6 +83,6 @@ def mean_cost(of_seeds: Sequence[Cost]) -> Cost:
 
 
 def _relative_density(run: Run, row: Mapping[str, Any]) -> float:
-    """Mean density of the level's epochs over the one at its end, which the layers' table has."""
+    """Mean density of the level's epochs over the density at its end, which the table of layers has."""
     epochs = run.epochs_density.get(row["level"], ())
     return fmean(epochs) / row["density"] if epochs and row["density"] else 1.0

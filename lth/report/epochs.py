@@ -1,19 +1,21 @@
-"""Which epochs were best, so that accuracies are compared only at equal sparsity (Distiller's performance tracker)."""
+"""Best epochs of a run at equal sparsity, as Distiller's performance tracker ranks them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def ranked(rows: Sequence[Mapping[str, Any]], prunable: int) -> list[dict[str, Any]]:
+def best_epochs(rows: Sequence[Mapping[str, Any]], prunable: int) -> list[dict[str, Any]]:
     """The epochs of metrics.csv, best first: fewest nonzero weights, then the highest validation top-1 and top-5, then
     the latest epoch.
 
-    rows: as read (text), of any levels; prunable: how many weights density 1 means. Only validation data counts: epochs
-    without it are left out, and ValueError says so where none is left.
+    rows: of metrics.csv as text, of any levels
+    prunable: number of prunable weights
+
+    Epochs without validation data are left out. Raises ValueError where none is left.
     """
     found = [_numbers(row, prunable) for row in rows if row.get("val_accuracy")]
     if not found:
-        raise ValueError("no epoch has a validation accuracy (dataset.val_size=0?): test data choose nothing here")
+        raise ValueError("no epoch has a validation accuracy (dataset.val_size=0?); test data must not choose epochs")
     return sorted(found, key=lambda row: (row["kept"], -row["val_accuracy"], -row["val_top5"], -row["epoch"]))
 
 

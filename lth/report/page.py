@@ -1,40 +1,58 @@
-"""One HTML page that holds the whole report: pictures inline, tables, nothing from elsewhere."""
+"""The report as one HTML page: pictures inline, tables, nothing loaded from elsewhere. Its template is page.html."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from lth.report.collect import Run
-from lth.report.figures import picture
-from lth.report.figures.picture import INK, Panel
-from lth.report.figures.ranking import ranking_picture
-from lth.report.style import CSS
+from lth.report.figures import comparison
+from lth.report.figures.comparison import Panel
+from lth.report.figures.leaderboard import ranking_picture
+from lth.report.figures.style import INK, svg_text
 from lth.report.tables import Grid, cell, grids, notes, number, summary_rows
 
-COST_NOTE = (
+_CURVES = "Mean over seeds; bands or bars are the 95 % t interval of the mean."
+_RANKING = "Best first at the lowest density; bars are one standard deviation."
+_LAYERS = "Each method at its lowest density."
+_COST = (
     "Cost counts all training that led to a point. Multiply-adds are 3 × those of the kept weights in one forward pass "
     "× the images seen (one pass forward, two backward), without scoring and without dense gradients. Seconds are wall "
     "time and depend on the machine."
 )
+_COLUMNS = ("method", "density", "n", "mean", "sd", "low", "high", "epochs", "multiply_adds", "seconds")
 
 
 def page(panels: Sequence[Panel], runs: Sequence[Run], verdict: str, ylabel: str) -> str:
-    """The page's text. verdict: that of the sanity checks in words, empty without any."""
-    body = [_head(runs), _verdict(verdict)]
-    body += [_section(panel, ylabel) for panel in panels if panel[1]]
-    body += [_unfinished(runs), _footer()]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Pruning report</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><style>{CSS}</style></head>\n'
-        f"<body><main>{''.join(body)}</main></body></html>\n"
+    """The page's text.
+
+    panels: sections with their series
+    runs: of every state; those that are not complete are listed with the reason
+    verdict: that of the sanity checks in words; empty without any
+    ylabel: name of the measured column
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported here: it takes a tenth of a second
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    states = {state: sum(run.state == state for run in runs) for state in ("incomplete", "failed")}
+    shown = places(runs)
+    return templates.get_template("page.html").render(
+        complete=sum(run.complete for run in runs),
+        total=len(runs),
+        states=" and ".join(f"{count} {state}" for state, count in states.items() if count),
+        seeds=", ".join(map(str, sorted({run.seed for run in runs if run.complete}))) or "none",
+        verdicts=_verdicts(verdict),
+        sections=[_section(panel, ylabel) for panel in panels if panel[1]],
+        left_out=[
+            {"state": run.state, "place": shown[run.path], "reason": run.reason} for run in runs if not run.complete
+        ],
     )
 
 
 def places(runs: Iterable[Run]) -> dict[Path, str]:
-    """Each run's folder as a person wants to read it: without what all of them have in common."""
+    """Folder of each run -> its path as shown to a reader: without the folders that all runs have in common."""
     paths = [run.path for run in runs]
     shared = 0
     while len({path.parts[:shared] for path in paths}) == 1 and all(len(path.parts) > shared for path in paths):
@@ -43,93 +61,68 @@ def places(runs: Iterable[Run]) -> dict[Path, str]:
     return {path: "/".join(path.parts[keep:]).lstrip("/") for path in paths}
 
 
-def svg(figure: Any) -> str:
-    """A figure as an element of the page: see-through, in the page's colour of ink."""
-    drawing = picture.svg_text(figure)
+def _verdicts(text: str) -> list[dict[str, str]]:
+    """Title, outcome and conditions of each paragraph."""
+    paragraphs = [[*paragraph.splitlines(), "", ""] for paragraph in text.split("\n\n")] if text else []
+    return [
+        {"title": title, "outcome": outcome, "conditions": "\n".join(line for line in rest if line)}
+        for title, outcome, *rest in paragraphs
+    ]
+
+
+def _section(panel: Panel, ylabel: str) -> dict[str, Any]:
+    section, series = panel
+    ranked, layers = ranking_picture([panel], ylabel, titles=False), comparison.layers([panel], titles=False)
+    rows = summary_rows(section, series)
+    return {
+        "title": section.title,
+        "curves": _figure(comparison.curves([panel], ylabel, titles=False), _CURVES),
+        "ranking": _figure(ranked, _RANKING) if ranked else None,
+        "tables": [_table(table) for table in grids(section, series)],
+        "notes": notes(section, series),
+        "layers": _figure(layers, _LAYERS) if layers else None,
+        "cost": _figure(comparison.cost([panel], ylabel, titles=False), _COST),
+        "head": [name.replace("_", " ") for name in _COLUMNS],
+        "numbers": [[_written(name, row[name]) for name in _COLUMNS] for row in rows],
+    }
+
+
+def _figure(figure: Any, caption: str) -> dict[str, Any]:
+    """A picture as an SVG element without size and namespaces, in the page's text colour."""
+    from markupsafe import Markup
+
+    drawing = svg_text(figure)
     drawing = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", drawing[drawing.index("<svg ") :], count=1)
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawing).replace("xlink:href", "href")
     width = round(figure.get_figwidth() * 100)
-    return re.sub("<svg ", f'<svg role="img" style="--wide:{width}px" ', drawing.replace(INK, "currentColor"), count=1)
+    element = f'<svg role="img" style="--wide:{width}px" '
+    drawing = re.sub("<svg ", element, drawing.replace(INK, "currentColor"), count=1)
+    return {"svg": Markup(drawing), "caption": caption}  # matplotlib escapes the labels it writes
 
 
-def _head(runs: Sequence[Run]) -> str:
-    complete = sum(run.complete for run in runs)
-    left = [f"{sum(run.state == state for run in runs)} {state}" for state in ("incomplete", "failed")]
-    left = [text for text in left if not text.startswith("0 ")]
-    seeds = sorted({run.seed for run in runs if run.complete})
-    apart = f' · <a href="#unfinished">{" and ".join(left)}, left out</a>' if left else " · all of them"
-    said = f"<strong>{complete}</strong> of {len(runs)} runs complete{apart if complete else ''}"
-    return f"<header><h1>Pruning report</h1><p>{said} · seeds {', '.join(map(str, seeds)) or 'none'}</p></header>"
-
-
-def _verdict(text: str) -> str:
-    """Each paragraph's outcome, with its conditions to unfold."""
-    parts = []
-    for paragraph in text.split("\n\n"):
-        head, outcome, *rest = [*paragraph.splitlines(), "", ""]
-        details = "\n".join(line for line in rest if line)
-        unfolding = f"<details><summary>conditions</summary><pre>{escape(details)}</pre></details>" if details else ""
-        name = "h3" if not outcome else "strong"
-        parts.append(f"<div class=verdict><{name}>{escape(head)}</{name}> {escape(outcome)}{unfolding}</div>")
-    return f"<section><h2>Does the ticket win?</h2>{''.join(parts)}</section>" if text else ""
-
-
-def _section(panel: Panel, ylabel: str) -> str:
-    section, series = panel
-    heat = picture.layers([panel], titles=False)
-    ranked = ranking_picture([panel], ylabel, titles=False)
-    parts = [
-        f"<h2>{escape(section.title)}</h2>",
-        _figure(
-            picture.curves([panel], ylabel, titles=False),
-            "Mean over seeds; bands or bars are the 95 % t interval of the mean.",
-        ),
-        _figure(ranked, "Best first at the lowest density; bars are one standard deviation.") if ranked else "",
-        *map(_table, grids(section, series)),
-        "".join(f"<p class=note>{escape(line)}</p>" for line in notes(section, series)),
-        "<h3>Where the weights are</h3>" + _figure(heat, "Each method at its lowest density.") if heat else "",
-        "<h3>What it cost</h3>" + _figure(picture.cost([panel], ylabel, titles=False), COST_NOTE),
-        "<details><summary>Every number: n, interval, cost</summary>" + _numbers(summary_rows(section, series)),
-        "</details>",
-    ]
-    return f"<section>{''.join(parts)}</section>"
-
-
-def _figure(figure: Any, words: str) -> str:
-    return f"<figure><div class=wide>{svg(figure)}</div><figcaption>{escape(words)}</figcaption></figure>"
-
-
-def _table(table: Grid) -> str:
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in (table.corner, *table.columns))
-    lines = []
-    with_n = len({point.n for point in table.cells.values()}) > 1
-    for row in table.rows:
-        cells = [_cell(table, row, column, with_n) for column in table.columns]
-        lines.append(f"<tr><th scope=row>{escape(row)}</th>{''.join(cells)}</tr>")
-    shown = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+def _table(table: Grid) -> dict[str, Any]:
+    points = table.cells.values()
+    small = " Small: 95 % t interval." if any(point.low is not None for point in points) else ""
     bold = " Bold: the best mean at its density." if table.best else ""
-    small = " Small: 95 % t interval." if any(point.low is not None for point in table.cells.values()) else ""
-    return f"<p class=note>{escape(table.caption)}{small}{bold}</p><div class=wide>{shown}</div>"
+    with_n = len({point.n for point in points}) > 1
+    return {
+        "caption": f"{table.caption}{small}{bold}",
+        "head": [table.corner, *table.columns],
+        "rows": [
+            {"name": row, "cells": [_cell(table, row, column, with_n) for column in table.columns]}
+            for row in table.rows
+        ],
+    }
 
 
-def _cell(table: Grid, row: str, column: str, with_n: bool) -> str:
+def _cell(table: Grid, row: str, column: str, with_n: bool) -> Mapping[str, Any] | None:
     point = table.cells.get((row, column))
     if point is None:
-        return "<td></td>"
-    interval = ""
-    if point.low is not None and point.high is not None:
-        interval = f"<small>{100 * point.low:.2f} to {100 * point.high:.2f}</small>"
-    best = " class=best" if (row, column) in table.best else ""
-    return f"<td{best}>{escape(cell(point, with_n))}{interval}</td>"
-
-
-def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = ("method", "density", "n", "mean", "sd", "low", "high", "epochs", "multiply_adds", "seconds")
-    head = "".join(f"<th scope=col>{name.replace('_', ' ')}</th>" for name in names)
-    lines = ["".join(f"<td>{escape(_written(name, row[name]))}</td>" for name in names) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        return None
+    known = point.low is not None and point.high is not None
+    interval = f"{100 * point.low:.2f} to {100 * point.high:.2f}" if known else ""  # type: ignore[operator]
+    return {"text": cell(point, with_n), "interval": interval, "best": (row, column) in table.best}
 
 
 def _written(name: str, value: Any) -> str:
@@ -138,27 +131,3 @@ def _written(name: str, value: Any) -> str:
     if name in ("mean", "sd", "low", "high"):
         return f"{100 * value:.2f} %"
     return number(value) if isinstance(value, float) else str(value)
-
-
-def _unfinished(runs: Sequence[Run]) -> str:
-    """Every run that is in no mean, with the reason."""
-    shown = places(runs)
-    lines = [
-        f"<tr><td>{run.state}</td><td class=path>{escape(shown[run.path])}</td>"
-        f"<td class=text>{escape(run.reason)}</td></tr>"
-        for run in runs
-        if not run.complete
-    ]
-    if not lines:
-        return ""
-    head = "<tr><th scope=col>state</th><th scope=col>run</th><th scope=col>why</th></tr>"
-    table = f"<div class=wide><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table></div>"
-    return f"<section id=unfinished><h2>Left out</h2><p>These runs are in no number above.</p>{table}</section>"
-
-
-def _footer() -> str:
-    return (
-        "<footer>Only complete runs are averaged. ± is the sample standard deviation over seeds; intervals are "
-        "Student's t at 95 %. Density is the fraction of prunable weights kept. Runs that differ in density and seed "
-        "alone are one method; a density that a seed reached twice counts once.</footer>"
-    )

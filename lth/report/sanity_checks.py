@@ -1,4 +1,4 @@
-"""What the runs of `method=sanity` say: the table of settings, and a verdict for every density and way of pruning."""
+"""Runs of `method=sanity`: the table of settings, and a verdict for every density and way of pruning."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,16 +14,16 @@ from lth.report.collect import Run as Folder
 from lth.sanity.conditions import Rules
 from lth.sanity.judge import SanityRun, Verdict, describe, judge, tau_of
 
-PARTS = {"imp": ("lt_imp", "rr_imp"), "omp": ("lt_omp", "rr_omp")}
-OTHERS = ("shuffle", "random", "lr_rewind", "wr_imp", "wr_omp")
-TOP = 0.1  # share of the weights that R_p looks at
+_PARTS = {"imp": ("lt_imp", "rr_imp"), "omp": ("lt_omp", "rr_omp")}
+_OTHERS = ("shuffle", "random", "lr_rewind", "wr_imp", "wr_omp")
+_TOP = 0.1  # fraction of largest weights in R_p
 
 
 def runs_of(folders: Iterable[Folder]) -> list[SanityRun]:
-    """One entry a trained level of every sanity run, incomplete ones included: a verdict says what it lacks."""
+    """One entry for each trained level of every sanity run. Incomplete runs count: a verdict lists what is missing."""
     found = []
     for folder in folders:
-        if not _is_sanity(folder):
+        if not folder.is_sanity_check:
             continue
         lr, seed = folder.config["recipe"]["lr"], folder.seed
         for row in folder.rows:
@@ -34,39 +34,45 @@ def runs_of(folders: Iterable[Folder]) -> list[SanityRun]:
 
 
 def verdicts(folders: Sequence[Folder], rules: Rules | None = None) -> dict[str, Verdict]:
-    """By "<way of pruning> at density <d>". Raises ValueError where no folder holds a sanity run."""
+    """The verdicts by name, "imp at density 0.1" or "omp at density 0.1".
+
+    folders: runs, others than sanity checks included
+    rules: thresholds of the conditions; None = those of the dataset
+
+    Raises ValueError where no run is a sanity check.
+    """
     table = runs_of(folders)
     if not table:
         raise ValueError("no run of method=sanity among these folders")
-    dataset = next(folder.config["choices"]["dataset"] for folder in folders if _is_sanity(folder))
+    dataset = next(folder.config["choices"]["dataset"] for folder in folders if folder.is_sanity_check)
     rules = rules or Rules(tau=tau_of(dataset))
     checked = sorted({run.density for run in table if run.setting not in ("dense", "lt_imp", "wr_imp")}, reverse=True)
     found = {}
     for density in checked:
-        for way, (ticket, reinit) in PARTS.items():
+        for way, (ticket, reinit) in _PARTS.items():
             if any(run.setting == ticket and run.density == density for run in table):
-                controls = [name for name in OTHERS if any(run.setting == name for run in table)]
+                controls = [name for name in _OTHERS if any(run.setting == name for run in table)]
                 judged = judge(table, density, rules, ticket=ticket, reinit=reinit, controls=controls)
                 found[f"{way} at density {density:.4g}"] = replace(
-                    judged, correlation=indicators(folders, density, way)
+                    judged, correlation=_indicators(folders, density, way)
                 )
     return found
 
 
-def indicators(folders: Iterable[Folder], density: float, way: str) -> dict[str, float]:
-    """R_p of trained weights with those they started from, ticket and control: means over seeds by learning rate."""
+def _indicators(folders: Iterable[Folder], density: float, way: str) -> dict[str, float]:
+    """R_p between starting and trained weights of ticket and control: name with learning rate -> mean over seeds."""
     values: dict[str, list[float]] = {}
     for folder in folders:
-        for role, setting in zip(("LT", "RR"), PARTS[way], strict=True):
+        for role, setting in zip(("LT", "RR"), _PARTS[way], strict=True):
             level = _level(folder, setting, density)
             if level is not None:
-                name = f"R_{TOP:g}({role} start, {role} trained) at lr {folder.config['recipe']['lr']:g}"
+                name = f"R_{_TOP:g}({role} start, {role} trained) at lr {folder.config['recipe']['lr']:g}"
                 values.setdefault(name, []).append(_start_to_end(level))
     return {name: fmean(of_seeds) for name, of_seeds in sorted(values.items())}
 
 
 def settings_table(runs: Sequence[SanityRun]) -> list[dict[str, Any]]:
-    """Mean and sample deviation (fractions) of every setting, density and learning rate."""
+    """One row a setting, density and learning rate: mean and sample standard deviation (fractions) over n seeds."""
     cells: dict[tuple[str, float, float], list[float]] = {}
     for run in runs:
         cells.setdefault((run.setting, run.density, run.lr), []).append(run.accuracy)
@@ -84,14 +90,8 @@ def settings_table(runs: Sequence[SanityRun]) -> list[dict[str, Any]]:
 
 
 def in_words(found: Mapping[str, Verdict]) -> str:
-    """The verdicts, one after another."""
+    """The verdicts as text, one after another."""
     return "\n".join(line for name, judged in found.items() for line in [f"{name}:", *describe(judged), ""])
-
-
-def _is_sanity(folder: Folder) -> bool:
-    method = folder.config.get("method") or {}
-    plan = method.get("plan") if isinstance(method, Mapping) else None
-    return isinstance(plan, Mapping) and plan.get("_target_") == "lth.plan.sanity_plan.sanity"
 
 
 def _level(folder: Folder, setting: str, density: float) -> Path | None:
@@ -108,4 +108,4 @@ def _start_to_end(level: Path) -> float:
     ticket, trained = Ticket.load(level / "ticket.safetensors"), load_checkpoint(level / "last.ckpt")["state_dict"]
     masks: Mapping[str, torch.Tensor] = Masks(ticket.masks)
     end = {name: trained[f"net.{name}"] for name in masks}
-    return correlation({n: ticket.weights[n] for n in masks}, end, TOP, masks, masks, normalise="exact")
+    return correlation({n: ticket.weights[n] for n in masks}, end, _TOP, masks, masks, normalise="exact")

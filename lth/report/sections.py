@@ -1,4 +1,4 @@
-"""Which runs are replicates of one another: the same configuration but for the seed and the density."""
+"""Groups of runs with the same configuration but for seed and density, and sections of one model and dataset."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,24 +8,23 @@ from typing import Any
 from lth.report.collect import UNREAD, Run
 from lth.storage.folder import NOT_IDENTITY
 
-SEED_NAME = re.compile(r"seed\d+")
-DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=level_)\d+(?=_)")
-LONGEST_NAME = 120  # characters of a folder's name, as in lth.cli.run
-HASH = re.compile(r"-[0-9a-f]{8}$")
-RECIPE_FIRST = ("recipe.lr", "recipe.epochs", "model.", "sparsity.", "method.", "support.", "recipe.")
-COMPARED = (
-    "recipe.",
-    "recipe/",
-    "treatment",
-    "dataset.",
-)  # what makes rows of a table unlike in more than their method
+_SEED_NAME = re.compile(r"seed\d+")
+_DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=level_)\d+(?=_)")
+_LONGEST_NAME = 120  # characters of a folder's name, as in lth.cli.run
+_HASH = re.compile(r"-[0-9a-f]{8}$")
+_RECIPE_FIRST = ("recipe.lr", "recipe.epochs", "model.", "sparsity.", "method.", "support.", "recipe.")
+_ALWAYS_SHOWN = ("recipe.", "recipe/", "treatment", "dataset.")  # settings shown in labels even of a single method
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in density and seed alone. label: short, and unlike that of every other group of its section.
+    """Runs that differ in density and seed alone.
 
-    overrides: what else was set on the command line.
+    method: its name
+    sparsity: name of the sparsity group
+    overrides: other settings of the command line, `key=value`
+    label: short, unique in its section
+    runs: of every state
     """
 
     method: str
@@ -37,7 +36,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """The groups of one dataset and model. overrides: what all of them share on the command line."""
+    """The groups of one dataset and model. overrides: settings of the command line that all of them share."""
 
     dataset: str
     model: str
@@ -51,7 +50,7 @@ class Section:
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:
-    """Sections and groups by name. Runs of every state are sorted in, so that none gets lost."""
+    """Sections and their groups, by name. They hold runs of every state but those whose config.yaml cannot be read."""
     by_section: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in runs:
         if run.config is not UNREAD:
@@ -60,46 +59,46 @@ def sections(runs: Iterable[Run]) -> list[Section]:
     return [_section(*key, list(groups.values())) for key, groups in sorted(by_section.items())]
 
 
-def sparsity_of(run: Run) -> str:
-    """Its sparsity group: from the folder's name, or where it has another name, what the ladder is called."""
+def _sparsity_of(run: Run) -> str:
+    """Its sparsity group from the folder's name; in a folder with another name, that of the ladder's function."""
     named = _folder_parts(run)
     return named[0] if named else str(run.config["sparsity"].get("_target_", "")).rpartition(".")[2]
 
 
-def overrides_of(run: Run) -> tuple[str, ...]:
-    """What was set on the command line besides method, model, dataset, sparsity and density, where the folder says."""
+def _overrides_of(run: Run) -> tuple[str, ...]:
+    """Settings of the command line besides method, model, dataset, sparsity and density, from the folder's name."""
     named = _folder_parts(run)
     if not named or not named[1]:
         return ()
-    name = HASH.sub("", named[1])
+    name = _HASH.sub("", named[1])
     options = re.split(r",(?=[\w.@+]+=)", name)
-    return tuple(options[:-1] if len(name) == LONGEST_NAME else options)  # the last one was cut
+    return tuple(options[:-1] if len(name) == _LONGEST_NAME else options)  # the last one was cut
 
 
 def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Section:
-    given = [overrides_of(group[0]) for group in groups]
+    given = [_overrides_of(group[0]) for group in groups]
     shared = tuple(option for option in given[0] if all(option in options for options in given))
     labels = _labels(groups, [[o for o in options if o not in shared] for options in given])
     made = [
-        Group(group[0].choices["method"], sparsity_of(group[0]), options, label, tuple(group))
+        Group(group[0].choices["method"], _sparsity_of(group[0]), options, label, tuple(group))
         for group, options, label in zip(groups, given, labels, strict=True)
     ]
     return Section(dataset, model, shared, tuple(sorted(made, key=lambda group: group.label)))
 
 
 def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[str]:
-    """The method's name, how it was trained where others were trained otherwise, and what tells it from its like."""
+    """One label a group: method, ladder where several are used, and settings in which the groups of a method differ."""
     methods = [group[0].choices["method"] for group in groups]
     labels = []
     for group, method, own in zip(groups, methods, options, strict=True):
         alike = [other for other, name in zip(groups, methods, strict=True) if name == method]
-        ladders = {sparsity_of(other[0]) for other in alike}
-        others = [overrides_of(other[0]) for other in alike]
-        words = [method, *([sparsity_of(group[0])] if len(ladders) > 1 else [])]
+        ladders = {_sparsity_of(other[0]) for other in alike}
+        others = [_overrides_of(other[0]) for other in alike]
+        words = [method, *([_sparsity_of(group[0])] if len(ladders) > 1 else [])]
         differing = [option for option in own if not all(option in given for given in others)]
-        words += [_last_part(option) for option in own if option in differing or option.startswith(COMPARED)]
+        words += [_last_part(option) for option in own if option in differing or option.startswith(_ALWAYS_SHOWN)]
         labels.append(" ".join(words))
-    for label in {label for label in labels if labels.count(label) > 1}:  # the folders' names do not tell them apart
+    for label in {label for label in labels if labels.count(label) > 1}:  # runs whose folders have the same name
         same = [index for index, other in enumerate(labels) if other == label]
         for index, difference in zip(same, _differences([groups[i][0] for i in same]), strict=True):
             labels[index] = f"{label} {difference}"
@@ -114,7 +113,7 @@ def _last_part(option: str) -> str:
 
 
 def _differences(runs: Sequence[Run]) -> list[str]:
-    """For each run a few settings that no other one shares all of; a number as the last resort."""
+    """For each run up to three settings that together no other run has; where these do not suffice, a number."""
     flat = [_flat(_neutral(run)) for run in runs]
     keys = sorted({key for one in flat for key in one}, key=lambda key: (_rank(key), key))
     differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
@@ -126,12 +125,12 @@ def _differences(runs: Sequence[Run]) -> list[str]:
 
 
 def _rank(key: str) -> int:
-    return next((rank for rank, start in enumerate(RECIPE_FIRST) if key.startswith(start)), len(RECIPE_FIRST))
+    return next((rank for rank, start in enumerate(_RECIPE_FIRST) if key.startswith(start)), len(_RECIPE_FIRST))
 
 
 def _identity(run: Run) -> str:
-    """A text that is the same for runs of one group: the configuration without seeds, densities and places."""
-    return repr([sparsity_of(run), sorted(_flat(_neutral(run)).items(), key=lambda item: item[0])])
+    """A text that is equal for runs of one group: the configuration without seeds, densities, folders and devices."""
+    return repr([_sparsity_of(run), sorted(_flat(_neutral(run)).items(), key=lambda item: item[0])])
 
 
 def _neutral(run: Run) -> Mapping[str, Any]:
@@ -159,14 +158,14 @@ def _neutral(run: Run) -> Mapping[str, Any]:
 
 
 def _is_seed(key: str) -> bool:
-    """Whether a setting follows the run's seed: all that are called so, but for how a dataset is split."""
+    """Whether a key is named after a seed. Seeds of a dataset's split do not follow the run's seed."""
     name = key.rpartition(".")[2]
     return name == "seed" or (name.endswith("_seed") and not key.startswith("dataset."))
 
 
 def _neutral_value(value: Any) -> Any:
-    """Paths of tickets come from a run of the same seed at the same density."""
-    return DENSITY_NAME.sub("*", SEED_NAME.sub("seed*", value)) if isinstance(value, str) else value
+    """A value without the seeds and densities in the paths of tickets, which come from a run of the same seed."""
+    return _DENSITY_NAME.sub("*", _SEED_NAME.sub("seed*", value)) if isinstance(value, str) else value
 
 
 def _folder_parts(run: Run) -> tuple[str, str] | None:

@@ -1,19 +1,26 @@
-"""The summary as tables: Markdown, LaTeX and long CSV. Accuracies are written in percent, in the CSV as fractions."""
+"""Series as tables: Markdown and LaTeX with accuracies in percent, rows for CSV with fractions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lth.report.sections import Section
-from lth.report.summary import Point, Series
+from lth.report.series import Point, Series
 
-FEW_DENSITIES = 8  # up to so many, methods are the rows; beyond, densities are
-WIDEST = 8  # columns of a printed table; more are printed below one another
+_FEW_DENSITIES = 8  # up to so many densities methods are the rows; beyond, densities are
+_WIDEST = 8  # columns of a printed table; further columns make another block below
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table to be written in some language. cells: (row, column) -> point; best: points best at their density."""
+    """A table of points, to be written as Markdown, LaTeX or HTML.
+
+    caption: printed above
+    corner: heading of the rows' names
+    rows, columns: names
+    cells: (row, column) -> point
+    best: keys of the points with the best mean at their density
+    """
 
     caption: str
     corner: str
@@ -24,22 +31,25 @@ class Grid:
 
 
 def grids(section: Section, series: Sequence[Series]) -> list[Grid]:
-    """The tables of a section: one, or where some methods have a few densities and others whole ladders, one of all
-    at those few densities and one of the ladders. Otherwise most cells would be empty."""
-    ladders = [one for one in series if len(one.points) > FEW_DENSITIES]
+    """The tables of a section.
+
+    One, but where some methods have a few densities and others long ladders: then one of all methods at the few
+    densities and one of the ladders. Most cells of a single table would be empty.
+    """
+    ladders = [one for one in series if len(one.points) > _FEW_DENSITIES]
     few = {point.density for one in series if one not in ladders for point in one.points}
-    if not ladders or not 0 < len(few) <= FEW_DENSITIES:
+    if not ladders or not 0 < len(few) <= _FEW_DENSITIES:
         return [_grid(section, series)]
     at_few = [replace(one, points=tuple(p for p in one.points if p.density in few)) for one in series]
     return [_grid(section, [one for one in at_few if one.points]), _grid(section, ladders)]
 
 
 def _grid(section: Section, series: Sequence[Series]) -> Grid:
-    """Methods by densities, whichever is the longer downwards."""
+    """Methods by densities; densities are the rows where there are more than eight."""
     points = [(one.label, number(point.density), point) for one in series for point in one.points]
     densities = tuple(dict.fromkeys(number(d) for d in sorted({p.density for _, _, p in points}, reverse=True)))
     labels = tuple(one.label for one in series)
-    upright = len(densities) <= FEW_DENSITIES
+    upright = len(densities) <= _FEW_DENSITIES
     cells = {((label, density) if upright else (density, label)): point for label, density, point in points}
     best = set()
     for density in densities:
@@ -50,7 +60,7 @@ def _grid(section: Section, series: Sequence[Series]) -> Grid:
 
 
 def caption(section: Section, series: Sequence[Series]) -> str:
-    """What the numbers are, how many seeds, and what all runs had set on the command line."""
+    """The caption: measured quantity, number of seeds, and settings that all runs share."""
     counts = sorted({point.n for one in series for point in one.points})
     seeds = f"n = {counts[0]}" if len(counts) == 1 else "n in brackets"
     shared = f" Common settings: {', '.join(section.overrides)}." if section.overrides else ""
@@ -59,7 +69,7 @@ def caption(section: Section, series: Sequence[Series]) -> str:
 
 
 def notes(section: Section, series: Sequence[Series]) -> list[str]:
-    """`label: settings` of every group that has some which the caption does not tell."""
+    """`label: settings` of every group with settings that are not in the caption."""
     groups = {one.group.label: one.group for one in series}
     own = {
         label: [option for option in group.overrides if option not in section.overrides]
@@ -69,18 +79,18 @@ def notes(section: Section, series: Sequence[Series]) -> list[str]:
 
 
 def number(density: float) -> str:
-    """A density as people write it."""
+    """A density with four significant digits."""
     return f"{density:.4g}"
 
 
 def cell(point: Point, with_n: bool = False) -> str:
-    """`97.12 ± 0.34`, in percent; with the number of seeds where a table has several."""
+    """`97.12 ± 0.34`, in percent; with the number of seeds where `with_n`."""
     spread = "" if point.sd is None else f" ± {100 * point.sd:.2f}"
     return f"{100 * point.mean:.2f}{spread}{f' ({point.n})' if with_n else ''}"
 
 
 def markdown(table: Grid) -> str:
-    """The table, in blocks of at most WIDEST columns, under its caption."""
+    """The table, in blocks of at most eight columns, under its caption."""
     blocks = []
     for columns in _blocks(table.columns):
         lines = [f"| {table.corner} | " + " | ".join(map(_pipes, columns)) + " |", "|---|" + "---:|" * len(columns)]
@@ -92,7 +102,7 @@ def markdown(table: Grid) -> str:
 
 
 def latex(table: Grid) -> str:
-    """The same as `tabular`s of booktabs."""
+    """The table in LaTeX, with the rules of booktabs, in blocks of at most eight columns."""
     blocks = []
     for columns in _blocks(table.columns):
         lines = [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
@@ -106,7 +116,7 @@ def latex(table: Grid) -> str:
 
 
 def summary_rows(section: Section, series: Sequence[Series]) -> list[dict[str, Any]]:
-    """One row a series and density: n, mean, sd and 95 % interval (fractions), and the mean cost so far."""
+    """One row a series and density: n, mean, sd and 95 % interval (fractions), and the mean cost up to it."""
     return [
         {
             "dataset": section.dataset,
@@ -132,7 +142,7 @@ def _texts(table: Grid, row: str, columns: Sequence[str], bold: Callable[[str], 
 
 
 def _blocks(columns: Sequence[str]) -> list[Sequence[str]]:
-    return [columns[start : start + WIDEST] for start in range(0, len(columns), WIDEST)]
+    return [columns[start : start + _WIDEST] for start in range(0, len(columns), _WIDEST)]
 
 
 def _pipes(text: str) -> str:

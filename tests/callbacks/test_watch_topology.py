@@ -63,7 +63,7 @@ def test_table_picture_and_curves_are_written(tmp_path):
         assert float(epoch["churn"]) == pytest.approx(float(line["churn"]))
         assert float(epoch["ever_active"]) == pytest.approx(float(line["ever_active"]))
     picture = matplotlib.image.imread(tmp_path / "topology.png")
-    assert picture.shape[:2] == (480, 1080)
+    assert picture.shape[:2] == (600, 1350)
     assert (
         len({tuple(pixel) for pixel in picture[::4, ::4, :3].reshape(-1, 3).round(1)}) > 5
     )  # lines of several colours

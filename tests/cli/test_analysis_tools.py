@@ -1,4 +1,4 @@
-"""`python -m lth.sensitivity` and `python -m lth.summary` on a run of digits: what they write, say and refuse."""
+"""`lth sensitivity` and `lth summary` on a run of digits: what they write, say and refuse."""
 
 import csv
 import shutil
@@ -10,7 +10,7 @@ from lth.analysis.layer_sensitivity import accuracy_and_loss
 from lth.cli import sensitivity, summary
 from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
-from lth.report.epochs import ranked
+from lth.report.epochs import best_epochs
 from lth.tickets import Ticket
 from tests.support.harness import curves, rows, train
 
@@ -118,7 +118,7 @@ def test_averages_and_what_searches_found_are_opened_as_tested_too(overrides, tm
 
 
 def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
-    summary.main([str(run), "--csv", str(tmp_path)])
+    summary.main([str(run), "--out", str(tmp_path)])
     (level,) = run.glob("level_01_*")
     ticket = Ticket.load(level / "ticket.safetensors")
     total = table(tmp_path / "sparsity.csv")[-1]
@@ -128,7 +128,7 @@ def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
     assert [int(row["kept"]) for row in table(tmp_path / "masks.csv")] == [int(m.sum()) for m in ticket.masks.values()]
     text = capsys.readouterr().out
     assert all(word in text for word in ("Fine %", "dense size", "packed size", "multiply-adds of one image"))
-    summary.main([str(level / "ticket.safetensors"), "--csv", str(tmp_path / "ticket")])
+    summary.main([str(level / "ticket.safetensors"), "--out", str(tmp_path / "ticket")])
     assert table(tmp_path / "ticket" / "masks.csv") == table(tmp_path / "masks.csv")
 
 
@@ -140,7 +140,7 @@ def test_summary_takes_a_networks_name(capsys):
 
 
 def test_best_epochs_are_those_of_fewest_weights_by_validation_data(run, tmp_path, capsys):
-    summary.main([str(run), "--epochs", "4", "--csv", str(tmp_path)])
+    summary.main([str(run), "--epochs", "4", "--out", str(tmp_path)])
     best = table(tmp_path / "epochs.csv")
     ours = sorted(curves(run), key=lambda r: (float(r["density"]), -float(r["val_accuracy"]), -float(r["val_top5"])))
     assert [float(r["val_accuracy"]) for r in best] == [float(r["val_accuracy"]) for r in ours[:4]]
@@ -160,7 +160,7 @@ def test_epochs_are_ordered_by_nonzeros_then_top1_then_top5_then_epoch():
         epoch(4, "0.2", "0.8", "0.95"),
         epoch(5, "0.1", "", ""),
     ]
-    assert [row["epoch"] for row in ranked(given, 100)] == [4, 3, 2, 1, 0]
-    assert ranked(given, 100)[0]["kept"] == 20
+    assert [row["epoch"] for row in best_epochs(given, 100)] == [4, 3, 2, 1, 0]
+    assert best_epochs(given, 100)[0]["kept"] == 20
     with pytest.raises(ValueError, match="no epoch has a validation accuracy"):
-        ranked(given[-1:], 100)
+        best_epochs(given[-1:], 100)

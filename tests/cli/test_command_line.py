@@ -1,5 +1,6 @@
 """The command line: mistakes are answered with the nearest valid names; folders follow from the overrides."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lth.cli.main import main
 from lth.cli.run import folder_name
 
+COMMANDS = ("run", "report", "ticket", "summary", "sensitivity", "connectivity", "verdict")
 ROOT = Path(__file__).parents[2]
 CHOICES = {"dataset": "digits", "model": "mlp", "method": "imp", "sparsity": "geometric", "trainer": "auto"}
 FAST = [
@@ -58,6 +61,53 @@ def test_help_comes_in_under_four_seconds(tmp_path: Path):
     assert used() - before < 4
     assert result.returncode == 0
     assert "method: " in result.stdout
+
+
+def lth(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "lth", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, env=environment)
+
+
+def test_lth_lists_its_commands_and_answers_an_unknown_one_with_the_nearest(capsys):
+    main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+    with pytest.raises(SystemExit, match="no command 'repotr'; did you mean report"):
+        main(["repotr"])
+
+
+def test_lth_imports_no_torch_for_its_help():
+    code = (
+        "import sys; from lth.cli.main import main; main(['--help']); assert not {'torch', 'hydra'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
+def test_every_command_has_help_under_its_name_and_says_where_it_writes(name, capsys):
+    inner = ["show"] if name == "ticket" else []
+    with pytest.raises(SystemExit) as left:
+        main([name, *inner, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: lth {name}")
+    assert "--out" in text
+
+
+def test_lth_run_is_run_py(tmp_path: Path):
+    mistake = lth("run", "method=ipm", cwd=tmp_path)
+    assert (mistake.returncode, mistake.stderr) == (1, call("method=ipm", cwd=tmp_path).stderr)
+    trained = lth("run", *FAST, "method=dense", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert [path.parent.name for path in tmp_path.rglob("results.csv")] == ["seed0"]
+    assert call(*FAST, "method=dense", cwd=tmp_path).stdout.count("1 of 1 levels are finished already") == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_of_lth_run_starts_its_jobs(tmp_path: Path):
+    assert lth("run", "-m", *FAST, "method=dense", "seed=0,1", cwd=tmp_path).returncode == 0
+    assert len(list(tmp_path.rglob("results.csv"))) == 2
 
 
 def test_importing_lth_is_quick_and_pulls_in_no_tracker_or_vision_library():

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from lth.analysis.hessian import top_eigenvalue
-from lth.cli.connectivity import alphas, barrier, between, compare, ends, main, masked, measure
+from lth.analysis.linear_connectivity import (
+    barrier,
+    compare_levels,
+    interpolate,
+    level_end,
+    line_points,
+    masked,
+    measure,
+)
+from lth.cli.connectivity import main
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration, rows, train
@@ -30,7 +39,7 @@ def two_states() -> tuple[dict, dict]:
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_a_point_of_the_line_is_the_weighted_mean_and_counters_are_the_starts(alpha):
     a, b = two_states()
-    point = between(a, b, alpha)
+    point = interpolate(a, b, alpha)
     assert torch.allclose(point["0.weight"], (1 - alpha) * a["0.weight"] + alpha * b["0.weight"], atol=1e-6)
     assert point["1.num_batches_tracked"] == a["1.num_batches_tracked"]
 
@@ -43,17 +52,17 @@ def test_masks_make_zeros_and_leave_the_rest():
     assert torch.equal(found["0.bias"], a["0.bias"])
 
 
-def test_a_barrier_is_measured_from_the_line_between_the_ends():
+def test_a_barrier_is_measured_from_the_line_between_the_level_end():
     line = [{"alpha": a, "loss": loss} for a, loss in ((0, 1.0), (0.5, 3.0), (1, 2.0))]
     assert barrier(line, lambda row: row["loss"]) == pytest.approx(1.5)
     assert barrier([line[0], line[2]], lambda row: row["loss"]) == 0
 
 
-def test_the_grid_has_both_ends():
-    assert alphas(0.1) == pytest.approx([i / 10 for i in range(11)])
+def test_the_grid_has_both_level_end():
+    assert line_points(0.1) == pytest.approx([i / 10 for i in range(11)])
     for step in (0.0, -0.1, 0.3, 2):
         with pytest.raises(ValueError, match="divided by a whole number"):
-            alphas(step)
+            line_points(step)
 
 
 def test_a_net_is_connected_with_itself_and_a_pruning_of_nothing_costs_nothing():
@@ -62,7 +71,7 @@ def test_a_net_is_connected_with_itself_and_a_pruning_of_nothing_costs_nothing()
     state = {name: value.clone() for name, value in net.state_dict().items()}
     all_kept = {"1.weight": torch.ones(3, 4, dtype=torch.bool)}
     batches = [(torch.randn(8, 4), torch.randint(3, (8,)))]
-    line, pruning = compare(net, (state, all_kept), (state, all_kept), batches, alphas(0.5))
+    line, pruning = compare_levels(net, (state, all_kept), (state, all_kept), batches, line_points(0.5))
     assert {row["loss"] for row in line} == {measure(net, state, batches)["loss"]}
     assert pruning["accuracy_before"] == pruning["accuracy_after"]
     assert pruning["loss_barrier"] == pytest.approx(0, abs=1e-6)
@@ -93,7 +102,7 @@ def test_just_after_a_pruning_the_trained_weights_stand_under_the_new_mask(tmp_p
     assert first["data"] == "test"
     assert float(first["accuracy_before"]) == pytest.approx(float(rows(tmp_path)[0]["test_accuracy"]))
     levels = sorted(tmp_path.glob("level_*"))
-    old, new = (ends(level / "last.ckpt") for level in levels[:2])
+    old, new = (level_end(level / "last.ckpt") for level in levels[:2])
     assert all(not masked(old[0], new[1])[name][~mask].any() for name, mask in new[1].items())
 
 
@@ -106,7 +115,7 @@ def test_the_top_eigenvalue_is_that_of_the_training_loss_where_levels_begin_and_
     assert {(row["images"], row["iterations"]) for row in found} == {("30", "60")}
     built = Experiment(configuration(tmp_path, *LADDER), RunFolder(tmp_path))
     x, labels = (torch.cat(parts)[:30] for parts in zip(*built.data.scoring_batches("hessian"), strict=True))
-    weights, masks = ends(tmp_path / "level_02_density_0.3" / "last.ckpt")
+    weights, masks = level_end(tmp_path / "level_02_density_0.3" / "last.ckpt")
     built.net.load_state_dict(weights)
     value, _ = top_eigenvalue(built.net, masks, [(x, labels)], iterations=60)
     assert float(found[-1]["eigenvalue"]) == pytest.approx(value, rel=1e-3)

@@ -1,4 +1,4 @@
-"""`python -m lth.ticket`: every command on tickets made here, what it prints, and what it refuses."""
+"""`lth ticket`: every command on tickets made here, what it prints, and what it refuses."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from lth.cli.ticket.main import main
+from lth.cli.ticket.command import main
 from lth.networks import resnet20
 from lth.networks.from_config import build
 from lth.pruning import Masks
@@ -56,7 +56,7 @@ def run(capsys, *arguments):
 
 def test_show_prints_totals_layers_and_provenance(tmp_path, capsys):
     ticket = a_ticket(tmp_path / "t", RESNET, 0.05, method="snip", parent={"file": "a.pt"})
-    text = run(capsys, "show", tmp_path / "t", "--csv", tmp_path / "layers.csv")
+    text = run(capsys, "show", tmp_path / "t", "--out", tmp_path)
     everything = ticket.kept + 272_474 - 270_896
     assert f"{ticket.kept:,} of 270,896 prunable weights kept: density {ticket.density:.4g}" in text
     assert f"{everything:,} of all 272,474 parameters: {everything / 272_474:.4g}" in text
@@ -92,8 +92,8 @@ def test_a_ticket_never_decides_what_code_runs(tmp_path):
 def test_compare_reports_overlap_signs_and_correlation(tmp_path, capsys):
     a = a_ticket(tmp_path / "a", seed=0)
     b = a_ticket(tmp_path / "b", seed=1)
-    text = run(capsys, "compare", tmp_path / "a", tmp_path / "b", "--p", "0.2", "--csv", tmp_path / "c.csv")
-    *layers, total = csv.DictReader((tmp_path / "c.csv").open())
+    text = run(capsys, "compare", tmp_path / "a", tmp_path / "b", "--p", "0.2", "--out", tmp_path)
+    *layers, total = csv.DictReader((tmp_path / "overlap.csv").open())
     assert [row["layer"] for row in layers] == list(a.masks)
     both = sum(int((a.masks[n] & b.masks[n]).sum()) for n in a.masks)
     assert (int(total["kept_a"]), int(total["kept_b"]), int(total["both"])) == (a.kept, b.kept, both)
@@ -104,8 +104,8 @@ def test_compare_reports_overlap_signs_and_correlation(tmp_path, capsys):
 
 
 def test_a_ticket_agrees_with_itself(path, tmp_path, capsys):
-    run(capsys, "compare", path, path, "--csv", tmp_path / "c.csv")
-    *_, total = csv.DictReader((tmp_path / "c.csv").open())
+    run(capsys, "compare", path, path, "--out", tmp_path)
+    *_, total = csv.DictReader((tmp_path / "overlap.csv").open())
     assert (float(total["jaccard"]), float(total["same_sign"])) == (1, 1)
     assert float(total["R_0.5"]) == pytest.approx(1, abs=0.01)
 

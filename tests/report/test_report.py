@@ -13,7 +13,7 @@ from lth.analysis.interval import of_mean
 from lth.cli.report import report
 from lth.report.collect import collect
 from lth.report.sections import sections
-from lth.report.summary import series_of
+from lth.report.series import series_of
 from lth.report.tables import grids, latex, markdown
 from tests.support.harness import train
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lth.cli.ticket.main import main
+from lth.cli.ticket.command import main
 from lth.networks.from_config import build
 from lth.pruning import Masks
 from lth.tickets import Ticket

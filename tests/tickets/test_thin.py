@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lth.cli.ticket.main import main
+from lth.cli.ticket.command import main
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint

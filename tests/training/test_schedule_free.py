@@ -7,8 +7,8 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from lth.analysis.linear_connectivity import level_end, measure
 from lth.callbacks.boundary.batch_norm import norms_of
-from lth.cli.connectivity import ends, measure
 from lth.experiment.build import Experiment
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
@@ -59,7 +59,7 @@ def test_validation_and_the_next_levels_ticket_see_the_average_that_is_saved(opt
     levels = sorted(tmp_path.glob("level_*"))
     built = Experiment(configuration(tmp_path, *LADDER, "method=lrr", "model.batch_norm=true"), RunFolder(tmp_path))
     for index, row in enumerate(rows(tmp_path)):
-        weights, _ = ends(levels[index] / "last.ckpt")
+        weights, _ = level_end(levels[index] / "last.ckpt")
         seen = measure(built.net, weights, built.data.val_dataloader())
         assert seen["accuracy"] == pytest.approx(float(row["val_accuracy"]))
         assert seen["loss"] == pytest.approx(float(row["val_loss"]), abs=1e-5)

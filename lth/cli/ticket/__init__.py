@@ -1,1 +1,1 @@
-"""The ticket tool: `python -m lth.ticket show|extract|import|export|compare|apply|treat|thin`."""
+"""`lth ticket`: one module for each kind of command, and the parser that joins them."""

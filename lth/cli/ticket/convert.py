@@ -1,40 +1,66 @@
-"""`export`: a ticket in a form that other programs read."""
+"""`lth ticket export` and `thin`: a ticket in the form of other programs, and as a smaller network."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lth.cli.output import console
+from lth.analysis.layers import uses_per_image
+from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
 from lth.cli.ticket.create import write_state
 from lth.networks.from_config import build, described, image_shape
+from lth.pruning import Masks
+from lth.pruning.structured.attached import Attached
+from lth.pruning.structured.thin import thin
+from lth.report.output import console, print_table
 from lth.tickets import Ticket
 from lth.tickets.export import csr, onnx, program
 from lth.tickets.export.masked import masked_state
+from lth.tickets.formats.content import Content, is_ticket, read
+from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
+from lth.tickets.thinned import ThinnedFile
 
-EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
-NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # these need the network itself
-FORMATS = ["state_dict", "safetensors", *NETWORKS, "masks", *EXCHANGE]
+_EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
+_NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # formats that need the network itself
+_FORMATS = ["state_dict", "safetensors", *_NETWORKS, "masks", *_EXCHANGE]
+_HEADINGS = {"what": "", "before": "before", "after": "after", "share": "share"}
 
 
-def export_ticket(arguments: Namespace) -> None:
-    """Write the ticket as `--format` says, and tell what was written."""
+def add_commands(commands: Commands) -> None:
+    """Add `export` and `thin` to the parser of `lth ticket`."""
+    export = add_command(commands, "export", _export, "the ticket in the form of another program")
+    export.add_argument("ticket", type=Path)
+    export.add_argument("--format", required=True, choices=_FORMATS)
+    export.add_argument("--batch", type=int, default=1, help="csr: images a batch when its speed is measured (1)")
+    export.add_argument("--threads", type=int, help="csr: threads of torch when its speed is measured")
+    add_network(export)
+    add_out(export, "the file (open_lth: folder) to write")
+    thin = add_command(commands, "thin", _thin, "a smaller network without the units that the masks remove")
+    thin.add_argument("source", type=Path, help="a ticket, or a checkpoint of a pruned network")
+    add_prefix(thin)
+    add_network(thin)
+    text = "the thinned file to write"
+    thin.add_argument("--out", "--output", dest="out", type=Path, required=True, metavar="FILE", help=text)
+
+
+def _export(arguments: Namespace) -> None:
     ticket, path, kind = Ticket.load(arguments.ticket), arguments.out, arguments.format
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind in NETWORKS:
-        said = _of_network(ticket, path, kind, arguments)
-    elif kind in EXCHANGE:
+    if kind in _NETWORKS:
+        written = _of_network(ticket, path, kind, arguments)
+    elif kind in _EXCHANGE:
         LAYOUTS[kind].write(ticket, path)
-        said = f"masks and unmasked starting weights, as {kind} writes them"
+        written = f"masks and unmasked starting weights, as {kind} writes them"
     elif kind == "masks":
         Ticket(ticket.masks, {}, ticket.header).save(path)
-        said = "a ticket of masks alone, 1 bit a weight"
+        written = "a ticket of masks alone, 1 bit a weight"
     else:
-        said = _state(ticket, path, kind)
-    console().print(f"{path}: {said}", soft_wrap=True)
+        written = _state(ticket, path, kind)
+    console().print(f"{path}: {written}", soft_wrap=True)
 
 
 def _state(ticket: Ticket, path: Path, kind: str) -> str:
@@ -52,4 +78,82 @@ def _of_network(ticket: Ticket, path: Path, kind: str, arguments: Namespace) -> 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     options = {"batch": arguments.batch} if kind == "csr" else {}
-    return NETWORKS[kind].write(ticket, path, net, image_shape(description), **options)
+    return _NETWORKS[kind].write(ticket, path, net, image_shape(description), **options)
+
+
+def _thin(arguments: Namespace) -> None:
+    """Write the network without the units that the masks remove, and print what became smaller."""
+    path, content = arguments.source, read(arguments.source, arguments.prefix)
+    if content.masks is None:
+        raise ValueError(f"{path} stores no masks: there is nothing to cut out")
+    if content.recipes:
+        raise ValueError(f"{path} is thinned already")
+    description = described(content.header, arguments.network)
+    if description is None:
+        raise ValueError(f"{path} does not say what network it is: give --network FILE")
+    net, shape = build(description), image_shape(description)
+    masks = _fill_(net, content, shape, is_ticket(path))
+    small = thin(net, masks, shape)
+    header = {"network": description, "parent": dict(content.source), "difference": small.difference}
+    ThinnedFile(small.net.state_dict(), small.masks, small.kept, header).save(arguments.out)
+    _print_sizes(net, small.net, masks, small.masks, shape)
+    console().print(
+        f"outputs differ by {small.difference:.1g} of the largest\n"
+        f"{arguments.out}: {arguments.out.stat().st_size:,} bytes, masks and indices included",
+        soft_wrap=True,
+    )
+
+
+@torch.no_grad()
+def _fill_(net: nn.Module, content: Content, shape: tuple[int, int, int], start: bool) -> Masks:
+    """Copy the content's weights into `net`, pruned ones as zeros; returns the masks.
+
+    shape: channels, height and width of one image
+    start: the weights are a ticket's, with which training begins; then biases and batch norms of removed outputs
+        are pruned too
+    """
+    try:
+        net.load_state_dict(dict(content.weights))
+    except RuntimeError as error:
+        raise ValueError(f"the weights do not fit the network: {' '.join(str(error).split())}") from None
+    given: Mapping[str, Tensor] = complete(content.masks or {}, content.weights)
+    masks = Masks({name: mask.float() for name, mask in given.items()})
+    masks.apply_(net)
+    if start:
+        attached = Attached.find(net, masks, shape)
+        attached.update_(masks)
+        for name, parameter in attached.parameters.items():
+            parameter.mul_(attached.masks[name])
+    return masks
+
+
+def _multiply_adds(net: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of one image of `shape`, biases ignored."""
+    named = dict(net.named_parameters())
+    return sum(named[name].numel() * times for name, times in uses_per_image(net, shape).items())
+
+
+def _print_sizes(
+    net: nn.Module, small: nn.Module, masks: Masks, kept: Mapping[str, Tensor], shape: tuple[int, int, int]
+) -> None:
+    """Print sizes before and after. kept: masks of the smaller network."""
+    counts: dict[str, tuple[int, int]] = {
+        "parameters": (_parameters(net), _parameters(small)),
+        "prunable weights": (masks.total, sum(mask.numel() for mask in kept.values())),
+        "kept ones": (masks.kept, sum(int(torch.count_nonzero(mask)) for mask in kept.values())),
+        "multiply-adds": (_multiply_adds(net, shape), _multiply_adds(small, shape)),
+        "bytes of weights": (_bytes(net), _bytes(small)),
+    }
+    rows: list[dict[str, Any]] = [
+        {"what": what, "before": before, "after": after, "share": after / before}
+        for what, (before, after) in counts.items()
+    ]
+    print_table(console(), rows, _HEADINGS)
+
+
+def _parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def _bytes(net: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in net.state_dict().values())

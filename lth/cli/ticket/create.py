@@ -1,4 +1,4 @@
-"""`extract`, `import`, `apply` and `treat`: making tickets, and what follows from them."""
+"""`lth ticket extract`, `import`, `treat` and `apply`: tickets from other files, and weights from tickets."""
 
 from argparse import Namespace
 from inspect import signature
@@ -9,17 +9,63 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lth.cli.output import console
+from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
 from lth.networks.from_config import build, described
+from lth.report.output import console
 from lth.tickets import Ticket, treatments
 from lth.tickets.formats.content import read, source_of
-from lth.tickets.formats.extract import extract
+from lth.tickets.formats.extract import FORMS, extract
 from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
 
 
-def extract_ticket(arguments: Namespace) -> None:
-    """Masks of the trained checkpoint on the initial weights."""
+def add_commands(commands: Commands) -> None:
+    """Add `extract`, `import`, `treat` and `apply` to the parser of `lth ticket`."""
+    _add_extract(commands)
+    _add_import(commands)
+    treat = add_command(commands, "treat", _treat, "a control: the ticket re-initialised, shuffled, inverted, ...")
+    treat.add_argument("ticket", type=Path)
+    treat.add_argument("--treatment", required=True, choices=list(treatments.TREATMENTS))
+    treat.add_argument("--seed", type=int, default=0, help="of the treatment's draws (0)")
+    text = "whose weights' magnitudes are the scores of invert"
+    treat.add_argument("--scores", type=Path, metavar="CHECKPOINT", help=text)
+    add_network(treat)
+    add_out(treat)
+    apply = add_command(commands, "apply", _apply, "a checkpoint's weights under the ticket's masks")
+    apply.add_argument("ticket", type=Path)
+    apply.add_argument("checkpoint", type=Path)
+    add_prefix(apply)
+    add_out(apply, "state dict to write: .safetensors, or torch.save for any other name")
+
+
+def _add_extract(commands: Commands) -> None:
+    extract = add_command(commands, "extract", _extract, "masks of a trained checkpoint on the untrained weights")
+    extract.add_argument("--initial", type=Path, required=True, help="untrained checkpoint, state dict or ticket")
+    extract.add_argument("--trained", type=Path, required=True, help="pruned checkpoint")
+    extract.add_argument("--allow-zeros", action="store_true", help="take zeros for pruned where no masks are stored")
+    extract.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="prunable weights by name")
+    extract.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="exceptions from --include")
+    text = "the initial weights are those after STEP training steps, on purpose"
+    extract.add_argument("--rewind-step", type=int, metavar="STEP", help=text)
+    extract.add_argument("--form", choices=FORMS, default="masked", help="what to make of a thinned network")
+    for add in (add_prefix, add_network, add_out):
+        add(extract)
+
+
+def _add_import(commands: Commands) -> None:
+    load = add_command(commands, "import", _import, "a ticket from another program's files")
+    load.add_argument("source", type=Path, help="file or folder that holds the masks")
+    load.add_argument("--from", dest="layout", required=True, choices=list(LAYOUTS), help="the program")
+    load.add_argument("--weights", type=Path, help="file of the starting weights, where it is another one")
+    load.add_argument("--algorithm", help="rare_gems: which of hc_iter hc ep global_ep smart_ratio")
+    load.add_argument("--density", type=float, help="fraction kept, 0..1, where the file does not say")
+    load.add_argument("--allow-zeros", action="store_true", help="torch_prune: take zeros for pruned, after its remove")
+    load.add_argument("--form", choices=FORMS, help="distiller: what to make of a thinned network")
+    for add in (add_prefix, add_network, add_out):
+        add(load)
+
+
+def _extract(arguments: Namespace) -> None:
     ticket = extract(
         read(arguments.initial, arguments.prefix),
         read(arguments.trained, arguments.prefix),
@@ -32,8 +78,7 @@ def extract_ticket(arguments: Namespace) -> None:
     _save(_with_network(ticket, arguments.network), arguments.out)
 
 
-def import_ticket(arguments: Namespace) -> None:
-    """A ticket from another program's files."""
+def _import(arguments: Namespace) -> None:
     reader = LAYOUTS[arguments.layout].read
     given = {name: getattr(arguments, name) for name in ("weights", "algorithm", "density", "prefix", "form")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -45,8 +90,8 @@ def import_ticket(arguments: Namespace) -> None:
     _save(_with_network(reader(arguments.source, **given), arguments.network), arguments.out)
 
 
-def apply_ticket(arguments: Namespace) -> None:
-    """A checkpoint's weights under the ticket's masks: pruned ones exactly zero, plain names, nothing else."""
+def _apply(arguments: Namespace) -> None:
+    """Write a state dict with plain names: the checkpoint's weights, zero where the ticket prunes."""
     ticket, content = Ticket.load(arguments.ticket), read(arguments.checkpoint, arguments.prefix)
     masks = complete(ticket.masks, content.weights, list(ticket.masks))
     state = {n: torch.where(masks[n], w, 0) if n in masks else w for n, w in content.weights.items()}
@@ -54,8 +99,7 @@ def apply_ticket(arguments: Namespace) -> None:
     console().print(f"{ticket.kept:,} of {ticket.total:,} weights kept, the rest zero: {arguments.out}")
 
 
-def treat_ticket(arguments: Namespace) -> None:
-    """A control: the ticket under a treatment, as a ticket of its own."""
+def _treat(arguments: Namespace) -> None:
     ticket = Ticket.load(arguments.ticket)
     description = described(ticket.header, arguments.network)
 
@@ -78,7 +122,7 @@ def treat_ticket(arguments: Namespace) -> None:
 
 
 def write_state(state: dict[str, Tensor], path: Path) -> None:
-    """A plain state dict: safetensors for `.safetensors`, torch.save for anything else."""
+    """Write a state dict: with safetensors for a name in `.safetensors`, with torch.save for any other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {n: w.detach().cpu().contiguous().clone() for n, w in state.items()}
     if path.suffix == ".safetensors":
@@ -88,7 +132,7 @@ def write_state(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _with_network(ticket: Ticket, file: Path | None) -> Ticket:
-    """The ticket, checked against the network a file describes, which its header then names."""
+    """The ticket with the network of `file` in its header. Raises ValueError where its weights do not fit."""
     if file is None:
         return ticket
     description: dict[str, Any] = described({}, file) or {}

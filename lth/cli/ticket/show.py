@@ -1,20 +1,22 @@
-"""`show` and `compare`: looking at tickets."""
+"""`lth ticket show` and `compare`: tables of one ticket, and of two."""
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lth.analysis.layers import ticket_table, ticket_totals
 from lth.analysis.similarity import compare
-from lth.cli.output import console, show, write_csv
+from lth.cli.ticket._options import Commands, add_command, add_network, add_tables
 from lth.networks.from_config import build, described, image_shape
+from lth.report.output import console, print_table, write_csv
 from lth.tickets import Ticket
 from lth.tickets.formats.content import Content, read
 from lth.tickets.formats.scope import complete
 
-LAYERS = {
+_LAYERS = {
     "layer": "layer",
     "shape": "shape",
     "kept": "kept",
@@ -25,11 +27,26 @@ LAYERS = {
     "macs": "mult-adds",
     "macs_kept": "of kept",
 }
-NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density")
+_NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density")
 
 
-def show_ticket(arguments: Namespace) -> None:
-    """Print totals, layers and provenance."""
+def add_commands(commands: Commands) -> None:
+    """Add `show` and `compare` to the parser of `lth ticket`."""
+    text = "totals, layers (shape, kept, density, multiply-adds) and provenance of a ticket"
+    show = add_command(commands, "show", _show, text)
+    show.add_argument("ticket", type=Path)
+    add_tables(show, "layers.csv")
+    add_network(show)
+    text = "overlap of masks, agreement of signs and R_p of two tickets or checkpoints, per layer"
+    comparison = add_command(commands, "compare", _compare, text)
+    comparison.add_argument("a", type=Path, help="a ticket or a checkpoint")
+    comparison.add_argument("b", type=Path, help="another")
+    text = "fractions of the largest weights for R_p (0.1 0.2 0.5)"
+    comparison.add_argument("--p", type=float, nargs="+", default=[0.1, 0.2, 0.5], help=text)
+    add_tables(comparison, "overlap.csv")
+
+
+def _show(arguments: Namespace) -> None:
     screen, ticket = console(), Ticket.load(arguments.ticket)
     description = described(ticket.header, arguments.network)
     net = build(description) if description else None
@@ -41,18 +58,17 @@ def show_ticket(arguments: Namespace) -> None:
         f"{found['density_of_all']:.4g}\n",
         soft_wrap=True,
     )
-    show(screen, [*rows, _sum(rows)], LAYERS)
+    print_table(screen, [*rows, _sum(rows)], _LAYERS)
     if net is None:
         screen.print("\nthe ticket names no network: --network FILE adds multiply-adds")
     screen.print()
-    for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in NOT_PROVENANCE}).items():
+    for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in _NOT_PROVENANCE}).items():
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
+    if arguments.out:
+        write_csv(arguments.out / "layers.csv", rows)
 
 
-def compare_tickets(arguments: Namespace) -> None:
-    """Print overlap of masks, agreement of signs and R_p, layer by layer."""
+def _compare(arguments: Namespace) -> None:
     a, b = read(arguments.a), read(arguments.b)
     names = list(a.masks or b.masks or {})
     if not names:
@@ -71,13 +87,13 @@ def compare_tickets(arguments: Namespace) -> None:
     }
     screen = console()
     screen.print(f"A {arguments.a}\nB {arguments.b}\n", soft_wrap=True)
-    show(screen, rows, headings)
-    if arguments.csv:
-        write_csv(arguments.csv, rows)
+    print_table(screen, rows, headings)
+    if arguments.out:
+        write_csv(arguments.out / "overlap.csv", rows)
 
 
 def _masks_of(content: Content, names: list[str]) -> dict[str, torch.Tensor]:
-    """Its masks; a file without any is a dense network."""
+    """Masks of the weights `names`: those stored, or ones for a file without masks, which is a dense network."""
     missing = [name for name in names if name not in content.weights]
     if missing:
         raise ValueError(f"{content.source['file']} has no weights called {missing}")
@@ -92,7 +108,7 @@ def _sum(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _dotted(header: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested provenance as dotted keys: {"seeds": {"init": 0}} becomes seeds.init."""
+    """Nested provenance with dotted keys: {"seeds": {"init": 0}} becomes seeds.init."""
     found: dict[str, Any] = {}
     for key, value in header.items():
         name = f"{prefix}{key}"

@@ -1,27 +1,31 @@
-"""Means, deviations and intervals over seeds, at the densities that runs have in common."""
+"""Mean, standard deviation and interval over seeds at each density, one series of points a method."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from statistics import fmean, stdev
 from typing import Any
 
+from lth.analysis.interval import of_mean
 from lth.report.collect import Run
 from lth.report.cost import Cost, costs, mean_cost
 from lth.report.sections import Group, Section
 
-CONFIDENCE = 0.95
-SAME = 2e-3  # relative: two densities that are closer differ in rounding only
-SMALLER = 0.9  # of the largest network of a run: below, a network is another one
-FREE = 0.02  # relative: a density that misses its target by more was found by training, not asked for
+_SAME = 2e-3  # relative: two densities that are closer differ in rounding only
+_SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network
+_FREE = 0.02  # relative: training, not the configuration, chose a density that misses its target by more
 
 
 @dataclass(frozen=True)
 class Point:
-    """One density of a series: n seeds, their mean, sample deviation and t interval; None where n is 1.
+    """One density of a series.
 
-    cost: mean over seeds of all training that led here.
+    density: fraction of prunable weights kept, 0..1
+    n: number of seeds
+    mean: over seeds, of the measured column
+    sd: sample standard deviation; None where n is 1
+    low, high: ends of the 95 % t interval of the mean; None where n is 1
+    cost: of all training up to this point, mean over seeds
     """
 
     density: float
@@ -35,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: a group, or one stage of a group whose levels have several. Points by falling density."""
+    """One curve: a group, or one stage of a group whose levels have several stages. Points by falling density."""
 
     label: str
     group: Group
@@ -44,26 +48,29 @@ class Series:
 
 
 def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
-    """The curves of a section, from complete runs alone: a mean must not mix finished and unfinished replicates.
+    """The curves of a section. Only complete runs count: a mean must not mix finished and unfinished replicates.
 
-    Raises ValueError when complete runs have levels, but none has the column.
+    section: of `sections`
+    column: of results.csv
+
+    Raises ValueError where complete runs have levels, but none has the column.
     """
     found = [series for group in section.groups for series in _of_group(group, column)]
     rows = [row for group in section.groups for run in group.runs if run.complete for row in run.rows]
     if rows and not found:
         numbers = sorted({key for row in rows for key, value in row.items() if isinstance(value, float)})
         raise ValueError(f"no level of {section.title} has the column {column!r}; there are {numbers}")
-    shown = rounded_alike([point.density for series in found for point in series.points])
+    shown = _rounded([point.density for series in found for point in series.points])
     return [
         Series(s.label, s.group, s.stage, tuple(replace(p, density=shown[p.density]) for p in s.points)) for s in found
     ]
 
 
-def rounded_alike(densities: Iterable[float]) -> dict[float, float]:
-    """Each density -> the one that stands for it and for all that differ from it in rounding only: the roundest."""
+def _rounded(densities: Iterable[float]) -> dict[float, float]:
+    """Each density -> the shortest number among the densities that differ from it in rounding only."""
     together: list[list[float]] = []
     for density in sorted(set(densities)):
-        if together and density <= together[-1][0] * (1 + SAME):
+        if together and density <= together[-1][0] * (1 + _SAME):
             together[-1].append(density)
         else:
             together.append([density])
@@ -71,8 +78,8 @@ def rounded_alike(densities: Iterable[float]) -> dict[float, float]:
     return {density: best for alike, best in zip(together, roundest, strict=True) for density in alike}
 
 
-def tidy(sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """One row a complete run and level: what was trained, what came out, what it cost. Accuracies are fractions."""
+def level_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """One row for each level of each complete run: names, settings, accuracies (fractions) and cost."""
     return [
         {
             "method": group.method,
@@ -122,7 +129,7 @@ def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
     rows = [(run, row) for run in runs for row in run.rows if (row.get("stage") or "") == stage and column in row]
     totals = {id(run): max(_total(row) for row in run.rows) for run in runs}
     free = any(_missed(row, totals[id(run)]) for run, row in rows)
-    targets = rounded_alike([_target(row) for _, row in rows])
+    targets = _rounded([_target(row) for _, row in rows])
     measured: dict[Any, dict[int, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
     price = {id(run): costs(run) for run in runs}
     for run, row in rows:
@@ -138,29 +145,18 @@ def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
 
 
 def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]]) -> Point:
-    """A seed that several runs measured, because their ladders share a rung, counts once, as the mean of them."""
+    """The point of some seeds. A seed counts once, as a mean, where several of its runs share the density."""
     densities = [_mean([density for density, _, _ in seed.values()]) for seed in of_seeds]
     values = [_mean([value for _, value, _ in seed.values()]) for seed in of_seeds]
     cost = mean_cost([mean_cost([cost for _, _, cost in seed.values()]) for seed in of_seeds])
     mean, n = _mean(values), len(values)
-    if n == 1:
-        return Point(_mean(densities), n, mean, None, None, None, cost)
-    sd = stdev(values)
-    half = t_quantile(n - 1) * sd / n**0.5
-    return Point(_mean(densities), n, mean, sd, mean - half, mean + half, cost)
+    interval = of_mean(values)
+    return Point(_mean(densities), n, mean, stdev(values) if n > 1 else None, interval.low, interval.high, cost)
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean; of equal values exactly that value, which a sum of them need not be."""
+    """The mean; of equal values exactly that value, which rounding of their sum would miss."""
     return values[0] if len(set(values)) == 1 else fmean(values)
-
-
-@cache
-def t_quantile(freedom: int) -> float:
-    """How many standard errors the interval reaches to each side. (`lth.analysis.interval` would bring torch along.)"""
-    from scipy.stats import t  # imported here: it takes half a second
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _target(row: Mapping[str, Any]) -> float:
@@ -173,11 +169,12 @@ def _total(row: Mapping[str, Any]) -> float:
 
 
 def _missed(row: Mapping[str, Any], total: float) -> bool:
-    """Whether the density is not the one asked for; one weight more or less is rounding.
+    """Whether training chose the level's density, and not the configuration. One weight more or less is rounding.
 
-    total: prunable weights of the run's largest network. A dense net smaller than that stands for the ticket of its
-    size, and was asked for.
+    total: prunable weights of the run's largest network
+
+    False for a dense network that is smaller than the largest one: it has the size of a ticket by configuration.
     """
-    if row["density"] == 1 and _total(row) < SMALLER * total:
+    if row["density"] == 1 and _total(row) < _SMALLER * total:
         return False
-    return abs(row["density"] - _target(row)) > max(FREE * _target(row), 1 / total if total else 0.0)
+    return abs(row["density"] - _target(row)) > max(_FREE * _target(row), 1 / total if total else 0.0)

@@ -1,26 +1,28 @@
-"""Many methods at the same few densities, best first: a leaderboard."""
+"""Ranking of many methods at the densities they have in common: table and picture."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lth.report.figures.picture import COLOURS, MARKERS, Panel, make_figure, stretch_errors, styled
+from lth.report.figures.comparison import Panel, make_figure
+from lth.report.figures.style import error_axis, line_style, styled
 from lth.report.sections import Section
-from lth.report.summary import Point, Series
+from lth.report.series import Point, Series
 from lth.report.tables import caption, cell, number
 
-MANY = 12  # methods at one density; so many curves hide one another, fewer need no ranking
-MOST_DENSITIES = 4  # the sparsest that are common
-WIDE = 0.3  # between the best and the worst accuracy: from here on the error is drawn on a log axis
+MANY = 12  # smallest number of methods for a ranking; the curves of fewer can be read in one picture
+_MOST_DENSITIES = 4  # the sparsest common ones are shown
+_WIDE = 0.3  # accuracy of the best minus that of the worst, from which the error is drawn on a log axis
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods by their mean accuracy at the sparsest of `densities`, best first; who lacks it comes last.
+    """Methods by their mean accuracy at the sparsest common density, best first; methods without it come last.
 
-    densities: falling. points: method -> density -> what it reached there. dense: mean accuracy of the unpruned
-    network, None where nobody trained it.
+    densities: common densities, falling
+    points: method -> density -> point
+    dense: mean accuracy (0..1) of the unpruned network; None where no run trained it
     """
 
     section: Section
@@ -30,9 +32,9 @@ class Ranking:
 
 
 def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
-    """The ranking of a section's methods by what their last stage reached; None where under `MANY` share a density.
+    """The ranking of a section by the last stage of each method; None where fewer than `MANY` share a density.
 
-    A density counts as common when at least half as many methods were measured there as at the commonest one.
+    A density is common when at least half as many methods were measured at it as at the most frequent one.
     """
     last = {one.group.label: one for one in series}.values()
     at = {one.label: {point.density: point for point in one.points} for one in last}
@@ -40,7 +42,7 @@ def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
     if not counted or max(counted.values()) < MANY:
         return None
     common = sorted(density for density, count in counted.items() if 2 * count >= max(counted.values()))
-    densities = tuple(reversed(common[:MOST_DENSITIES]))
+    densities = tuple(reversed(common[:_MOST_DENSITIES]))
     own = {label: {d: points[d] for d in densities if d in points} for label, points in at.items()}
 
     def place(label: str) -> tuple[float, ...]:
@@ -54,7 +56,7 @@ def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
 
 
 def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
-    """The ranking in Markdown. Costs are those of the sparsest density, all training before it included."""
+    """The ranking in Markdown. Costs are those of the method's sparsest density, all training before it included."""
     costs = ("epochs", "multiply-adds")
     titles = ["", "method", *map(number, found.densities), *costs]
     lines = ["| " + " | ".join(titles) + " |", "|---:|---|" + "---:|" * (len(titles) - 2)]
@@ -70,14 +72,17 @@ def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
 
 @styled
 def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any | None:
-    """Figure: one line a method, one mark a density, a bar of one standard deviation to each side; None without any."""
+    """Figure: one line a method, one mark a density with a bar of one standard deviation to each side.
+
+    Arguments as in `curves`. None where no section has a ranking.
+    """
     found = [one for panel in panels if (one := ranking(*panel)) is not None]
     if not found:
         return None
     figure, rows = make_figure([(5.8, 1.2 + 0.17 * len(one.points)) for one in found], 1)
     for one, (axes,) in zip(found, rows, strict=True):
         places = range(len(one.points))
-        for density, colour, marker in zip(one.densities, COLOURS, MARKERS, strict=False):
+        for index, density in enumerate(one.densities):
             known = [
                 (y, points[density]) for y, points in zip(places, one.points.values(), strict=True) if density in points
             ]
@@ -85,18 +90,16 @@ def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titl
                 [point.mean for _, point in known],
                 [y for y, _ in known],
                 xerr=[point.sd or 0.0 for _, point in known],
-                fmt=marker,
-                color=colour,
-                markersize=4,
-                lw=0.8,
+                **{**line_style(index), "linestyle": "none"},
+                elinewidth=0.8,
                 label=f"density {number(density)}",
             )
         if one.dense is not None:
             axes.axvline(one.dense, color="#808080", linestyle="--", lw=1, label="dense")
         means = [point.mean for points in one.points.values() for point in points.values()]
         axes.set(xlabel=ylabel, ylim=(len(one.points) - 0.5, -0.5), title=one.section.title if titles else None)
-        if max(means) > 0.8 and max(means) - min(means) > WIDE:
-            stretch_errors(axes, "x", 1.0)
+        if max(means) > 0.8 and max(means) - min(means) > _WIDE:
+            error_axis(axes, "x", 1.0)
             axes.set(xlabel=f"{ylabel} (error on a log axis)", xlim=(max(0.0, min(means) - 0.05), 1.0))
         axes.set_yticks(list(places), list(one.points))
         axes.grid(alpha=0.25)
@@ -105,10 +108,6 @@ def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titl
 
 
 def _short(value: float | None) -> str:
-    return (
-        ""
-        if value is None
-        else f"{value:.3g}"
-        if value < 1e4
-        else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
-    )
+    if value is None:
+        return ""
+    return f"{value:.3g}" if value < 1e4 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")

@@ -1,67 +1,37 @@
-"""The pictures: accuracy against density and against cost, and the density of every layer."""
+"""Pictures of many runs: accuracy against density and against cost, and the density of every layer."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lth.report.results import density_axis
+from lth.report.figures.style import density_axis, error_axis, line_style, styled
 from lth.report.sections import Section
-from lth.report.summary import Point, Series
+from lth.report.series import Point, Series
 
 Panel = tuple[Section, Sequence[Series]]
-# readable on white and on black, and for colour-blind eyes with their markers (after Okabe and Ito, evened out)
-COLOURS = ("#0a84c6", "#e07b00", "#1b9e77", "#cc4778", "#8f6bd1", "#b8860b", "#4d9de0", "#e15554", "#6b8e23", "#8c8c8c")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "d")
-INK = "#2b2b2c"  # text and axes; a page may replace it in the SVG by its own colour
-STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "lth",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#808080",
-    "legend.frameon": False,
-}
-COSTS: dict[str, Callable[[Point], float | None]] = {
+_COSTS: dict[str, Callable[[Point], float | None]] = {
     "epochs": lambda point: point.cost.epochs,
     "multiply-adds": lambda point: point.cost.multiply_adds,
     "seconds": lambda point: point.cost.seconds,
 }
-LEAST_ERROR = 1.01  # of the stretched axis: accuracy 1 must lie at a finite height
-UPRIGHT = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 1)  # ticks of that axis
-LEVEL = (0, 0.4, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)  # the same where numbers stand side by side
-MOST_BANDS = 5  # curves; more would hide one another
-MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
-
-
-def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that draws in the report's style, and leaves matplotlib's settings as they were."""
-
-    @wraps(draw)
-    def drawn(*args: Any, **options: Any) -> Any:
-        from matplotlib import rc_context  # imported here: it takes a second
-
-        with rc_context(STYLE):
-            return draw(*args, **options)
-
-    return drawn
+_MOST_BANDS = 5  # curves; the bands of more would hide one another
+_MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
 
 
 @styled
 def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
-    """Figure: mean over seeds against density, 95 % intervals as bands or bars; dense nets alone are dashed lines."""
+    """Figure: mean over seeds against density, with 95 % intervals as bands or bars, one row of axes a section.
+
+        panels: sections with their series
+        ylabel: name of the measured column
+        titles: whether each row has its section's title
+
+    Series of one dense network are dashed horizontal lines.
+    """
     figure, rows = make_figure([(5.8, max(3.6, 1.2 + 0.17 * len(series))) for _, series in panels], 1)
     for (section, series), (axes,) in zip(panels, rows, strict=True):
-        for one, style in zip(series, _styles(len(series)), strict=True):
-            _curve(axes, one, style, banded=len(series) <= MOST_BANDS)
+        for index, one in enumerate(series):
+            _curve(axes, one, line_style(index), banded=len(series) <= _MOST_BANDS)
         axes.set(title=section.title if titles else None)
         _accuracy_axis(axes, series, ylabel)
         _density_axis(axes, series)
@@ -71,18 +41,23 @@ def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool 
 
 @styled
 def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
-    """Figure: accuracy against what training cost, all levels before it included; costs that differ, and seconds."""
+    """Figure: accuracy against the cost of training, all levels before a point included.
+
+    One column of axes for seconds and for each other cost that differs between points; arguments as in `curves`.
+    """
     points = [point for _, series in panels for one in series for point in one.points]
-    shown = {name: price for name, price in COSTS.items() if _differ([price(p) for p in points]) or name == "seconds"}
+    shown = {name: price for name, price in _COSTS.items() if _differ([price(p) for p in points]) or name == "seconds"}
     figure, rows = make_figure(
         [(3.2 * len(shown), max(3.2, 1.2 + 0.17 * len(series))) for _, series in panels], len(shown)
     )
     for (section, series), row in zip(panels, rows, strict=True):
         for axes, (name, price) in zip(row, shown.items(), strict=True):
-            for one, style in zip(series, _styles(len(series)), strict=True):
+            for index, one in enumerate(series):
                 line = [(price(p), p.mean) for p in one.points if price(p)]
                 if line:
-                    axes.plot(*zip(*line, strict=True), label=one.label, **{**style, "lw": 0.6, "alpha": 0.9})
+                    axes.plot(
+                        *zip(*line, strict=True), label=one.label, **{**line_style(index), "lw": 0.6, "alpha": 0.9}
+                    )
             axes.set(xlabel=f"{name} until then")
             _accuracy_axis(axes, series, ylabel if axes is row[0] else "")
             _cost_axis(axes, [value for one in series for p in one.points if (value := price(p))])
@@ -94,7 +69,7 @@ def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = 
 
 @styled
 def layers(panels: Sequence[Panel], titles: bool = True) -> Any | None:
-    """Figure: density of every layer in each method's last level, mean over seeds; None without any layers' table."""
+    """Figure: density of each layer in each method's last level, mean over seeds; None without such tables."""
     tables = [(section, names, lines) for section, series in panels for names, lines in _layer_tables(series)]
     if not tables:
         return None
@@ -106,43 +81,18 @@ def layers(panels: Sequence[Panel], titles: bool = True) -> Any | None:
     return figure
 
 
-@styled
-def save(figure: Any, *paths: Path) -> None:
-    """Write a figure, in the format of each name's ending; the same figure makes the same bytes."""
-    for path in paths:
-        figure.savefig(path, dpi=150, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
-
-
-@styled
-def svg_text(figure: Any) -> str:
-    """A figure as SVG with a see-through ground, for a page."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()
-
-
 def make_figure(sizes: Sequence[tuple[float, float]], columns: int) -> tuple[Any, Any]:
-    """One row of axes a section; sizes: width and height of each in inches, legend apart."""
+    """A figure and its axes, one row a section.
+
+    sizes: width and height of each row in inches, without the legend
+    columns: axes a row
+    """
     from matplotlib.figure import Figure
 
     width, heights = max(width for width, _ in sizes), [height for _, height in sizes]
     figure = Figure(figsize=(width + 2.6, sum(heights)), layout="constrained")
     ratios = {"height_ratios": heights}
     return figure, figure.subplots(len(sizes), columns, squeeze=False, sharey="row", gridspec_kw=ratios)
-
-
-def _styles(count: int) -> list[dict[str, Any]]:
-    """Colours first, then the same ones with other markers and dashes."""
-    dashes = ("-", "--", ":")
-    return [
-        {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": dashes[i // len(COLOURS) % len(dashes)],
-            "markersize": 4,
-        }
-        for i in range(count)
-    ]
 
 
 def _curve(axes: Any, one: Series, style: Mapping[str, Any], banded: bool) -> None:
@@ -163,40 +113,23 @@ def _curve(axes: Any, one: Series, style: Mapping[str, Any], banded: bool) -> No
 
 
 def _accuracy_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:
-    """Limits that means and most of the bands fit in. Where some nets are good and others fail, the error is
-    logarithmic, so that good ones can still be told apart."""
+    """Set limits that hold all means and most of each band.
+
+    Where some networks are good and others fail, the axis is logarithmic in the error.
+    """
     means = [point.mean for one in series for point in one.points]
     low, high = min(means), max(means)
     margin = max(0.06 * (high - low), 0.004)
     lows = [max(p.low, p.mean - 0.5 * (high - low)) for one in series for p in one.points if p.low is not None]
     bottom, top = max(0.0, min([low, *lows]) - margin), min(1.0, high + margin)
     if high > 0.8 and high - low > 0.3:
-        stretch_errors(axes, "y", top)
+        error_axis(axes, "y", top)
         ylabel = ylabel and f"{ylabel} (error on a log axis)"
     axes.set(ylim=(bottom, top), ylabel=ylabel)
 
 
-def stretch_errors(axes: Any, which: str, top: float) -> None:
-    """Make the `x` or `y` axis, of accuracies up to `top`, logarithmic in the error."""
-    ticks = [t for t in (UPRIGHT if which == "y" else LEVEL) if t <= top]
-    getattr(axes, f"set_{which}scale")("function", functions=(_stretched, _unstretched))
-    getattr(axes, f"set_{which}ticks")(ticks, [f"{tick:g}" for tick in ticks])
-
-
-def _stretched(accuracy: Any) -> Any:
-    import numpy as np
-
-    return -np.log10(np.maximum(LEAST_ERROR - np.asarray(accuracy), 1e-4))
-
-
-def _unstretched(height: Any) -> Any:
-    import numpy as np
-
-    return LEAST_ERROR - 10.0 ** -np.asarray(height)
-
-
 def _density_axis(axes: Any, series: Sequence[Series]) -> None:
-    """As wide as the curves are; lines for dense nets have no place of their own on it."""
+    """Limit the axis to the densities of the curves; dense networks are horizontal lines without a density."""
     drawn = [p.density for one in series if not _dense(one) for p in one.points if p.density > 0] or [1.0]
     density_axis(axes, drawn)
     axes.set_xlim(max(drawn) * 1.12, min(drawn) / 1.12)
@@ -229,12 +162,12 @@ def _named(one: Series) -> str:
 
 
 def _legend(axes: Any) -> None:
-    """Right of the axes, where it hides nothing."""
+    """Place the legend to the right of the axes."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize="small", labelspacing=0.35)
 
 
 def _layer_tables(series: Sequence[Series]) -> list[tuple[tuple[str, ...], dict[str, list[float]]]]:
-    """(layers, method and density -> densities) for each set of layers that networks of a section have."""
+    """For each set of layers in the section: names of the layers, and label of method and density -> densities."""
     tables: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for group in {one.group.label: one.group for one in series}.values():
         last = [(run.rows[-1], run.layers.get(run.rows[-1]["level"], ())) for run in group.runs if run.complete]
@@ -257,11 +190,11 @@ def _heat(figure: Any, axes: Any, names: Sequence[str], lines: Mapping[str, Sequ
     shown = [[max(value, floor) for value in line] for line in lines.values()]
     mesh = axes.pcolormesh(shown, norm=norm, cmap="viridis", edgecolors="white", linewidth=0.5)
     axes.set_xticks([i + 0.5 for i in range(len(names))], [_short(name) for name in names])
-    axes.tick_params(axis="x", labelrotation=90 if len(names) > MOST_WRITTEN else 0, length=0)
+    axes.tick_params(axis="x", labelrotation=90 if len(names) > _MOST_WRITTEN else 0, length=0)
     axes.set_yticks([i + 0.5 for i in range(len(lines))], list(lines))
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    if len(names) <= MOST_WRITTEN:
+    if len(names) <= _MOST_WRITTEN:
         for y, line in enumerate(lines.values()):
             for x, value in enumerate(line):
                 colour = "black" if norm(max(value, floor)) > 0.6 else "white"

@@ -1,0 +1,100 @@
+"""Mistakes of the user: one line that names the cause, and the nearest valid name where a name was wrong."""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_MISTAKES = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError, FloatingPointError, ImportError)
+
+
+@contextmanager
+def short_errors() -> Iterator[None]:
+    """Exit with `error: ...` and code 1 for a mistake of the user's. Other exceptions keep their traceback."""
+    try:
+        yield
+    except _MISTAKES as error:
+        sys.exit(f"error: {error}")
+
+
+@contextmanager
+def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Raise ValueError with a readable message for Hydra's exceptions.
+
+    directory: folder of the configurations, for the valid names
+    overrides: what the command line set
+    """
+    from hydra.errors import HydraException  # imported here: Hydra takes a second
+
+    try:
+        yield
+    except HydraException as error:
+        raise ValueError(_explain(error, directory, overrides)) from None
+
+
+def nearest(wrong: str, valid: Sequence[str]) -> str:
+    """`; did you mean a or b?` for the valid names nearest to `wrong`, or an empty string."""
+    near = [name for name in valid if name.lower() == wrong.lower()]
+    near += [name for name in difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5) if name not in near]
+    near += [k for k in valid if k.rpartition(".")[2] == wrong.rpartition(".")[2] and k not in near][:3]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str:
+    """Hydra's message with the nearest valid names, or the message of the part that could not be built."""
+    from hydra.errors import InstantiationException
+
+    cause, message = error.__cause__, str(error)
+    if isinstance(error, InstantiationException) and isinstance(cause, Exception):
+        where = re.search(r"full_key: (\S+)", message)
+        return f"{cause}" + (f" (in {where[1]})" if where else "")
+    if "mismatched input '='" in message:
+        wrong = next((o for o in overrides if o.count("=") > 1 and not re.search(r"=['\"]", o)), "key=a=b")
+        name, _, value = wrong.partition("=")
+        return f"a value that contains = must be quoted, and once more for the shell: '{name}=\"{value}\"'"
+    experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
+    if experiment:
+        near = nearest(experiment[1], _experiments(directory))
+        page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
+        return f"there is no experiment {experiment[1]}{near} ({page})"
+    option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
+    if option:
+        options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
+        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}"
+    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
+    if key:
+        wrong = (key[1] or key[2]).lstrip("+~").partition("=")[0]
+        group = wrong.partition(".")[0]
+        if any(re.match(rf"{group}=.*,", override) for override in overrides):
+            return f"not every {group} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
+        return f"there is no key {wrong!r}{nearest(wrong, _keys(directory, overrides))}"
+    return message
+
+
+def _experiments(directory: Path) -> list[str]:
+    files = (directory / "experiment").glob("*/*.yaml")
+    return sorted(file.relative_to(directory / "experiment").as_posix().removesuffix(".yaml") for file in files)
+
+
+def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
+    """The groups, and the keys of the configuration that the chosen groups make."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    folders = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_dir())
+    groups = [folder for folder in folders if not folder.startswith("experiment/")]
+    chosen = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
+    with initialize_config_dir(str(directory), version_base="1.3"):
+        config = compose("config", overrides=[*chosen, "folder=none"])
+    return list(dict.fromkeys([*groups, *_dotted(OmegaConf.to_container(config), "")]))
+
+
+def _dotted(node: Any, prefix: str) -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix]
+    return [prefix, *(k for key, value in node.items() for k in _dotted(value, f"{prefix}.{key}".lstrip(".")))]

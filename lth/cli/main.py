@@ -1,0 +1,39 @@
+"""The command `lth`: chooses a subcommand and hands it the rest of the command line."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from lth.cli.errors import nearest
+
+# subcommand -> (module with its `main`, one line of help)
+_COMMANDS = {
+    "run": ("lth.cli.run", "train an experiment level by level: method=imp model=resnet20 dataset=cifar10"),
+    "report": ("lth.cli.report", "tables, pictures and one HTML page of many runs"),
+    "ticket": ("lth.cli.ticket.command", "show, compare, create, import, export and thin ticket files"),
+    "summary": ("lth.cli.summary", "sparsity and multiply-adds of each layer of a level, a ticket or a network"),
+    "sensitivity": ("lth.cli.sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
+    "connectivity": ("lth.cli.connectivity", "loss and accuracy on the line between successive levels"),
+    "verdict": ("lth.cli.verdict", "whether a winning ticket beats its controls: runs of method=sanity"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the subcommand that the first argument names. Its module is imported only now, so `--help` is quick.
+
+    arguments: the command line after `lth`; None = that of the process
+    """
+    name, *rest = [*(sys.argv[1:] if arguments is None else arguments), ""]
+    if name in ("", "-h", "--help"):
+        print(_help())
+        return
+    if name not in _COMMANDS:
+        sys.exit(f"error: there is no command {name!r}{nearest(name, list(_COMMANDS))}; `lth --help` lists all")
+    import_module(_COMMANDS[name][0]).main(rest[:-1])
+
+
+def _help() -> str:
+    lines = [f"  {name:<14}{text}" for name, (_, text) in _COMMANDS.items()]
+    return "\n".join(
+        ["usage: lth COMMAND ...", "", "commands:", *lines, "", "`lth COMMAND --help` lists the options of a command."]
+    )

@@ -1,0 +1,57 @@
+"""Tables of numbers for a terminal and for CSV files."""
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lth.storage.atomic import write_atomically
+
+Row = Mapping[str, Any]
+_WIDTH = 160  # columns where the output is no terminal
+
+
+def console() -> Console:
+    """The standard output for tables. Numbers and paths are not coloured."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def print_table(screen: Console, rows: Sequence[Row], headings: Mapping[str, str], title: str | None = None) -> None:
+    """Print rows as a table: the first column to the left, the others, numbers, to the right.
+
+    screen: where to print
+    rows: column -> value; None and missing values are printed as a dash, floats with four decimals
+    headings: column -> heading, in the order of the columns
+    title: printed above; a table with a title has borders
+    """
+    table = Table(title=title, header_style="bold") if title else Table(box=None, header_style="bold", pad_edge=False)
+    for index, heading in enumerate(headings.values()):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in headings))
+    screen.print(table)
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> Path:
+    """Write rows as CSV, whole or not at all; returns `path`.
+
+    The columns are those of all rows in order of appearance. Floats are written in full.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+    return path
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
