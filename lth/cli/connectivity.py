@@ -19,8 +19,7 @@ from lth.analysis.linear_connectivity import Row, compare_levels, density_of, le
 from lth.cli.errors import short_errors
 from lth.plan import Level
 from lth.report.figures import single_run
-from lth.report.figures.style import save
-from lth.report.output import write_csv
+from lth.report.output import save_picture, write_csv
 from lth.storage.checkpoint import copy_state_
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
@@ -89,7 +88,7 @@ def _write_lines(experiment: Any, step: float, out: Path) -> list[Path]:
         pair = {"level": level.index, "source": level.source, "data": data}
         lines += [{**pair, **row} for row in line]
         prunings.append({**pair, **pruning})
-    save(single_run.connectivity(lines, prunings), out / "connectivity.png")
+    save_picture(single_run.connectivity(lines, prunings), out / "connectivity.png")
     tables = write_csv(out / "connectivity.csv", lines), write_csv(out / "around_pruning.csv", prunings)
     return [*tables, out / "connectivity.png"]
 

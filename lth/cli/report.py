@@ -5,16 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lth.cli.errors import short_errors
-from lth.report.collect import Run, collect
-from lth.report.figures import comparison
-from lth.report.figures.comparison import Panel
-from lth.report.figures.leaderboard import ranking, ranking_picture, ranking_table
-from lth.report.figures.style import save
-from lth.report.output import write_csv
-from lth.report.page import page, places
-from lth.report.sections import sections
-from lth.report.series import level_rows, series_of
-from lth.report.tables import grids, latex, markdown, notes, summary_rows
+from lth.report.write import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,66 +19,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--column", default="test_accuracy", help="of results.csv (default: test_accuracy)")
     given = parser.parse_args(arguments)
     with short_errors():
-        print(report(given.runs, given.out, given.column))
-
-
-def report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy") -> str:
-    """Write the report on all runs under `paths` into a folder; returns the text for the terminal.
-
-        paths: folders that hold runs, at any depth
-        out: folder of the report, made where it does not exist
-        column: of results.csv, a fraction
-
-    Raises ValueError where there is no run, or no complete run has the column.
-    """
-    runs = collect(paths)
-    found = sections(runs)
-    panels = [(section, series) for section in found for series in [series_of(section, column)] if series]
-    out.mkdir(parents=True, exist_ok=True)
-    verdict, left_out = _verdict(runs), _left_out(runs)
-    text = "\n\n".join([*(_in_markdown(panel) for panel in panels), *([verdict] if verdict else []), *left_out])
-    write_csv(out / "report.csv", level_rows(found))
-    write_csv(out / "summary.csv", [row for panel in panels for row in summary_rows(*panel)])
-    (out / "report.md").write_text(text + "\n")
-    (out / "report.tex").write_text("\n".join(latex(table) for panel in panels for table in grids(*panel)))
-    ylabel = column.replace("_", " ")
-    _draw(panels, out, ylabel)
-    (out / "report.html").write_text(page(panels, runs, verdict, ylabel))
-    return f"{text}\n\n{out / 'report.html'}"
-
-
-def _verdict(runs: Sequence[Run]) -> str:
-    """The verdict on each model and dataset that has sanity checks, in words; empty where there are none."""
-    texts = []
-    for section in sections(run for run in runs if run.is_sanity_check):
-        from lth.report.sanity_checks import in_words, verdicts  # imported here: torch comes with it
-
-        try:
-            words = in_words(verdicts([run for group in section.groups for run in group.runs]))
-        except ValueError as error:
-            words = f"no verdict: {error}"
-        texts.append(f"{section.title}\n\n{words.strip()}")
-    return "\n\n".join(texts)
-
-
-def _in_markdown(panel: Panel) -> str:
-    ranked = ranking(*panel)
-    best_first = [ranking_table(ranked, panel[1])] if ranked else []
-    return "\n\n".join([*best_first, *map(markdown, grids(*panel)), *notes(*panel)])
-
-
-def _left_out(runs: Sequence[Run]) -> list[str]:
-    shown = places(runs)
-    return [f"{run.state}, left out: {shown[run.path]} ({run.reason})" for run in runs if not run.complete]
-
-
-def _draw(panels: Sequence[Panel], out: Path, ylabel: str) -> None:
-    if not panels:
-        return
-    save(comparison.curves(panels, ylabel), out / "report.png", out / "report.svg")
-    save(comparison.cost(panels, ylabel), out / "cost.png")
-    ranked, heat = ranking_picture(panels, ylabel), comparison.layers(panels)
-    if ranked is not None:
-        save(ranked, out / "ranking.png")
-    if heat is not None:
-        save(heat, out / "layers.png")
+        print(write_report(given.runs, given.out, given.column))

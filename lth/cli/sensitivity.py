@@ -14,8 +14,7 @@ from lth.experiment.load import LoadedLevel, data_of, load_level
 from lth.pruning.seeds import generator
 from lth.pruning.structured import units
 from lth.report.figures import single_run
-from lth.report.figures.style import save
-from lth.report.output import console, print_table, write_csv
+from lth.report.output import console, print_table, save_picture, write_csv
 
 _UNITS = {
     "element": units.elements,
@@ -145,5 +144,5 @@ def _write(rows: list[dict[str, Any]], given: argparse.Namespace, level: LoadedL
     label = given.unit.replace(":", "_") + ("_test" if given.data == "test" else "")
     table = write_csv(out / f"sensitivity_{label}.csv", rows)
     title = f"{level.title}\n{given.unit} pruned one tensor at a time, {data}"
-    save(single_run.sensitivity(rows, title), table.with_suffix(".png"))
+    save_picture(single_run.sensitivity(rows, title), table.with_suffix(".png"))
     console().print(f"{table}\n{table.with_suffix('.png')}", soft_wrap=True)

@@ -24,7 +24,7 @@ from lth.experiment.environment import environment
 from lth.experiment.series import series_configuration
 from lth.plan import Level
 from lth.report.figures import single_run
-from lth.report.figures.style import save
+from lth.report.output import save_picture
 from lth.report.results import print_levels, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
@@ -158,10 +158,10 @@ class Loop:
         if not rank_zero_only.rank:
             write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
-            save(single_run.accuracy_curve(rows, title), self.folder.path / "curve.png")
+            save_picture(single_run.accuracy_curve(rows, title), self.folder.path / "curve.png")
             topology = single_run.topology(outcomes, title)
             if topology is not None:
-                save(topology, self.folder.path / "topology.png")
+                save_picture(topology, self.folder.path / "topology.png")
             print_levels(self.console, self.folder.path, rows, title)
         return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
 

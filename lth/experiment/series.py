@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-SEED, DENSITY = "<seed>", "<density>"
+from lth.storage.folder import DENSITY, SEED
 
 
 def series_configuration(cfg: DictConfig) -> dict[str, Any]:

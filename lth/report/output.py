@@ -1,4 +1,4 @@
-"""Tables of numbers for a terminal and for CSV files."""
+"""Tables for a terminal, CSV files and picture files."""
 
 import csv
 import io
@@ -49,6 +49,19 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     writer.writerows(rows)
     write_atomically(path, text.getvalue())
     return path
+
+
+def save_picture(figure: Any, *paths: Path) -> None:
+    """Write a figure in the format of each path's suffix, in the style of all pictures. Equal figures give equal bytes.
+
+    figure: of matplotlib
+    paths: names in .png or .svg
+    """
+    from lth.report.figures._style import styled  # imported here: it belongs to the figures, which print tables too
+
+    for path in paths:
+        options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+        styled(figure.savefig)(path, dpi=150, **options)
 
 
 def _cell(value: Any) -> str:

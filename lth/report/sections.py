@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lth.report.collect import UNREAD, Run
-from lth.storage.folder import NOT_IDENTITY
+from lth.storage.folder import DENSITY, NOT_IDENTITY, SEED
 
 _SEED_NAME = re.compile(r"seed\d+")
 _DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=level_)\d+(?=_)")
@@ -144,6 +144,7 @@ def _neutral(run: Run) -> Mapping[str, Any]:
             key: _neutral_value(value)
             for key, value in _flat(run.series).items()
             if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+            and value not in (SEED, DENSITY)  # as below, so that replicates of both versions are one series
         }
     density = run.config.get("sparsity", {}).get("density")
     return {

@@ -31,6 +31,8 @@ NOT_IDENTITY = (
     "trainer.strategy",
     "trainer.enable_progress_bar",
 )
+# in the entry `series` of config.yaml: values that follow from the seed and from sparsity.density
+SEED, DENSITY = "<seed>", "<density>"
 OWN_FILES = (
     "results.csv",
     "metrics.csv",

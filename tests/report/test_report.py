@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from lth.analysis.interval import of_mean
-from lth.cli.report import report
+from lth.report._tables import grids, latex, markdown
 from lth.report.collect import collect
 from lth.report.sections import sections
 from lth.report.series import series_of
-from lth.report.tables import grids, latex, markdown
+from lth.report.write import write_report as report
 from tests.support.harness import train
 
 
@@ -202,7 +202,8 @@ def test_real_runs_make_every_file_and_reading_them_needs_no_torch(tmp_path):
         *(f"report.{kind}" for kind in ("csv", "md", "tex", "png", "svg", "html")),
         *("summary.csv", "layers.png", "cost.png"),
     }
-    code = "import sys, pathlib; from lth.cli.report import report; report(sys.argv[1:2], pathlib.Path(sys.argv[2]))"
+    code = "import sys, pathlib; from lth.report.write import write_report;"
+    code += "write_report(sys.argv[1:2], pathlib.Path(sys.argv[2]))"
     code += "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "runs"), str(tmp_path / "again")], check=True)
 

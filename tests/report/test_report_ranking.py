@@ -2,11 +2,11 @@
 
 import pytest
 
-from lth.cli.report import report
 from lth.report.collect import collect
-from lth.report.figures.leaderboard import MANY, ranking
+from lth.report.figures._leaderboard import MANY, ranking
 from lth.report.sections import sections
 from lth.report.series import series_of
+from lth.report.write import write_report as report
 from tests.report.test_report import write_run
 
 METHODS = [f"method{i:02d}" for i in range(MANY)]

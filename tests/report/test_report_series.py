@@ -40,6 +40,16 @@ def test_runs_at_two_densities_and_of_two_seeds_are_one_series(method, tmp_path)
     assert (group.label, len(group.runs)) == (method, 4)
 
 
+def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(tmp_path):
+    claim(tmp_path / "new", "method=imp", "sparsity.density=0.3", "seed=0")
+    old = claim(tmp_path / "old", "method=imp", "sparsity.density=0.2", "seed=1")
+    content = yaml.safe_load((old / "config.yaml").read_text())
+    (old / "config.yaml").write_text(yaml.safe_dump({key: content[key] for key in ("config", "record")}))
+    (old / "curve.png").touch()
+    (group,) = groups(tmp_path)
+    assert [run.complete for run in group.runs] == [True, True]
+
+
 def test_another_learning_rate_is_another_series(tmp_path):
     claim(tmp_path / "a", "method=granet", "sparsity.density=0.3")
     claim(tmp_path / "b", "method=granet", "sparsity.density=0.3", "recipe.lr=0.05")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lth.report.figures.style import density_axis, line_style, styled
+from lth.report.figures._style import density_axis, line_style, styled
 from lth.report.output import Row
 from lth.report.results import rows_of
 

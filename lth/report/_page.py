@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lth.report._tables import Grid, cell, grids, notes, number, summary_rows
 from lth.report.collect import Run
-from lth.report.figures import comparison
-from lth.report.figures.comparison import Panel
-from lth.report.figures.leaderboard import ranking_picture
-from lth.report.figures.style import INK, svg_text
-from lth.report.tables import Grid, cell, grids, notes, number, summary_rows
+from lth.report.figures import _comparison as comparison
+from lth.report.figures._comparison import Panel
+from lth.report.figures._leaderboard import ranking_picture
+from lth.report.figures._style import INK, svg_text
 
 _CURVES = "Mean over seeds; bands or bars are the 95 % t interval of the mean."
 _RANKING = "Best first at the lowest density; bars are one standard deviation."

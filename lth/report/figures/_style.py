@@ -1,15 +1,25 @@
-"""The style of all pictures: colours, markers, fonts, axes, file formats."""
+"""The style of all pictures: colours, markers, fonts, axes, SVG text."""
 
 import io
 from collections.abc import Callable, Sequence
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 # Readable on white and on black; colour-blind readers tell them apart by the markers (after Okabe and Ito).
-COLOURS = ("#0a84c6", "#e07b00", "#1b9e77", "#cc4778", "#8f6bd1", "#b8860b", "#4d9de0", "#e15554", "#6b8e23", "#8c8c8c")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "d")
-DASHES = ("-", "--", ":", "-.")
+_COLOURS = (
+    "#0a84c6",
+    "#e07b00",
+    "#1b9e77",
+    "#cc4778",
+    "#8f6bd1",
+    "#b8860b",
+    "#4d9de0",
+    "#e15554",
+    "#6b8e23",
+    "#8c8c8c",
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "d")
+_DASHES = ("-", "--", ":", "-.")
 INK = "#2b2b2c"  # text and axes; the HTML page replaces it by its own text colour
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -46,23 +56,16 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 def line_style(index: int) -> dict[str, Any]:
     """Colour, marker and dashes of the `index`-th line: colours change first, then dashes."""
     return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+        "color": _COLOURS[index % len(_COLOURS)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
         "markersize": 4,
     }
 
 
 @styled
-def save(figure: Any, *paths: Path) -> None:
-    """Write a figure in the format of each path's suffix. Equal figures give equal bytes."""
-    for path in paths:
-        figure.savefig(path, dpi=150, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
-
-
-@styled
 def svg_text(figure: Any) -> str:
-    """A figure as SVG text with a transparent background."""
+    """A figure as SVG text with a transparent background. Equal figures give equal text."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return text.getvalue()

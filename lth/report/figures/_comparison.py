@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from lth.report.figures.style import density_axis, error_axis, line_style, styled
+from lth.report.figures._style import density_axis, error_axis, line_style, styled
 from lth.report.sections import Section
 from lth.report.series import Point, Series
 
