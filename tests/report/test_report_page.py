@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lth.cli.report import report
+from lth.report.write import write_report as report
 from tests.report.test_report import write_run
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
