@@ -1,4 +1,4 @@
-"""Training with a penalty that drives whole units to zero: SSL, group lasso, network slimming."""
+"""Training with a penalty that drives whole units to zero: group lasso (SSL), network slimming."""
 
 import logging
 from collections.abc import Mapping
@@ -11,16 +11,20 @@ from lth.modules.kept_weights import KeptWeights
 from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, penalty, penalty_groups
 from lth.training.ranks import assert_same
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PenalisedWeights(KeptWeights):
-    """Adds the penalty of `terms` to the loss; masks the units that ended weak, where `mask_below` is given.
+    """Adds a penalty to the loss and, at the end of the level, masks the units that have become weak.
 
-    terms: by name, see `lth.pruning.structured.group_lasso` (null leaves one out). mask_below: after the level's last
-    step, units whose `measure` (mean_abs or max of their elements) is under it are masked; null = none. The strength
-    and this threshold are two settings: a penalty alone leaves small weights, not zeros. The last validation and the
-    test see the masked network.
+    A penalty alone leaves small weights, not zeros, which is why the threshold is a setting of its own. Masking follows
+    the level's last optimizer step, so that the last validation and the test evaluate the masked network.
+    Raises ValueError for a threshold or measure without meaning, and for units that no mask covers.
+
+    Args:
+      terms: name -> term, see `lth.pruning.structured.penalty`; null leaves a term out
+      mask_below: units with a smaller measure are masked; null = none
+      measure: `mean_abs` or `max` of the absolute values of a unit
     """
 
     def __init__(
@@ -39,14 +43,14 @@ class PenalisedWeights(KeptWeights):
         self.mask_below, self.measure = mask_below, measure
         self.groups = penalty_groups(self.net, [term for term in terms.values() if term is not None])
         if mask_below is not None:
-            for one in self.groups:
-                one.masked(self.masks)  # fail before training
+            for groups in self.groups:
+                groups.masked(self.masks)  # fail before training
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().loss(logits, labels) + self.penalty()
 
     def penalty(self) -> Tensor:
-        """What is added to the loss: a differentiable scalar."""
+        """The penalty that is added to the loss, a differentiable scalar."""
         return penalty(dict(self.net.named_parameters()), self.groups)
 
     def summary(self) -> dict[str, float]:
@@ -58,7 +62,8 @@ class PenalisedWeights(KeptWeights):
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.mask_below is not None and self.trainer.global_step + 1 == self.level.steps:  # counted after this hook
+        step = self.trainer.global_step + 1  # Lightning counts this step after the hook
+        if self.mask_below is not None and step == self.level.steps:
             self._mask(self.mask_below)
 
     def _mask(self, below: float) -> None:
@@ -70,11 +75,11 @@ class PenalisedWeights(KeptWeights):
         kept = self.masks.kept_by_layer()
         emptied = [name for name, count in kept.items() if not count and before[name]]
         if emptied:
-            log.warning("mask_below=%g emptied whole layers: %s", below, emptied)
+            _log.warning("mask_below=%g emptied whole layers: %s", below, emptied)
         if kept == before:
-            log.warning("mask_below=%g masks nothing: no unit has a smaller %s", below, self.measure)
+            _log.warning("mask_below=%g masks nothing: no unit has a smaller %s", below, self.measure)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "PenalisedWeights":
         super()._apply(fn, recurse)
-        self.groups = [one.moved(fn) for one in self.groups]
+        self.groups = [groups.moved(fn) for groups in self.groups]
         return self

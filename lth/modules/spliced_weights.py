@@ -1,4 +1,4 @@
-"""Dense weights under masks that are applied in the forward pass alone, so that pruned weights can come back."""
+"""Dense weights whose masks are applied only in the forward pass, so that pruned weights can come back."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from lth.modules.effective_weights import EffectiveWeights
 
 
 class SplicedWeights(EffectiveWeights):
-    """Trains all weights by the gradient at the masked ones; what is masked keeps training and may return.
+    """Dynamic network surgery (Guo et al., NeurIPS 2016, arXiv 1608.04493): W <- W - lr dL/d(W * mask).
 
-    W <- W - lr dL/d(W * mask) (dynamic network surgery, Guo et al., NeurIPS 2016, arXiv 1608.04493). The checkpoint's
-    network holds the dense weights, `found` the masked ones. Masks change from outside, inside the support.
+    All weights are trained, with the gradient with respect to the masked ones. A checkpoint holds the dense weights in
+    its state dict and the masked ones under `found`. A callback (`Scheduled`) changes the masks within the support.
     """
 
     def effective(self) -> dict[str, Tensor]:
         weights = self.masks.weights(self.net)
-        return {n: masked(w, m) for n, w, m in zip(self.masks, weights, self.masks.values(), strict=True)}
+        return {n: _masked(w, m) for n, w, m in zip(self.masks, weights, self.masks.values(), strict=True)}
 
     def setup(self, stage: str) -> None:
         self.net.requires_grad_(True)
 
     def remask_(self) -> None:
-        """The masks have changed. Weights and optimizer state stay as they are."""
+        """Count a change of the masks. Nothing is zeroed: pruned weights keep their values and optimizer state."""
         self.changes += 1
 
     def final_masks(self) -> dict[str, Tensor]:
@@ -35,6 +35,6 @@ class SplicedWeights(EffectiveWeights):
         self.masks.copy_(checkpoint["masks"])
 
 
-def masked(weight: Tensor, mask: Tensor) -> Tensor:
-    """weight * mask, with the gradient of weight itself."""
+def _masked(weight: Tensor, mask: Tensor) -> Tensor:
+    """weight * mask, with the straight-through gradient: that of `weight`, not multiplied by the mask."""
     return weight + (weight * mask - weight).detach()

@@ -1,4 +1,4 @@
-"""The thinned file: a smaller network's weights and masks, and the indices that lead back to the original."""
+"""The thinned file: a smaller network's weights and masks, and the indices that map them to the original network."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.tickets.ticket import pack, unpack
 
-FORMAT = "lth-thinned-1"
+_FORMAT = "lth-thinned-1"
 
 
-class Recipe(NamedTuple):
-    """How a network was thinned, as Distiller writes it: tensor -> list of (dimension, indices that are left)."""
+class _ThinningRecipe(NamedTuple):
+    """How a network was thinned, in the form of Distiller's ThinningRecipe.
+
+    `parameters`: tensor name -> list of (dimension, indices that stay). `modules` is empty.
+    """
 
     modules: Mapping[str, Mapping[str, Any]]
     parameters: Mapping[str, list[tuple[int, Tensor]]]
@@ -26,7 +29,14 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True)
 class ThinnedFile:
-    """What a thinned file holds. header: the original network and where the weights come from (JSON values)."""
+    """The contents of a thinned file.
+
+    Args:
+      weights: parameters and buffers of the smaller network
+      masks: masks (bool) of its weights
+      kept: the indices that its tensors keep of the original's
+      header: the original network, and the file that the weights come from (JSON values)
+    """
 
     weights: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
@@ -34,9 +44,9 @@ class ThinnedFile:
     header: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def recipe(self) -> Recipe:
-        """The indices in the form from which extraction composes its maps."""
-        return Recipe({}, {name: list(dims.items()) for name, dims in self.kept.items()})
+    def recipe(self) -> _ThinningRecipe:
+        """`kept` as a thinning recipe, which `lth.tickets.formats` reads from Distiller's files too."""
+        return _ThinningRecipe({}, {name: list(dims.items()) for name, dims in self.kept.items()})
 
     def save(self, path: str | Path) -> None:
         """Write weights, packed masks and indices as safetensors, the header as JSON."""
@@ -46,7 +56,9 @@ class ThinnedFile:
         tensors |= {f"mask/{n}": pack(m) for n, m in self.masks.items()}
         tensors |= {f"index/{d}/{n}": i.int().cpu() for n, dims in self.kept.items() for d, i in dims.items()}
         shapes = {n: list(m.shape) for n, m in self.masks.items()}
-        save_file(tensors, path, metadata={"lth_thin": json.dumps({**self.header, "format": FORMAT, "shapes": shapes})})
+        save_file(
+            tensors, path, metadata={"lth_thin": json.dumps({**self.header, "format": _FORMAT, "shapes": shapes})}
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "ThinnedFile":
@@ -56,8 +68,8 @@ class ThinnedFile:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads(file.metadata()["lth_thin"])
             tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        if header.get("format") != FORMAT:
-            raise ValueError(f"{path} has thinned format {header.get('format')!r}; this version reads {FORMAT!r}")
+        if header.get("format") != _FORMAT:
+            raise ValueError(f"{path} has thinned format {header.get('format')!r}; this version reads {_FORMAT!r}")
         weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
         masks = {n: unpack(tensors[f"mask/{n}"], shape) for n, shape in header.pop("shapes").items()}
         kept: dict[str, dict[int, Tensor]] = {}
@@ -69,7 +81,7 @@ class ThinnedFile:
 
     @torch.no_grad()
     def fill_(self, net: nn.Module) -> nn.Module:
-        """Cut `net`, the original network, down and give it these weights. Raises ValueError where they do not fit."""
+        """Thin the original network `net` in place and load these weights. Raises ValueError where they do not fit."""
         try:
             cut_(net, self.kept)
             net.load_state_dict(dict(self.weights))
@@ -79,7 +91,7 @@ class ThinnedFile:
 
 
 def is_thinned(path: str | Path) -> bool:
-    """Whether a file is a safetensors file that calls itself thinned."""
+    """Whether a safetensors file has the header of a thinned file. Raises FileNotFoundError without a file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
     try:

@@ -1,4 +1,4 @@
-"""A schedule within a level: what fires when, that it holds, resumes and leaves whole units."""
+"""A schedule within a level: rules fire in time, their masks hold and resume, and whole units are removed."""
 
 import csv
 
@@ -128,10 +128,10 @@ def test_surgery_lets_weights_return_and_ends_hard(tmp_path):
 
 
 def test_surgerys_gradient_reaches_masked_weights():
-    from lth.modules.spliced_weights import masked
+    from lth.modules.spliced_weights import _masked
 
     weight = torch.tensor([1.0, 2.0], requires_grad=True)
-    out = masked(weight, torch.tensor([1.0, 0.0]))
+    out = _masked(weight, torch.tensor([1.0, 0.0]))
     assert out.tolist() == [1.0, 0.0]
     (out * torch.tensor([3.0, 5.0])).sum().backward()
     assert weight.grad.tolist() == [3.0, 5.0]

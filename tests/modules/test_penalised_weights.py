@@ -1,4 +1,4 @@
-"""Training with a group-lasso penalty: it is in the loss, drives units to zero, and masks them when asked to."""
+"""Training with a group-lasso penalty: it is in the loss, shrinks units, and masks them if asked to."""
 
 import logging
 import re

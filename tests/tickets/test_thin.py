@@ -13,7 +13,7 @@ from lth.tickets.formats.content import read
 from lth.tickets.formats.extract import extract
 from lth.tickets.thinned import ThinnedFile
 from tests.cli.test_ticket_tool import RESNET, refuses
-from tests.pruning.structured.test_coupled import pruned, trained_like
+from tests.pruning.structured.test_coupling import pruned, trained_like
 
 SHAPE = 3, 32, 32
 

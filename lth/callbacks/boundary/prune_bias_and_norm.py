@@ -8,7 +8,7 @@ from lth.pruning.structured.attached import Attached
 
 
 class WholeUnits(Callback):
-    """Has the module zero the companions of removed outputs together with the weights (`KeptWeights.attached`).
+    """Makes `KeptWeights` zero the bias and batch-norm parameters attached to removed outputs (`KeptWeights.attached`).
 
     active: false does nothing.
     """

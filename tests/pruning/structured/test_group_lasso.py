@@ -1,4 +1,4 @@
-"""Group lasso: penalty and gradient are those of a slow sum over every unit; senseless schedules are refused."""
+"""Group lasso: penalty and gradient equal a slow sum over all units; contradictory settings are refused."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Units divide a weight as their names say; the parts cover it once."""
+"""Units divide a weight as their names say, and every element has exactly one unit."""
 
 from functools import partial
 

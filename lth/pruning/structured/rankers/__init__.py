@@ -8,7 +8,6 @@ same name, so that a new ranker is a new file; others are given to a rule as a `
 from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,8 +24,8 @@ def ranker_named(name: str) -> Ranker:
     names = ranker_names()
     if name not in names:
         raise ValueError(f"ranker {name!r} is not one of {names}")
-    ranker: Any = getattr(import_module(f"{__name__}.{name}"), name)
-    return ranker  # type: ignore[no-any-return]
+    ranker: Ranker = getattr(import_module(f"{__name__}.{name}"), name)
+    return ranker
 
 
 def ranker_names() -> list[str]:

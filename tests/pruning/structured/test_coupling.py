@@ -1,4 +1,4 @@
-"""Which layers go together, what goes with them, and that a network without them computes the same."""
+"""Which layers are coupled, what is attached to them, and that thinned networks compute the same."""
 
 import copy
 import sys

@@ -1,4 +1,4 @@
-"""When rules fire, how far they are, how many parts go and which."""
+"""When rules fire, how many units are removed at a density, and which."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Rankers against the formulas, written out; nothing of the network changes."""
+"""Rankers against their formulas, written out; ranking does not change the network."""
 
 import copy
 from functools import partial

@@ -1,4 +1,4 @@
-"""Thresholds by hand; what is measured once stays, what may return does."""
+"""Element pruners against thresholds computed by hand."""
 
 import pytest
 import torch
