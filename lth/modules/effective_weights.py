@@ -1,4 +1,4 @@
-"""Networks that compute with other weights than they store: what learned masks and learned thresholds share."""
+"""Networks that compute with other weights than they store: the base of learned masks and learned thresholds."""
 
 from typing import Any
 
@@ -10,42 +10,55 @@ from lth.modules.classifier import Classifier
 
 
 class EffectiveWeights(Classifier):
-    """Calls `net` with `effective()` in place of its prunable weights; any network works unchanged.
+    """Calls `net` with the tensors of `effective()` in place of its own; any network works unchanged.
 
-    `masks` hold the positions that may be used at all until `finalize_` leaves in `masks` and in the network what was
-    found, as the same ticket that every other method ends with.
+    During training `masks` hold the weights that may be used. `finalize_` writes the masks and weights that were found
+    into `masks` and the network, so that the level ends with the same kind of ticket as every other method.
+
+    Raises ValueError for a recipe that averages weights (EMA, schedule-free optimizers).
     """
 
-    changes = 0
-    _final = False
-    _held: dict[str, Tensor] | None = None
+    changes = 0  # how often the masks have changed; callbacks compare it
+    _final = False  # whether `finalize_` has been called
+    _cached: dict[str, Tensor] | None = None  # the effective weights, while they do not change
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if self.recipe.ema or self.recipe.averages:
             raise ValueError(
-                f"recipe.ema={self.recipe.ema}: weights that are learned otherwise are not averaged; set it to 0, "
-                "and take no schedule-free optimizer"
+                f"recipe.ema={self.recipe.ema}: this method trains scores or thresholds and cannot average weights; "
+                "set recipe.ema=0, and take no schedule-free optimizer"
             )
 
     def effective(self) -> dict[str, Tensor]:
-        """The prunable weights the network computes with, by name, differentiable in what is learned."""
+        """The tensors the network computes with (name -> tensor), differentiable in what is trained."""
         raise NotImplementedError
 
     def final_masks(self) -> dict[str, Tensor]:
-        """The masks (bool) that the level would end with now."""
+        """The bool masks the level would end with if it ended now."""
         return {name: weight != 0 for name, weight in self._detached().items()}
 
     def forward(self, x: Tensor) -> Tensor:
         if self._final:
             return self.net(x)
-        return functional_call(self.net, self._held or self.effective(), (x,))
+        return functional_call(self.net, self._cached or self.effective(), (x,))
 
     def on_validation_start(self) -> None:
-        self._held = None if self._final else self._detached()  # once, not in every batch
+        self._cached = None if self._final else self._detached()  # computed once, not in every batch
 
     def on_validation_end(self) -> None:
-        self._held = None
+        self._cached = None
+
+    @torch.no_grad()
+    def validate_now(self, weights: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """Validation metrics within an epoch, of the effective weights or of `weights`; empty without validation."""
+        self.eval()
+        self._cached = weights or self._detached()
+        for x, labels in self.trainer.datamodule.val_dataloader() or ():
+            self._evaluate("val", (x.to(self.device, self.dtype), labels.to(self.device)))
+        self._cached = None
+        self.train()
+        return self._measured("val") if self.validated else {}
 
     @torch.no_grad()
     def finalize_(self) -> None:

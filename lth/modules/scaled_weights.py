@@ -1,4 +1,4 @@
-"""Frozen weights that may be multiplied between two epochs, with what has to follow: the step size, the ticket."""
+"""Frozen weights that may be rescaled between epochs, with what depends on them: learning rate and ticket."""
 
 import math
 from typing import Any
@@ -10,9 +10,10 @@ from lth.pruning.search.rescaling import rescale_
 
 
 class ScaledWeights(EffectiveWeights):
-    """`scales` are the factors on the logits so far in this level (see `lth.callbacks.Rescale`); mostly there are none.
+    """The base of searches whose frozen weights the callback `Rescale` may multiply.
 
-    `last_batch` are logits and labels of the last training step.
+    Attributes: `scales`, the factors on the logits so far in this level, usually none; `last_batch`, logits and labels
+    of the last training step.
     """
 
     last_batch: tuple[Tensor, Tensor] | None = None
@@ -20,29 +21,29 @@ class ScaledWeights(EffectiveWeights):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.scales: list[float] = []
-        self._whole: dict[str, Tensor] = {}
+        self._unmasked: dict[str, Tensor] = {}
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        self.last_batch = logits, labels  # not detached: that were an operation a step
+        self.last_batch = logits, labels  # kept attached to the graph: detaching costs an operation in each step
         return super().loss(logits, labels)
 
     def factor(self, step: int) -> float:
         return super().factor(step) / math.prod(self.scales)
 
     def scale_(self, scale: float) -> None:
-        """Multiply the frozen weights, so that the logits are multiplied by `scale`; divide the learning rate by it."""
+        """Multiply the frozen weights so that the logits are multiplied by `scale`; divide the learning rate by it."""
         rescale_(self.net, scale)
         self.scales.append(scale)
-        self.hold_weights()
+        self.refresh_weights()
 
-    def hold_weights(self) -> None:
-        """Take over the network's weights, which have changed, where others are made of them."""
+    def refresh_weights(self) -> None:
+        """Update copies of the network's weights after they have changed."""
 
     def starting_weights(self) -> dict[str, Tensor]:
-        """The weights of the ticket, unmasked, where they are no longer those of the level's start."""
-        return self._whole
+        """The weights that differ from those at the level's start, unmasked, for the ticket (name -> tensor)."""
+        return self._unmasked
 
-    def _keep_whole(self) -> None:
-        """Before masks are applied to the network: what they take out is no less part of a ticket."""
+    def _keep_unmasked(self) -> None:
+        """Copy rescaled weights before masks are applied to the network: a ticket stores unmasked weights."""
         if self.scales:
-            self._whole = {name: p.detach().clone() for name, p in self.net.named_parameters()}
+            self._unmasked = {name: p.detach().clone() for name, p in self.net.named_parameters()}

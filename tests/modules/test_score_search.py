@@ -162,7 +162,7 @@ def test_a_search_whose_scores_all_round_to_zero_ends_at_the_density_asked_for(t
     dead = "method/score_init=constant", "method.score_init.value=0.5", "method.search.lr=1e-12"
     built, module, boundary = begun(tmp_path, "gem_miner", *dead)
     fit(built, module, *boundary)
-    assert module.status == "dead_network"
+    assert module.event_state.status == "dead_network"
     assert module.masks.kept == round(0.3 * built.masks.total)
     assert [event["status"] for event in module.events] == ["dead_network"] * 2
 
@@ -283,7 +283,7 @@ def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, mon
         (["method=warm_gem_miner", "method.warm=1ep", "method.period=1", "method.drop_half=3"], "0 to 2, or null"),
         (["method=gem_miner", "method.shape=square"], "shape"),
         (["method=gem_miner", "recipe.epochs=1"], "no event"),
-        (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold"], "an event in 3 epochs"),
+        (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold"], "an event within recipe.epochs"),
         (["method=hypercube", "sparsity=one_shot", "method/freezing=threshold", "method.period=5"], "no event"),
         (["method=edge_popup", "method/freezing=threshold", "method.period=1"], "needs scores in"),
         (["method=gem_miner", "method/freezing=threshold", "method.period=1", "method.freezing.at=1"], "under 1"),

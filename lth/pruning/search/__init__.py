@@ -1,4 +1,4 @@
-"""Searching masks over frozen weights (strong tickets): scores, the masks they make, and what freezes when.
+"""Searching masks over frozen weights (strong tickets): scores, rules that make masks of them, and freezing.
 
-Pure functions of lists of tensors, one entry a layer; `lth.modules.ScoreSearch` trains the scores.
+Functions of lists of tensors, one entry for each layer; `lth.modules.ScoreSearch` trains the scores.
 """

@@ -1,4 +1,4 @@
-"""One factor on a network's logits, found by descent and spread over its layers (arXiv 2210.02412's `scaling`)."""
+"""Rescaling frozen weights by one factor on the logits, fitted by gradient descent (`scaling`, arXiv 2210.02412)."""
 
 import math
 from collections.abc import Callable
@@ -18,35 +18,40 @@ def fit_scale(
     steps: int = 20,
     lr: float = 0.1,
 ) -> float:
-    """The factor on `logits` (samples x classes) after `steps` of plain SGD on the mean cross-entropy, from 1.
+    """The factor on `logits` after `steps` steps of SGD from 1 on the mean cross-entropy, without momentum.
 
-    total: sums a tensor over those who hold the other samples. A factor that is not over 0, or not finite, becomes 1.
+    logits: samples x classes
+    labels: class indices
+    total: sums a tensor over all ranks that hold samples
+    steps, lr: of SGD
+
+    Returns 1 where the fit ends at a factor that is not positive and finite.
     """
     z = logits.double()
-    right = z.gather(1, labels.unsqueeze(1)).sum()
-    scale = torch.ones_like(right)
+    correct = z.gather(1, labels.unsqueeze(1)).sum()
+    scale = torch.ones_like(correct)
     for _ in range(steps):
-        slope = (torch.softmax(scale * z, 1) * z).sum() - right
+        slope = (torch.softmax(scale * z, 1) * z).sum() - correct
         whole, count = total(torch.stack([slope, slope.new_tensor(len(z))]))
         scale = scale - lr * whole / count
-    found = float(scale)
-    return found if math.isfinite(found) and found > 0 else 1.0
+    factor = float(scale)
+    return factor if math.isfinite(factor) and factor > 0 else 1.0
 
 
 @torch.no_grad()
 def rescale_(net: nn.Module, scale: float) -> None:
-    """Multiply conv and linear weights by scale^(1/L), the bias of the l-th of these L layers by scale^(l/L).
+    """Multiply the weights of the L conv and linear layers by scale^(1/L), and the bias of layer l by scale^(l/L).
 
-    Between ReLUs the logits are then multiplied by `scale`. Running statistics of batch norm go with their inputs, the
-    weights' factor; its output stays, and the logits get the factor of the last layer only.
+    With ReLUs between the layers, this multiplies the logits by `scale`. Running statistics of batch norm are scaled
+    like their inputs, so that its outputs do not change: the logits then get the last layer's factor alone.
     """
     parameters, weights = dict(net.named_parameters()), prunable(net)
     of_weights = scale ** (1 / len(weights))
-    for place, (name, weight) in enumerate(weights.items(), start=1):
+    for index, (name, weight) in enumerate(weights.items(), start=1):
         weight.mul_(of_weights)
         bias = parameters.get(name.removesuffix("weight") + "bias")
         if bias is not None:
-            bias.mul_(scale ** (place / len(weights)))
+            bias.mul_(scale ** (index / len(weights)))
     for norm in net.modules():
         if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None:
             norm.running_mean.mul_(of_weights)

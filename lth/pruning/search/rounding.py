@@ -1,45 +1,50 @@
-"""From scores in [0, 1] to a mask, once, at the end of a search that used them unrounded (hypercube optimisation)."""
+"""From scores in [0, 1] to a mask, at the end of a search that multiplied weights by them (hypercube optimisation)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Rounding = Callable[[Tensor, torch.Generator], Tensor]
+# by name, not by `_target_`: `method.rounding` is a plain name in the configuration of earlier runs
+_ROUNDINGS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "naive": lambda score, random: score > 0.5,
+    "prob": lambda score, random: torch.rand(score.shape, generator=random).to(score) < score,
+    "all_ones": lambda score, random: torch.ones_like(score, dtype=torch.bool),
+}
 
 
-def naive(score: Tensor, random: torch.Generator) -> Tensor:
-    """Kept where score > 1/2."""
-    return score > 0.5
+@dataclass(frozen=True)
+class Rounding:
+    """The options of `method` that say how scores are rounded at the end of a search.
 
+    rounding: `naive` keeps a weight whose score is over 1/2, `prob` keeps it with its score as probability,
+        `all_ones` keeps every weight (a control)
+    rounding_noise: standard deviation of a normal added to the scores before; 0 as published (arXiv 2202.12002)
 
-def prob(score: Tensor, random: torch.Generator) -> Tensor:
-    """Kept with the score as probability."""
-    return torch.rand(score.shape, generator=random).to(score) < score
-
-
-def all_ones(score: Tensor, random: torch.Generator) -> Tensor:
-    """Everything kept: what the scores are compared with."""
-    return torch.ones_like(score, dtype=torch.bool)
-
-
-ROUNDINGS: dict[str, Rounding] = {rounding.__name__: rounding for rounding in (naive, prob, all_ones)}
-
-
-def rounding_of(name: str, noise: float = 0.0, unrounded: bool = True) -> Rounding:
-    """The rounding called `name`, of scores to which `noise` times a standard normal is added (arXiv 2202.12002: 0).
-
-    unrounded: whether the scores were used so; for others there is nothing to choose. Raises ValueError where one does.
+    Raises ValueError for an unknown name or a negative standard deviation.
     """
-    if name not in ROUNDINGS or noise < 0:
-        raise ValueError(f"rounding {name!r} is not one of {tuple(ROUNDINGS)}, or its noise {noise} is under 0")
-    if (name != "naive" or noise) and not unrounded:
-        raise ValueError(
-            f"rounding={name}, rounding_noise={noise} are for scores that are used unrounded (method/rule=relaxed)"
-        )
 
-    def rounded(score: Tensor, random: torch.Generator) -> Tensor:
+    rounding: str = "naive"
+    rounding_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rounding not in _ROUNDINGS or self.rounding_noise < 0:
+            raise ValueError(
+                f"rounding {self.rounding!r} is not one of {tuple(_ROUNDINGS)}, "
+                f"or its noise {self.rounding_noise} is under 0"
+            )
+
+    def check(self, binary: bool) -> None:
+        """Raise ValueError when options are set although training already uses 0/1 masks (`binary`)."""
+        if binary and self != Rounding():
+            raise ValueError(
+                f"rounding={self.rounding}, rounding_noise={self.rounding_noise} are for scores that are used "
+                "unrounded (method/rule=relaxed)"
+            )
+
+    def __call__(self, score: Tensor, random: torch.Generator) -> Tensor:
+        """The bool mask of one tensor of scores. Draws noise first, then `prob`'s numbers, both from `random`."""
+        noise = self.rounding_noise
         added = noise * torch.randn(score.shape, generator=random).to(score) if noise else 0.0
-        return ROUNDINGS[name](score + added, random)
-
-    return rounded
+        return _ROUNDINGS[self.rounding](score + added, random)

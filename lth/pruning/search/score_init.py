@@ -1,4 +1,4 @@
-"""Initial scores, one per weight. Each takes a weight (for shape and fan-in) and a CPU generator."""
+"""Initial scores. Each function takes a weight, for its shape and fan-in, and a CPU generator."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ def kaiming_uniform(weight: Tensor, random: torch.Generator, *, a: float = math.
 
 
 def constant(weight: Tensor, random: torch.Generator, *, value: float = 1.0) -> Tensor:
-    """The same score everywhere; which weights start out kept is then a matter of ties."""
+    """The same score everywhere; ties then decide which weights are chosen at first."""
     return torch.full(weight.shape, float(value))
 
 
@@ -31,8 +31,8 @@ def bernoulli(weight: Tensor, random: torch.Generator, *, p: float = 0.5) -> Ten
 
 
 def beta(weight: Tensor, random: torch.Generator, *, a: float, b: float) -> Tensor:
-    """Beta(a, b): bimodal with 0.1, 0.1, skewed to 0 with 1, 5."""
-    # torch samples gamma variables only from the global stream
+    """Beta(a, b) distributed: a = b = 0.1 is bimodal, a = 1, b = 5 is skewed to 0."""
+    # torch draws beta variables from the global generator only
     seed = int(torch.randint(2**62, (1,), generator=random))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,16 +40,16 @@ def beta(weight: Tensor, random: torch.Generator, *, a: float, b: float) -> Tens
 
 
 def by_magnitude(weight: Tensor, random: torch.Generator, *, share: float = 0.5) -> Tensor:
-    """1 for the `share` of the layer's weights that are largest in magnitude, 0 for the others (warm starts)."""
+    """1 for the fraction `share` of the layer's weights that is largest in magnitude, else 0 (warm starts)."""
     size = weight.detach().abs().cpu()
     return (size > size.flatten().quantile(1 - share)).float()
 
 
-def above_median(weights: Sequence[Tensor], flags: Sequence[Tensor]) -> list[Tensor]:
-    """Scores 1 where |weight| exceeds the median of all weights flagged with 1, over the whole network, else 0."""
+def above_median(weights: Sequence[Tensor], allowed: Sequence[Tensor]) -> list[Tensor]:
+    """Scores 1 where |weight| exceeds the median of all allowed weights of the network, else 0."""
     sizes = [weight.detach().abs() for weight in weights]
-    active = torch.cat([size[flag.bool()] for size, flag in zip(sizes, flags, strict=True)])
-    median = active.median()  # the lower one of two
+    active = torch.cat([size[mask.bool()] for size, mask in zip(sizes, allowed, strict=True)])
+    median = active.median()  # the lower of the two middle values
     return [(size > median).to(size.dtype) for size in sizes]
 
 

@@ -1,4 +1,4 @@
-"""The straight-through estimator over a whole network: two fused operations forward, one or two backward."""
+"""The straight-through estimator for all layers at once, by a few fused operations."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class _StraightThrough(torch.autograd.Function):
-    """weight * mask forward; backward, the mask's gradient goes to the score as if the mask were the score."""
+    """weight * mask forward; backward, the score gets the gradient of the mask."""
 
     @staticmethod
     def forward(ctx: Any, masks: list[Tensor], weights: list[Tensor], signed: bool, *scores: Tensor) -> Any:
@@ -26,9 +26,12 @@ class _StraightThrough(torch.autograd.Function):
 def straight_through(
     scores: list[Tensor], masks: list[Tensor], weights: list[Tensor], signed: bool = False
 ) -> tuple[Tensor, ...]:
-    """weights * masks, with the gradient weight * dL/d(weight * mask) for every score, kept or not.
+    """weights * masks, where every score gets the gradient weight * dL/d(weight * mask), whatever its mask.
 
-    `weights` are frozen, and zero where a weight may not be used: no gradient reaches such scores. signed: the mask
-    depends on |score|, so that the gradient is multiplied by the score's sign (edge-popup, arXiv 1911.13299).
+    scores: differentiable, one tensor for each layer
+    masks: made of the scores
+    weights: frozen, and zero where a weight is not allowed, so that no gradient reaches its score
+    signed: whether masks depend on |score|; gradients are then multiplied by the score's sign (edge-popup,
+        arXiv 1911.13299)
     """
     return _StraightThrough.apply(masks, weights, signed, *scores)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lth.pruning import Masks
-from lth.pruning.search.freezing import Events, Freezing
-from lth.pruning.search.threshold import Threshold
+from lth.pruning.search.events import EventSchedule
+from lth.pruning.search.freezing import FreezeBelow, Freezing
 from lth.pruning.seeds import generator
 
 # epochs, period -> events and the fraction of active weights that each removes on the way to 0.0144
@@ -37,7 +37,7 @@ def distinct(masks: Masks, seed: int = 0) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("epochs", "period"), RATES)
 def test_events_and_their_rate_are_the_published_ones(epochs: int, period: int):
     events, rate = RATES[epochs, period]
-    schedule = Events(epochs, period, 1.0, 0.0144)
+    schedule = EventSchedule(epochs, period, 1.0, 0.0144)
     assert schedule.total == events
     assert 1 - schedule.density(1) == pytest.approx(rate, abs=5e-5)
 
@@ -47,8 +47,8 @@ def test_the_number_of_events_is_that_of_the_epochs_they_follow():
         for period in range(1, 51):
             if epochs <= period:
                 continue
-            schedule = Events(epochs, period, 1.0, 0.5)
-            follows = sum(schedule.follows(epoch) for epoch in range(epochs))
+            schedule = EventSchedule(epochs, period, 1.0, 0.5)
+            follows = sum(schedule.done(epoch + 1) > schedule.done(epoch) for epoch in range(epochs))
             by_hand = sum(epoch > 0 and epoch % period == 0 for epoch in range(epochs))
             assert schedule.total == follows == by_hand == (epochs - 1) // period
 
@@ -56,7 +56,7 @@ def test_the_number_of_events_is_that_of_the_epochs_they_follow():
 def test_resnet20_at_its_published_schedule_ends_at_3861_weights():
     masks = flags(*RESNET20)
     assert masks.total == 268_336
-    scores, schedule, freezing = distinct(masks), Events(150, 5, 1.0, 0.0144), Freezing()
+    scores, schedule, freezing = distinct(masks), EventSchedule(150, 5, 1.0, 0.0144), Freezing()
     for event in range(1, schedule.total + 1):
         before = masks.clone()
         masks = freezing(scores, before, schedule.left(before.kept, event, before.total))
@@ -72,7 +72,7 @@ def test_half_the_scores_at_zero_lose_as_many_as_asked_or_all_of_them(ties: str,
     scores = {name: score + 1e-3 for name, score in distinct(masks).items()}
     for name, score in scores.items():
         score[distinct(masks, seed=1)[name] < 0.501] = 0.0
-    asked = Events(150, 5, 1.0, 0.0144).left(masks.kept, 1, masks.total)
+    asked = EventSchedule(150, 5, 1.0, 0.0144).left(masks.kept, 1, masks.total)
     kept = Freezing(ties=ties)(scores, masks, asked)
     assert kept.density == pytest.approx(left, abs=5e-6 if ties == "exact" else 1e-9)
 
@@ -96,10 +96,10 @@ def test_a_threshold_takes_ties_with_it_and_what_is_out_stays_out():
     masks = flags(4, 3)
     masks["layer1.weight"][2] = 0
     scores = {"layer0.weight": torch.tensor([0.0, 0.5, 0.51, 1.0]), "layer1.weight": torch.tensor([0.4, 0.6, 1.0])}
-    left = Threshold()(scores, masks, left=7)
+    left = FreezeBelow()(scores, masks, left=7)
     assert [m.tolist() for m in left.values()] == [[0, 0, 1, 1], [0, 1, 0]]
     assert [m.tolist() for m in masks.values()] == [[1, 1, 1, 1], [1, 1, 0]]
-    assert Threshold(at=0.0)(scores, masks, left=7).kept == 5
+    assert FreezeBelow(at=0.0)(scores, masks, left=7).kept == 5
 
 
 def test_scope_layer_takes_the_same_share_of_every_layer():
@@ -112,7 +112,7 @@ def test_scope_layer_takes_the_same_share_of_every_layer():
 
 @pytest.mark.parametrize("shape", ["geometric", "linear", "cubic", "one_shot"])
 def test_every_shape_falls_from_start_to_end_exactly(shape: str):
-    schedule = Events(60, 2, 0.9, 0.05, shape=shape)
+    schedule = EventSchedule(60, 2, 0.9, 0.05, shape=shape)
     path = [schedule.density(event) for event in range(schedule.total + 1)]
     assert path[0] == 0.9
     assert path[-1] == 0.05
@@ -120,8 +120,8 @@ def test_every_shape_falls_from_start_to_end_exactly(shape: str):
 
 
 def test_epochs_are_left_after_the_last_event_when_asked():
-    schedule = Events(150, 5, 1.0, 0.0144, until=0.8)
-    last = max(epoch for epoch in range(150) if schedule.follows(epoch))
+    schedule = EventSchedule(150, 5, 1.0, 0.0144, until=0.8)
+    last = max(epoch for epoch in range(150) if schedule.done(epoch + 1) > schedule.done(epoch))
     assert last == 115
     assert schedule.density(schedule.done(120)) == 0.0144
 
@@ -131,7 +131,7 @@ def test_epochs_are_left_after_the_last_event_when_asked():
 )
 def test_schedules_that_make_no_sense_are_refused(wrong: dict):
     with pytest.raises(ValueError, match=r"period|event"):
-        Events(**{"epochs": 10, "period": 2, "start": 1.0, "end": 0.1, **wrong})
+        EventSchedule(**{"epochs": 10, "period": 2, "start": 1.0, "end": 0.1, **wrong})
 
 
 @pytest.mark.parametrize("wrong", [{"scope": "net"}, {"which": "median"}, {"ties": "some"}])

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from lth.pruning.search.biases import layers_of
-from lth.pruning.search.rounding import ROUNDINGS, rounding_of
-from lth.pruning.search.rule import Largest, Relaxed, Rounded, Sampled, by_group, largest_of_segments
-from lth.pruning.search.selection import Selection
+from lth.pruning.search.mask_rules import Largest, Relaxed, Rounded, Sampled, _largest_of_segments
+from lth.pruning.search.rounding import Rounding
+from lth.pruning.search.selection import Selection, _by_group
+from lth.pruning.search.state import _layers_of
 from lth.pruning.seeds import generator
 
 SIZES = (432, 2304, 640, 7)
@@ -38,13 +38,13 @@ def test_the_largest_of_segments_are_those_of_a_sort_ties_to_the_lower_index(see
     sizes = torch.randint(1, 40, (6,), generator=random).tolist()
     values = torch.randint(0, 5, (sum(sizes),), generator=random).float()  # five values: mostly ties
     counts = [int(torch.randint(0, size + 1, (1,), generator=random)) for size in sizes]
-    assert torch.equal(largest_of_segments(values, sizes, counts), slowly(values, sizes, counts))
+    assert torch.equal(_largest_of_segments(values, sizes, counts), slowly(values, sizes, counts))
 
 
 def test_as_published_every_tie_at_the_threshold_is_lost():
-    kept = largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1], exact=False)
+    kept = _largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1], exact=False)
     assert kept.tolist() == [False, False, False, True, False, False]
-    exact = largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1])
+    exact = _largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1])
     assert exact.tolist() == [False, True, False, True, True, False]
 
 
@@ -102,7 +102,8 @@ def test_relaxed_masks_are_the_scores_and_sampled_ones_follow_them():
 
 def test_rounding_at_the_end_is_strict_or_drawn_or_leaves_everything():
     score = torch.tensor([0.0, 0.3, 0.5, 1.0]).repeat(3000)
-    kept = {name: rounding(score, generator("r")).view(-1, 4).float().mean(0) for name, rounding in ROUNDINGS.items()}
+    names = "naive", "prob", "all_ones"
+    kept = {name: Rounding(name)(score, generator("r")).view(-1, 4).float().mean(0) for name in names}
     assert kept["naive"].tolist() == [0, 0, 0, 1]
     assert kept["all_ones"].tolist() == [1, 1, 1, 1]
     assert kept["prob"][1] == pytest.approx(0.3, abs=0.03)
@@ -113,7 +114,7 @@ def test_noise_before_rounding_moves_scores_over_the_half_and_is_drawn_from_the_
     score = torch.tensor([0.3, 0.5, 0.7, 1.0]).repeat(20_000)
 
     def kept(noise: float) -> list[float]:
-        return rounding_of("naive", noise)(score, generator("r")).view(-1, 4).float().mean(0).tolist()
+        return Rounding("naive", noise)(score, generator("r")).view(-1, 4).float().mean(0).tolist()
 
     normal = torch.distributions.Normal(0.0, 0.2)
     assert kept(0.2) == pytest.approx(
@@ -122,11 +123,11 @@ def test_noise_before_rounding_moves_scores_over_the_half_and_is_drawn_from_the_
     assert kept(0.2) == kept(0.2)
     assert kept(0.0) == [0, 0, 1, 1]
     with pytest.raises(ValueError, match="under 0"):
-        rounding_of("naive", -0.1)
+        Rounding("naive", -0.1)
 
 
 def test_a_weight_and_its_bias_are_one_layer():
-    groups = layers_of(["a.weight", "b.weight", "c.weight"], ["a.bias", "c.bias"])
+    groups = _layers_of(["a.weight", "b.weight", "c.weight"], ["a.bias", "c.bias"])
     assert groups == [[0, 3], [1], [2, 4]]
     given = [
         torch.tensor([[5.0, 1.0], [1.0, 1.0]]),
@@ -135,7 +136,7 @@ def test_a_weight_and_its_bias_are_one_layer():
         torch.tensor([9.0, 0.0]),
         -torch.ones(1),
     ]
-    masks = by_group(Largest(rounding="floor"), groups)(given, ones(given), 0.4)
+    masks = _by_group(Largest(rounding="floor"), groups)(given, ones(given), 0.4)
     assert masks[0].tolist() == [[1, 0], [0, 0]]  # floor(0.4 * 6) = 2 for the layer: one weight, one bias
     assert masks[3].tolist() == [1, 0]
     assert masks[1].sum() == 0  # floor(0.4 * 2)
@@ -146,7 +147,7 @@ def test_a_selection_follows_scores_and_flags_and_fills_the_same_masks():
     given, flags = [torch.randn(4, 3, 2), torch.randn(5)], [torch.ones(4, 3, 2), torch.ones(5)]
     for groups in (None, [[0, 1]]):
         selection = Selection(given, flags, groups)
-        rule = by_group(Largest(), groups) if groups else Largest()
+        rule = _by_group(Largest(), groups) if groups else Largest()
         filled = selection(Largest(), 0.5)
         for _ in range(3):
             given[0].normal_()  # as an optimizer step does: in place

@@ -1,0 +1,90 @@
+"""When the events of a search happen, and which density each leads to (Gem-Miner, arXiv 2202.12002)."""
+
+import math
+from dataclasses import dataclass
+
+from lth.pruning.allocation import count_kept
+
+_SHAPES = ("geometric", "linear", "cubic", "one_shot")
+
+
+@dataclass(frozen=True)
+class EventSchedule:
+    """floor((epochs - 1) / period) events, after epochs `period`, 2 `period`, ... of a search; epochs count from 0.
+
+    epochs: length of the search
+    period: epochs between two events, at least 1
+    start: density before the first event, 0..1
+    end: density after the last event, 0..1
+    until: fraction of the epochs after which no event happens; 1 as published, less leaves epochs to recover
+    shape: path of the density over the events: geometric (as published), linear, cubic or one_shot
+
+    Raises ValueError for values out of range, and when no event happens although the density has to fall.
+    """
+
+    epochs: int
+    period: int
+    start: float
+    end: float
+    until: float = 1.0
+    shape: str = "geometric"
+
+    def __post_init__(self) -> None:
+        if self.period < 1 or not 0 < self.until <= 1 or self.shape not in _SHAPES:
+            raise ValueError(
+                f"period {self.period} must be 1 epoch or more, until {self.until} a fraction over 0, "
+                f"and shape {self.shape!r} one of {_SHAPES}"
+            )
+        if self.total < 1 and self.end < self.start:
+            raise ValueError(
+                f"a search of {self.epochs} epochs has no event every {self.period} epochs, so nothing would freeze: "
+                "set method.period lower or recipe.epochs higher"
+            )
+
+    @property
+    def total(self) -> int:
+        """Number of events."""
+        return max(0, (math.floor(self.epochs * self.until + 1e-9) - 1) // self.period)
+
+    def done(self, completed: int) -> int:
+        """Number of events that have happened after `completed` epochs."""
+        return min(self.total, max(0, completed - 1) // self.period)
+
+    def density(self, event: int) -> float:
+        """Density after event number `event` (1-based); exactly `start` before the first and `end` after the last."""
+        if event <= 0 or event >= self.total:
+            return self.start if event <= 0 else self.end
+        x = event / self.total
+        if self.shape == "geometric":
+            return self.start * (self.end / self.start) ** x
+        if self.shape == "one_shot":
+            return self.end
+        return self.end + (self.start - self.end) * (1 - x) ** (3 if self.shape == "cubic" else 1)
+
+    def left(self, active: int, event: int, total: int) -> int:
+        """How many of `active` weights event number `event` leaves, in a network of `total` prunable weights.
+
+        The geometric shape freezes ceil(r * active) weights, r = 1 - (end / start)^(1 / n) with n events, as published.
+        Other shapes leave the count of the path's density.
+        """
+        if self.shape != "geometric":
+            return min(active, count_kept(self.density(event), total))
+        r = 1 - (self.end / self.start) ** (1 / self.total)
+        return active - math.ceil(r * active - 1e-9)
+
+
+@dataclass(frozen=True)
+class EventOptions:
+    """The options of `method` that say when events happen.
+
+    period: epochs between two events; None = no events
+    until, shape: as in `EventSchedule`
+    """
+
+    period: int | None = None
+    until: float = 1.0
+    shape: str = "geometric"
+
+    def schedule(self, epochs: int, start: float, end: float) -> EventSchedule | None:
+        """The events of a search of `epochs` epochs from density `start` to density `end`."""
+        return EventSchedule(epochs, self.period, start, end, self.until, self.shape) if self.period else None
