@@ -1,4 +1,4 @@
-"""LightningModules: what is trained, and how its steps go."""
+"""LightningModules: what each kind of method trains, and its training step."""
 
 from lth.modules.kept_weights import KeptWeights
 from lth.modules.penalised_weights import PenalisedWeights

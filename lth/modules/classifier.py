@@ -1,20 +1,18 @@
-"""What all methods share when they train a classifier: loss, metrics, optimizer and the learning rate of each step."""
+"""The base of all LightningModules: loss, metrics, optimizer, and the learning rate of each step."""
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.seeds import derive
-from lth.training.metrics import TrainingMetrics
-from lth.training.mixup import mix
+from lth.training.metrics import EvaluationMetrics, TrainingMetrics
 from lth.training.recipe import Recipe
 from lth.training.schedules import Clocks
 from lth.training.step_closure import StepClosure
@@ -23,10 +21,15 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classifier(pl.LightningModule):
-    """One level of training of `net`, as the recipe says; `masks` cover its prunable weights.
+    """Trains `net` for one level.
 
-    support: masks in which a method that lets weights come back has to stay. classes: how many the metrics tell apart.
-    seed: the data seed, from which dropout and mixup draw.
+    net: the network, which knows nothing of masks
+    masks: of its prunable weights, changed in place
+    support: masks outside of which no weight may be used, also by methods that regrow weights
+    recipe: optimizer, schedule and regularisation
+    level: length and density of the training
+    classes: number of classes
+    seed: the data seed, for dropout and mixup
     """
 
     def __init__(
@@ -46,16 +49,16 @@ class Classifier(pl.LightningModule):
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
-        self.evaluation = nn.ModuleDict({stage: _evaluation(stage, classes) for stage in ("val", "test")})
-        self.validated: dict[str, float] = {}  # what the last validation and the last test measured
-        self.tested: dict[str, float] = {}
-        self.draw: Callable[[int], nn.Module] | None = None  # seed -> the network with initial weights drawn from it
-        self.scores_of_ticket: dict[str, Tensor] | None = None  # where a search found the masks this level trains
-        self.events: list[dict[str, Any]] = []  # what happened within the level, for events.csv
+        self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
+        self.validated: dict[str, float] = {}  # metrics of the last validation
+        self.tested: dict[str, float] = {}  # metrics of the last test
+        self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
+        self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did
+        self.events: list[dict[str, Any]] = []  # rows of events.csv
         self._summary: dict[str, float] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the running hook some 44 times a step, and nn.Module's bookkeeping would cost 3 µs each
+        # Lightning sets this about 44 times a step; nn.Module's bookkeeping would cost 3 µs each time
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -65,36 +68,39 @@ class Classifier(pl.LightningModule):
         return self.net(x)
 
     def load_previous(self, before: dict[str, Any] | None) -> None:
-        """Take over, or draw, what is trained besides the network. before: the checkpoint of the level before."""
+        """Load or draw what is trained besides the network (scores), once the network has its starting weights.
+
+        before: the checkpoint of the level before; None at the first
+        """
 
     def finalize_(self) -> None:
-        """Leave in network and masks what was found, once a level is trained. Nothing where they already hold it."""
+        """After training, write the final masks and weights into `masks` and `net`; a no-op if they are there."""
 
     def final_weights(self) -> dict[str, Tensor]:
-        """The weights a next level begins with, where they are not the network's own (name -> tensor)."""
+        """The weights the next level starts from where they differ from the network's (name -> tensor)."""
         return {}
 
     def current_masks(self) -> dict[str, Tensor]:
-        """Which prunable weights the network uses at this moment: bool tensors by name."""
+        """The bool mask of every prunable weight in use at this moment."""
         return self.masks.bools()
 
-    def of_layers(self) -> dict[str, list[float]]:
-        """Further numbers for the topology table, one a prunable layer (column -> values); none here."""
+    def layer_columns(self) -> dict[str, list[float]]:
+        """Further columns of the topology table (column -> one number for each prunable layer)."""
         return {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.recipe.build(self.net, set(self.masks))
 
     def to_average_(self) -> None:
-        """Put the weights where they are evaluated, scored and saved: for an optimizer that averages them, its average.
+        """Switch a schedule-free optimizer to eval mode: the weights become its average, for evaluating and saving.
 
-        The next training batch puts them back where their gradients are taken.
+        A no-op for other optimizers. The next training batch switches back.
         """
         if self.recipe.averages:
             self.trainer.optimizers[0].eval()
 
     def to_training_(self) -> None:
-        """Put the weights where their gradients are taken."""
+        """Switch a schedule-free optimizer to train mode: the weights become the points where it takes gradients."""
         if self.recipe.averages:
             self.trainer.optimizers[0].train()
 
@@ -103,12 +109,12 @@ class Classifier(pl.LightningModule):
         return self.clock(self.level.first_step + (0 if self.level.hold else step))
 
     def cycle(self, step: int) -> int | None:
-        """Which of the level's cycles optimizer step `step` belongs to, from 0; None where it has but one."""
+        """The 0-based cycle of the level that contains optimizer step `step`; None if it has one cycle."""
         return self.clock.at(self.level.first_step + step) if len(self.clock.starts) > 1 else None
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         step = self.trainer.global_step
-        if step in self._fresh_at:  # a function of the step, so that a resumed level needs to remember nothing
+        if step in self._fresh_at:  # depends on the step alone, so that a resumed level needs no further state
             self._renew_optimizer()
         lr = self.recipe.lr * self.factor(step)
         for group in optimizer.param_groups:
@@ -121,7 +127,7 @@ class Classifier(pl.LightningModule):
         self.to_training_()
 
     def on_train_epoch_start(self) -> None:
-        # dropout must not depend on what was drawn before: a resumed epoch draws what the interrupted one drew
+        # a resumed epoch must draw the same dropout masks as the interrupted one
         torch.manual_seed(derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank))
         self.training_metrics.reset(self.device)
         self._summary = {}
@@ -130,7 +136,7 @@ class Classifier(pl.LightningModule):
         x, labels = batch
         if self.recipe.mixup:
             key = ("batch", self.seed, self.level.stream, self.current_epoch, index, self.global_rank)
-            x, partner, lam = mix(x, self.recipe.mixup, *key)
+            x, partner, lam = _mix(x, self.recipe.mixup, *key)
             logits = self(x)
             loss = lam * self.loss(logits, labels) + (1 - lam) * self.loss(logits, labels[partner])
         else:
@@ -145,10 +151,10 @@ class Classifier(pl.LightningModule):
         return cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
     def summary(self) -> dict[str, float]:
-        """Training and validation metrics of the epoch that just ended (0..1); synchronises with the device.
+        """Training and validation metrics of the epoch that just ended, accuracies 0..1. Synchronises with the device.
 
-        Empty when this process has not trained the epoch: Lightning calls `on_train_epoch_end` once more after
-        resuming from a checkpoint that was written in it.
+        Empty when this process has not trained the epoch: after resuming from a checkpoint that was written in
+        `on_train_epoch_end`, Lightning calls that hook once more.
         """
         if not self.training_metrics.count:
             return {}
@@ -160,35 +166,26 @@ class Classifier(pl.LightningModule):
         self._evaluate("val", batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.validated = self._measured("val")
+        self.validated = self.evaluation["val"].read()
         self._summary |= self.validated
 
     def test_step(self, batch: Batch, index: int) -> None:
         self._evaluate("test", batch)
 
     def on_test_epoch_end(self) -> None:
-        self.tested = self._measured("test")
+        self.tested = self.evaluation["test"].read()
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
         x, labels = batch
-        logits = self(x).float()
-        metrics = self.evaluation[stage]
-        # one value a sample: without its check for NaN, torchmetrics forgets the weights that batches are given
-        metrics[f"{stage}_loss"].update(cross_entropy(logits, labels, reduction="none"))
-        for name in (f"{stage}_accuracy", f"{stage}_top5"):
-            metrics[name].update(logits, labels)
-
-    def _measured(self, stage: str) -> dict[str, float]:
-        metrics = self.evaluation[stage]
-        # float32 has seven digits; more would print as 0.9700000286
-        values = {name: round(float(value), 7) for name, value in metrics.compute().items()}
-        metrics.reset()
-        return values
+        self.evaluation[stage].update(self(x), labels)
 
 
-def _evaluation(stage: str, classes: int) -> MetricCollection:
-    def accuracy(top: int) -> MulticlassAccuracy:
-        return MulticlassAccuracy(classes, top_k=min(top, classes), average="micro", validate_args=False)
+def _mix(x: Tensor, alpha: float, *key: int | str) -> tuple[Tensor, Tensor, float]:
+    """Mixup: lam * x + (1 - lam) * x[partner], one lam ~ Beta(alpha, alpha) for the batch (arXiv 1710.09412).
 
-    metrics = {"loss": MeanMetric(nan_strategy="disable"), "accuracy": accuracy(1), "top5": accuracy(5)}
-    return MetricCollection({f"{stage}_{name}": m for name, m in metrics.items()}, compute_groups=False)
+    Returns the mixed images, the partners' indices within the batch, and lam; draws from the random stream `key`.
+    """
+    draw = np.random.Generator(np.random.Philox(derive("mixup", *key)))
+    lam = float(draw.beta(alpha, alpha))
+    partner = torch.from_numpy(draw.permutation(len(x))).to(x.device, non_blocking=True)
+    return lam * x + (1 - lam) * x[partner], partner, lam

@@ -58,7 +58,7 @@ class EffectiveWeights(Classifier):
             self._evaluate("val", (x.to(self.device, self.dtype), labels.to(self.device)))
         self._cached = None
         self.train()
-        return self._measured("val") if self.validated else {}
+        return self.evaluation["val"].read() if self.validated else {}
 
     @torch.no_grad()
     def finalize_(self) -> None:

@@ -1,7 +1,7 @@
-"""Training under a mask in which pruned weights are really zero: IMP, pruning at initialisation, every fine-tuning.
+"""Training under masks with pruned weights stored as zeros: IMP, pruning at initialisation, fine-tuning.
 
-The network stays the plain network: no layer subclass, no hook, no buffer. Gradients are masked after unscaling and
-before clipping, weights after the optimizer's step; together two fused dispatches a step, whatever the depth.
+The network stays plain: no layer subclass, no hook, no buffer. Gradients are masked after unscaling and before
+clipping, weights after the optimizer's step. That costs two fused operations in each step, whatever the depth.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,23 @@ from lth.pruning.structured.attached import Attached
 class KeptWeights(Classifier):
     """Trains the weights that `masks` keep. Pruned weights are exactly zero throughout.
 
-    So is their optimizer state wherever it has one entry a weight; matrices that precondition (Shampoo, SOAP) have not.
+    Their optimizer state is zero too, except for preconditioner matrices (Shampoo, SOAP), which have no per-weight
+    entries.
     """
 
-    changes = 0  # of the masks, for whoever keeps copies of the weights
-    attached: Attached | None = None  # biases and batch norms that leave with whole outputs; set at a level's start
+    changes = 0  # mask version counter; callbacks that keep copies of the weights compare it
+    attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
     def setup(self, stage: str) -> None:
-        self.net.requires_grad_(True)  # a search before may have frozen it
+        self.net.requires_grad_(True)  # an earlier search may have frozen it
 
     def load_previous(self, before: dict[str, Any] | None) -> None:
         if before is not None and "flags" in before:
-            found = before["state_dict"]
-            self.scores_of_ticket = {name: found[f"scores.{i}"] for i, name in enumerate(before["flags"])}
+            state = before["state_dict"]
+            self.scores_of_ticket = {name: state[f"scores.{i}"] for i, name in enumerate(before["flags"])}
 
     def on_fit_start(self) -> None:
-        # after the boundary's callbacks: masks and starting weights are final, the optimizer is built
+        # runs after the callbacks, so that masks and starting weights are final and the optimizer is built
         self._weights, self._kept = self.masks.weights(self.net), list(self.masks.values())
         if self.attached is not None:
             self._weights += self.attached.parameters.values()
@@ -40,22 +41,22 @@ class KeptWeights(Classifier):
         self.remask_()
 
     def remask_(self) -> None:
-        """Make weights and optimizer state zero wherever the masks, which have just changed, prune."""
+        """Set weights and optimizer state to zero where the masks prune. Call after masks have changed."""
         self.changes += 1
         if self.attached is not None:
             self.attached.update_(self.masks)
         zero_(self._weights, self._kept)
         optimizer = self.trainer.optimizers[0]
         for weight, mask in zip(self._weights, self._kept, strict=True):
-            state = of_weights(optimizer.state.get(weight, {}), mask.shape)
+            state = _per_weight(optimizer.state.get(weight, {}), mask.shape)
             zero_(state, [mask] * len(state))
 
     def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:
-        """Make copies of the parameters (by `id` of the parameter) zero wherever the parameters are."""
+        """Set copies of the parameters, by `id` of the parameter, to zero where the masks prune."""
         zero_([copies[id(weight)] for weight in self._weights], self._kept)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # a gradient left in place would enter the clipping norm and the momentum of weights that do not exist
+        # unmasked gradients would enter the clipping norm and the momentum of pruned weights
         pairs = [(w.grad, m) for w, m in zip(self._weights, self._kept, strict=True) if w.grad is not None]
         zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 
@@ -76,7 +77,7 @@ class KeptWeights(Classifier):
         return self
 
 
-def of_weights(state: Mapping[str, Any], shape: torch.Size) -> list[torch.Tensor]:
-    """What an optimizer holds of each single weight. Second moments in an eigenbasis `Q` (SOAP) are of no weight."""
-    elsewhere = {"exp_avg_sq"} if state.get("Q") is not None else set()
-    return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in elsewhere]
+def _per_weight(state: Mapping[str, Any], shape: torch.Size) -> list[torch.Tensor]:
+    """The tensors of an optimizer's state with one entry per weight; SOAP's second moments lie in an eigenbasis `Q`."""
+    rotated = {"exp_avg_sq"} if state.get("Q") is not None else set()
+    return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in rotated]

@@ -1,4 +1,4 @@
-"""STR: each layer learns the threshold that sparsifies it (Kusupati et al., ICML 2020, arXiv 2002.03231)."""
+"""STR: soft thresholds are learned together with the weights (Kusupati et al., ICML 2020, arXiv 2002.03231)."""
 
 import logging
 from typing import Any
@@ -14,16 +14,23 @@ from lth.pruning.shrinkage import LINKS, epochs_to_threshold, offset, shrunk
 from lth.pruning.topk import largest
 
 log = logging.getLogger(__name__)
-SCOPES = ("layer", "global")
+_SCOPES = ("layer", "global")
 
 
 class SoftThreshold(EffectiveWeights):
-    """Trains weights and thresholds g(s); density emerges, or follows a path to the level's when that is lower.
+    """Trains weights w and thresholds g(s); the network computes with sign(w) * max(|w| - g(s), 0).
 
-    start: of s. decay: weight decay on s; null = the recipe's. link: g, `sigmoid` or `exp`. scope: one s a `layer`, or
-    one for all. every, end: where the level's density is under the support's, all s are moved together every so many
-    steps to where the path is, which ends at the fraction `end` of the level. trim: then keep exactly the level's
-    count, if more are left at the end.
+    If the level's density is below the support's, the density is controlled: all s are moved together so that it
+    follows a path. Otherwise it emerges from `start` and `decay`.
+
+    start: initial s
+    decay: weight decay on s; None = the recipe's
+    link: g, `sigmoid` or `exp`
+    scope: one s for each `layer`, or one `global` s
+    every: optimizer steps between corrections of s, if the density is controlled
+    end: fraction of the level at which the path reaches the level's density
+    path: density as a function of progress (`lth.pruning.paths`)
+    trim: whether to cut a controlled search to exactly the level's density at its end
     """
 
     def __init__(
@@ -40,14 +47,14 @@ class SoftThreshold(EffectiveWeights):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if link not in LINKS or scope not in SCOPES:
-            raise ValueError(f"link {link!r} is not one of {list(LINKS)}, or scope {scope!r} not one of {SCOPES}")
+        if link not in LINKS or scope not in _SCOPES:
+            raise ValueError(f"link {link!r} is not one of {list(LINKS)}, or scope {scope!r} not one of {_SCOPES}")
         self.link, self.decay, self.every, self.end, self.path, self.trim = link, decay, every, end, path, trim
         count = len(self.masks) if scope == "layer" else 1
         self.s = nn.Parameter(torch.full((count,), float(start)))
         self.controlled = count_kept(self.level.density, self.masks.total) < self.support.kept
         if not self.controlled:
-            self._foresee(float(start))
+            self._warn_without_pruning(float(start))
 
     def effective(self) -> dict[str, Tensor]:
         thresholds = self.thresholds()
@@ -55,7 +62,7 @@ class SoftThreshold(EffectiveWeights):
         return {name: shrunk(w, g) for name, w, g in zip(self.masks, weights, thresholds, strict=True)}
 
     def thresholds(self) -> tuple[Tensor, ...]:
-        """g(s) of each prunable layer."""
+        """The threshold g(s) of each prunable layer."""
         return LINKS[self.link](self.s).expand(len(self.masks)).unbind()
 
     def final_weights(self) -> dict[str, Tensor]:
@@ -69,7 +76,7 @@ class SoftThreshold(EffectiveWeights):
             return largest({name: weight.abs() for name, weight in self._detached().items()}, target)
         return masks
 
-    def of_layers(self) -> dict[str, list[float]]:
+    def layer_columns(self) -> dict[str, list[float]]:
         with torch.no_grad():
             return {"threshold": [float(g) for g in self.thresholds()]}
 
@@ -83,24 +90,24 @@ class SoftThreshold(EffectiveWeights):
         self.net.requires_grad_(True)
 
     def on_fit_start(self) -> None:
-        # outside the masks weights are zero, and stay so: the gradient of `shrunk` at zero is zero
+        # weights outside the masks start at zero and stay there, since the gradient of `shrunk` at zero is zero
         zero_(self.masks.weights(self.net), list(self.masks.values()))
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        step = self.trainer.global_step + 1  # counted once this hook is over
+        step = self.trainer.global_step + 1  # Lightning increases global_step after this hook
         if self.controlled and (step % self.every == 0 or step == self.level.steps):
-            self._follow(step / (self.end * self.level.steps))
+            self._correct(step / (self.end * self.level.steps))
 
     @torch.no_grad()
-    def _follow(self, progress: float) -> None:
+    def _correct(self, progress: float) -> None:
         density = self.path(progress, self.support.density, self.level.density)
         kept = count_kept(density, self.masks.total)
         if kept < self.support.kept:
             self.s += offset(self.masks.weights(self.net), self.s, self.link, kept)
 
-    def _foresee(self, start: float) -> None:
-        """Say before training when weight decay lifts the thresholds; warn when it never does."""
+    def _warn_without_pruning(self, start: float) -> None:
+        """Log before training when weight decay will lift the thresholds; warn if it never will."""
         decay = self.recipe.weight_decay if self.decay is None else self.decay
         momentum = getattr(self.recipe.optimizer, "keywords", {}).get("momentum", 0.0)
         if self.link != "sigmoid" or start > -20:

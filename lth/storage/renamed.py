@@ -6,4 +6,10 @@ RENAMED: dict[str, str] = {
     "lth.pruning.search.rule.Rounded": "lth.pruning.search.mask_rules.Rounded",
     "lth.pruning.search.rule.Sampled": "lth.pruning.search.mask_rules.Sampled",
     "lth.pruning.search.threshold.Threshold": "lth.pruning.search.freezing.FreezeBelow",
+    "lth.training.optimizers.muon.Muon": "lth.training.optimizers.Muon",
+    "lth.training.optimizers.preconditioned.SOAP": "lth.training.optimizers.SOAP",
+    "lth.training.optimizers.preconditioned.Shampoo": "lth.training.optimizers.Shampoo",
+    "lth.training.optimizers.sam.SAM": "lth.training.optimizers.SAM",
+    "lth.training.optimizers.schedule_free.AdamWScheduleFree": "lth.training.optimizers.AdamWScheduleFree",
+    "lth.training.optimizers.schedule_free.SGDScheduleFree": "lth.training.optimizers.SGDScheduleFree",
 }

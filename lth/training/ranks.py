@@ -1,4 +1,4 @@
-"""The few things that ranks of a distributed run tell each other; with one process they do nothing."""
+"""Communication between the ranks of a distributed run; with one process all of it is a no-op."""
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,7 @@ def broadcast_(tensors: list[Tensor]) -> None:
 
 
 def assert_same(what: str, digest: str) -> None:
-    """Fail when a rank's digest of `what` differs from rank 0's: ranks that drift apart train different networks."""
+    """Assert that all ranks have the same `digest` of `what`; otherwise they would train different networks."""
     if distributed():
         digests: list[str] = [""] * dist.get_world_size()
         dist.all_gather_object(digests, digest)
@@ -37,7 +37,7 @@ def assert_same(what: str, digest: str) -> None:
 
 
 def assert_same_training(when: str, module: nn.Module, masks: Masks) -> None:
-    """Fail when ranks differ in the parameters of `module` or in its masks; costs nothing with one process."""
+    """Assert that all ranks have the same parameters of `module` and the same masks. when: for the error message."""
     if distributed():
         assert_same(f"weights {when}", fingerprint(dict(module.named_parameters())))
         assert_same(f"masks {when}", masks.digest())

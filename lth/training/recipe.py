@@ -1,4 +1,4 @@
-"""The recipe: optimizer, learning-rate schedule, length, batch size, augmentation and regularisation of one level."""
+"""The recipe: how a level is trained, whatever the method."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,17 @@ from lth.plan import Budget, Total
 from lth.plan.budget import STRATEGIES, Cycles
 from lth.training.schedules import Schedule, constant, schedule_free
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
-DECAYS = ("all", "no_norm", "prunable")
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_DECAYS = ("all", "no_norm", "prunable")
 LENGTHS = ("epochs", "steps", "total_epochs")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a level is trained; the same for every method. The fields are documented in `conf/recipe/`."""
+    """Optimizer, learning-rate schedule, length, batch size, augmentation and regularisation of one level.
+
+    `conf/recipe/` documents the fields. Raises ValueError for values out of range and for impossible combinations.
+    """
 
     optimizer: Callable[..., torch.optim.Optimizer]
     schedule: Schedule
@@ -55,28 +58,31 @@ class Recipe:
                 raise ValueError(f"recipe.{name}={getattr(self, name)} must be at least 0 and under 1")
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"recipe.clip={self.clip} must be over 0, or null for no clipping")
-        if self.decay not in DECAYS:
-            raise ValueError(f"recipe.decay {self.decay!r} is not one of {DECAYS}")
+        if self.decay not in _DECAYS:
+            raise ValueError(f"recipe.decay {self.decay!r} is not one of {_DECAYS}")
         self._check_average()
-        self._check_passes()
+        self._check_closure()
 
     @property
     def averages(self) -> bool:
-        """Whether the optimizer averages the weights itself, and so has a mode for training and one for all else."""
+        """Whether the optimizer averages the weights itself (schedule-free): it then has a train and an eval mode."""
         return hasattr(_target(self.optimizer), "eval")
 
     def budget(self, epoch: int) -> Budget | Total:
-        """Optimizer steps of a level, or what all levels of a ladder have together, with `epoch` steps to an epoch."""
+        """Length of a level, or of all levels of a ladder together. epoch: optimizer steps of one epoch."""
         if self.total_epochs is not None:
             return Total(self.total_epochs, epoch, self.level_strategy, self.cycles)
         length, unit = (self.steps, 1) if self.steps is not None else (self.epochs, epoch)
         return Budget.of(length or 0, unit, epoch, self.cycles)
 
     def build(self, net: nn.Module, prunable: set[str]) -> torch.optim.Optimizer:
-        """The optimizer over the trainable parameters of `net`; `prunable` names the weights masks cover."""
+        """The optimizer of the trainable parameters of `net`, in groups with and without weight decay.
+
+        prunable: names of the weights that masks cover
+        """
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
-        norms = {id(p) for m in net.modules() if isinstance(m, NORMS) for p in m.parameters(recurse=False)}
+        norms = {id(p) for m in net.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
         for name, p in net.named_parameters():
             decays = {"all": True, "no_norm": id(p) not in norms, "prunable": name in prunable}[self.decay]
             if p.requires_grad:
@@ -93,22 +99,22 @@ class Recipe:
         if schedule is schedule_free and not self.averages:
             raise ValueError(
                 f"recipe/schedule=schedule_free is not for {_target(self.optimizer).__name__}, which keeps no average: "
-                "take recipe/optimizer=schedule_free_sgd or schedule_free_adamw"
+                "set recipe/optimizer=schedule_free_sgd or schedule_free_adamw"
             )
         if self.averages and schedule not in (constant, schedule_free):
             raise ValueError(
-                f"a schedule-free optimizer with the schedule {schedule.__name__}: its average takes the schedule's "
-                "place; take recipe/schedule=schedule_free, or constant"
+                f"a schedule-free optimizer with the schedule {schedule.__name__}: its average replaces a schedule; "
+                "set recipe/schedule=schedule_free, or constant"
             )
         if self.averages and self.ema:
             raise ValueError(f"recipe.ema={self.ema}: a schedule-free optimizer averages itself; set it to 0")
 
-    def _check_passes(self) -> None:
+    def _check_closure(self) -> None:
         if getattr(_target(self.optimizer), "passes", 1) == 1:
             return
         name = _target(self.optimizer).__name__
         if self.accumulate > 1:
-            raise ValueError(f"recipe.accumulate={self.accumulate}: {name} passes over each batch twice; set it to 1")
+            raise ValueError(f"recipe.accumulate={self.accumulate}: {name} computes each batch twice; set it to 1")
         if self.precision == "16-mixed":
             raise ValueError(f"recipe.precision=16-mixed: {name} cannot scale its losses; take bf16-mixed or 32-true")
 

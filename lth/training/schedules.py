@@ -1,8 +1,13 @@
-"""Learning-rate schedules: pure functions of the step, so that resuming and rewinding are an index.
+"""Learning-rate schedules: pure functions of the step, so that resuming and rewinding need no state.
 
-Each returns the factor on the base learning rate at optimizer step `step` (0-based) of `total`, with `epoch` steps to
-one epoch. Warm-up is `warmup` epochs, linear, reaching 1 at its last step, and never moves a milestone: milestones are
-absolute. A schedule that is to change once an epoch is called with steps that are epochs (see `Clock`).
+Each returns the factor on the base learning rate.
+
+step: 0-based optimizer step
+total: optimizer steps of the level
+epoch: optimizer steps of one epoch
+warmup: epochs of linear warm-up, which reaches 1 at its last step; milestones are counted from the level's start
+
+For a rate that changes once an epoch, `Clock` calls a schedule with epochs as its steps.
 """
 
 import inspect
@@ -18,25 +23,25 @@ Schedule = Callable[[float, float, float], float]  # step, total, epoch -> facto
 
 
 def constant(step: float, total: float, epoch: float, *, warmup: float = 0) -> float:
-    """1 throughout."""
+    """1 after warm-up."""
     return _warm(step, warmup * epoch)
 
 
 def schedule_free(step: float, total: float, epoch: float, *, warmup: float = 0) -> float:
-    """1 throughout, for an optimizer whose own average takes the place of a schedule (arXiv 2405.15682)."""
+    """1 after warm-up, for optimizers whose average of the weights replaces a schedule (arXiv 2405.15682)."""
     return constant(step, total, epoch, warmup=warmup)
 
 
 def multistep(
     step: float, total: float, epoch: float, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
 ) -> float:
-    """Times `gamma` at each milestone (epochs; values under 1 are fractions of the level)."""
-    at = [round(m * total, 6) if 0 < m < 1 else m * epoch for m in milestones]  # 0.55 * 100 is over 55
+    """Multiplied by `gamma` at each milestone, in epochs; milestones under 1 are fractions of the level."""
+    at = [round(m * total, 6) if 0 < m < 1 else m * epoch for m in milestones]  # unrounded, 0.55 * 100 is over 55
     return _warm(step, warmup * epoch) * gamma ** sum(step >= m for m in at)
 
 
 def cosine(step: float, total: float, epoch: float, *, minimum: float = 0.0, warmup: float = 0) -> float:
-    """Half a cosine from 1 to `minimum` (fraction of the base rate) over what warm-up leaves (arXiv 1608.03983)."""
+    """Half a cosine from 1 to `minimum`, a fraction of the base rate, after warm-up (arXiv 1608.03983)."""
     w = warmup * epoch
     if step < w:
         return _warm(step, w)
@@ -46,7 +51,7 @@ def cosine(step: float, total: float, epoch: float, *, minimum: float = 0.0, war
 def triangular(
     step: float, total: float, epoch: float, *, start: float = 0.2, peak: float = 0.2, end: float = 0.0
 ) -> float:
-    """Linear from `start` up to 1 at the fraction `peak` of the level, then down to `end` (arXiv 2406.02773)."""
+    """Linear from `start` to 1 at the fraction `peak` of the level, then linear to `end` (arXiv 2406.02773)."""
     top = int(_fraction("peak", peak) * total)
     if step < top:
         return start + (1 - start) * step / top
@@ -54,7 +59,7 @@ def triangular(
 
 
 def trapezoidal(step: float, total: float, epoch: float, *, warmup: float = 0, cooldown: float = 0.2) -> float:
-    """Warm-up, 1, then linear to 0 over the last fraction `cooldown` of the level."""
+    """1 after warm-up, then linear to 0 over the last fraction `cooldown` of the level."""
     down = (total - step) / (cooldown * total) if cooldown else 1.0
     return min(_warm(step, warmup * epoch), 1.0, down)
 
@@ -62,7 +67,7 @@ def trapezoidal(step: float, total: float, epoch: float, *, warmup: float = 0, c
 def one_cycle(
     step: float, total: float, epoch: float, *, peak: float = 0.3, start: float = 1 / 25, end: float = 1e-4
 ) -> float:
-    """Cosine up from `start` to 1 at the fraction `peak`, cosine down to `start * end` (Smith, arXiv 1708.07120)."""
+    """Cosine from `start` to 1 at the fraction `peak`, then cosine to `start * end` (Smith, arXiv 1708.07120)."""
     top = _fraction("peak", peak) * total
     low, progress = (start, step / top) if step < top else (start * end, 1 - (step - top) / (total - top))
     return low + (1 - low) * (1 - math.cos(math.pi * progress)) / 2
@@ -79,17 +84,19 @@ def imagenet_drops(
     low: float = 0.1,
     ramp: bool = False,
 ) -> float:
-    """`low` for the first `warmup` epochs (ramp: linear from there to 1), then times `gamma` at each milestone.
+    """`low` for the first `warmup` epochs, then 1, multiplied by `gamma` at each milestone (epochs).
 
-    The 90 epochs of ImageNet in the curves of cyclic sparse training's code (arXiv 2406.02773).
+    ramp: whether the factor rises linearly from `low` to 1 in these epochs
+
+    The schedule of 90 ImageNet epochs in the code of cyclic sparse training (arXiv 2406.02773).
     """
     if step >= warmup * epoch:
         return multistep(step, total, epoch, milestones=milestones, gamma=gamma)
     return low + (1 - low) * step / (warmup * epoch) if ramp else low
 
 
-def without_warmup(schedule: Schedule) -> Schedule:
-    """The schedule from its peak on. Raises ValueError for one that has neither a warm-up nor a peak."""
+def _without_warmup(schedule: Schedule) -> Schedule:
+    """`schedule` without warm-up, or from its peak on. Raises ValueError for one that has neither."""
     names = [name for name in ("warmup", "peak") if name in inspect.signature(schedule).parameters]
     if not names:
         raise ValueError("recipe.cycles.skip_warmup: this schedule has no warm-up to skip")
@@ -97,7 +104,7 @@ def without_warmup(schedule: Schedule) -> Schedule:
 
 
 def _plain(schedule: Any) -> Schedule:
-    # Hydra's own partial checks its policy at every call: 165 µs a step
+    # the partial that Hydra makes costs 165 µs in each call
     return partial(schedule.func, *schedule.args, **schedule.keywords) if hasattr(schedule, "func") else schedule
 
 
@@ -113,10 +120,15 @@ def _warm(step: float, warmup: float) -> float:
 
 @dataclass(frozen=True)
 class Clock:
-    """A schedule on the time axis of one level or cycle.
+    """The factor on the base learning rate at each step of a level, or of one of its cycles.
 
-    every: `step`, or `epoch` for a rate that changes once an epoch. late: epochs at the base rate before the schedule
-    begins, which then never reaches its end.
+    schedule: a function of this module
+    total: optimizer steps of the level or cycle
+    epoch: optimizer steps of one epoch
+    every: `step`, or `epoch` for a rate that changes once an epoch
+    late: epochs at the base rate before the schedule begins; its last `late` epochs are then cut off
+
+    Raises ValueError when the factor leaves 0..1, as with a warm-up longer than the level.
     """
 
     schedule: Schedule
@@ -142,7 +154,6 @@ class Clock:
         return self.schedule(step, self.total, self.epoch)
 
     def _check(self, step: int) -> None:
-        """A peak or a warm-up outside the level shows here, not as a strange curve after hours."""
         try:
             factor = self(step)
         except ZeroDivisionError:
@@ -152,14 +163,19 @@ class Clock:
 
 
 class Clocks:
-    """Clocks one after another: each cycle of a level a whole schedule of its own length (arXiv 2406.02773).
+    """One `Clock` after another: each cycle of a level runs through a whole schedule (arXiv 2406.02773).
 
-    totals: the cycles' lengths in steps. skip_warmup: only the first begins with its warm-up. The rest is `Clock`'s.
+    schedule: of each cycle
+    totals: lengths of the cycles in optimizer steps
+    rest: further arguments of `Clock`, from `epoch` on
+    skip_warmup: whether only the first cycle has a warm-up
+
+    Attribute: `starts`, the first step of each cycle.
     """
 
     def __init__(self, schedule: Schedule, totals: Sequence[int], *rest: Any, skip_warmup: bool = False):
         self.starts = [0, *accumulate(totals)][:-1]
-        again = without_warmup(_plain(schedule)) if skip_warmup and len(totals) > 1 else schedule
+        again = _without_warmup(_plain(schedule)) if skip_warmup and len(totals) > 1 else schedule
         self.clocks = [Clock(again if i else schedule, total, *rest) for i, total in enumerate(totals)]
 
     def __call__(self, step: int) -> float:
@@ -168,5 +184,5 @@ class Clocks:
         return self.clocks[index](step - self.starts[index])
 
     def at(self, step: int) -> int:
-        """Which cycle optimizer step `step` belongs to, from 0."""
+        """The 0-based cycle that contains optimizer step `step`."""
         return bisect_right(self.starts, step) - 1

@@ -1,6 +1,6 @@
-"""Signals to a run: a scheduler's wish to leave is obeyed where the state is whole, SIGTERM is obeyed at once.
+"""Signals to a run. SIGUSR1, SIGUSR2: save and stop at the end of the epoch. SIGTERM: stop now.
 
-Whatever is on disk is whole at every moment, so leaving at once loses no more than the time since the last checkpoint.
+Files on disk are complete at every moment, so stopping now loses only the training since the last checkpoint.
 """
 
 import ctypes
@@ -8,19 +8,19 @@ import signal
 import threading
 from typing import Any
 
-SIGNALS = signal.SIGUSR1, signal.SIGUSR2  # schedulers send one of them ahead of a time limit or a preemption
-AGAIN = 75  # exit code: the state is saved, run the same command again (sysexits' "temporary failure")
-TERMINATED = 128 + signal.SIGTERM  # exit code of a run that was told to stop
-KILL_ME_TOO = 1, int(signal.SIGKILL)  # prctl(PR_SET_PDEATHSIG, ...)
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up here, since a fork must not import
+SIGNALS = signal.SIGUSR1, signal.SIGUSR2  # sent by schedulers before a time limit or a preemption
+AGAIN = 75  # exit code after SIGUSR1 or SIGUSR2: saved, run the same command again (sysexits' EX_TEMPFAIL)
+TERMINATED = 128 + signal.SIGTERM  # exit code after SIGTERM
+_SET_PDEATHSIG = 1, int(signal.SIGKILL)  # prctl(PR_SET_PDEATHSIG, ...)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up now: after a fork nothing may be imported
 _noted: list[int] = []
-_launchers: list[Any] = []  # Lightning's; one of them has started the other ranks, unless torchrun or Slurm did
+_launchers: list[Any] = []  # Lightning's launchers, whose `procs` are the other ranks unless torchrun started them
 
 
 def listen() -> None:
-    """Note a scheduler's signals from now on, and leave at SIGTERM with exit code 143, other ranks included.
+    """Install the handlers: note SIGUSR1 and SIGUSR2; at SIGTERM stop all ranks and exit with code 143.
 
-    Handlers belong to the main thread; elsewhere this does nothing.
+    Outside the main thread, where handlers cannot be installed, this is a no-op.
     """
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
@@ -29,10 +29,10 @@ def listen() -> None:
 
 
 def answer_for(trainer: Any) -> None:
-    """Take the answers to signals over from Lightning.
+    """Disable the signal handlers of Lightning's `trainer` in favour of those of `listen`.
 
-    Under DDP its own broadcast a tensor before every batch and read it on the host, and broadcast another inside the
-    handler of SIGTERM, while the other ranks are anywhere; on Slurm they save inside the handler, and requeue.
+    Under DDP, Lightning broadcasts a tensor before every batch and reads it on the host. Its SIGTERM handler broadcasts
+    another while the other ranks may be anywhere. On Slurm it saves within the handler and requeues the job.
     """
     trainer._signal_connector.register_signal_handlers = _nothing
     loop = trainer.fit_loop.epoch_loop
@@ -42,17 +42,17 @@ def answer_for(trainer: Any) -> None:
 
 
 def die_with_parent() -> None:
-    """End this process when the one that started it ends. Also for `preexec_fn`; it does nothing but on Linux.
+    """Have the kernel kill this process when its parent ends. Also for `preexec_fn`. Linux only, elsewhere a no-op.
 
-    A job must not outlive its sweep, or the sweep's restart meets it at work; a rank left alone would wait for the
-    others, possibly forever.
+    Otherwise a job could outlive its sweep and collide with the sweep's restart, and a rank left alone could wait for
+    the others forever.
     """
     if _prctl is not None:
-        _prctl(*KILL_ME_TOO)
+        _prctl(*_SET_PDEATHSIG)
 
 
 def asked_to_leave() -> bool:
-    """Whether a signal has come."""
+    """Whether SIGUSR1 or SIGUSR2 has been received."""
     return bool(_noted)
 
 
@@ -61,7 +61,7 @@ def _note(signum: int, frame: Any) -> None:
 
 
 def _stop(signum: int, frame: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process whatever it is doing
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM kills the process at once
     for rank in (process for launcher in _launchers for process in getattr(launcher, "procs", ())):
         if rank.poll() is None:
             rank.send_signal(signum)

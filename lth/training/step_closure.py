@@ -1,4 +1,4 @@
-"""The forward and backward passes of one optimizer step: one, or more where the optimizer asks for them (SAM)."""
+"""The closure that an optimizer calls for the forward and backward pass; SAM calls it twice in one step."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,18 +9,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class StepClosure:
-    """An optimizer's closure that counts its calls. Those after the first leave running statistics as they are."""
+    """Counts the passes of a step. Passes after the first leave the running statistics of batch norm unchanged.
+
+    net: whose batch norms these are
+    """
 
     def __init__(self, net: nn.Module):
         self._net, self._closure, self._done = net, _nothing, 0
 
     @property
     def first_pass(self) -> bool:
-        """Whether the pass in hand, or the last one, is the one at the weights themselves: what metrics measure."""
+        """Whether the current pass is the step's first: the one at the weights themselves, which metrics measure."""
         return self._done <= 1
 
     def wrap(self, closure: Callable[[], Any]) -> "StepClosure":
-        """The passes of a new step."""
+        """Start a new step, whose passes `closure` computes; returns this object, for the optimizer to call."""
         self._closure, self._done = closure, 0
         return self
 
@@ -28,13 +31,13 @@ class StepClosure:
         self._done += 1
         if self._done == 1:
             return self._closure()
-        with unmoved_statistics(self._net):
+        with _frozen_statistics(self._net):
             return self._closure()
 
 
 @contextmanager
-def unmoved_statistics(net: nn.Module) -> Iterator[None]:
-    """Batch norm normalises by its batch and forgets it."""
+def _frozen_statistics(net: nn.Module) -> Iterator[None]:
+    """Batch norm uses the statistics of its batch without updating the running ones."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from lth.experiment.build import Experiment
 from lth.modules import KeptWeights
-from lth.modules.kept_weights import of_weights
+from lth.modules.kept_weights import _per_weight
 from lth.pruning.topology.memory import Memory
 from lth.storage.folder import RunFolder
 from tests.modules.test_kept_weights import ZeroWatch, run_level
@@ -142,9 +142,9 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(tmp_path):
 
 def test_a_change_of_masks_leaves_second_moments_in_another_basis_alone():
     state = {n: torch.ones(3, 2) for n in ("exp_avg", "exp_avg_sq")}
-    assert len(of_weights(state, torch.Size((3, 2)))) == 2
-    assert of_weights({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))[0] is state["exp_avg"]
-    assert len(of_weights({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))) == 1
+    assert len(_per_weight(state, torch.Size((3, 2)))) == 2
+    assert _per_weight({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))[0] is state["exp_avg"]
+    assert len(_per_weight({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))) == 1
 
 
 @pytest.mark.parametrize("method", ["imp", "rigl"])

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from lth.training.schedules import (
     Clock,
     Clocks,
+    _without_warmup,
     constant,
     cosine,
     imagenet_drops,
@@ -18,7 +19,6 @@ from lth.training.schedules import (
     schedule_free,
     trapezoidal,
     triangular,
-    without_warmup,
 )
 
 EPOCH = 97
@@ -239,10 +239,10 @@ def test_later_cycles_may_begin_at_the_base_rate(name):
 
 
 def test_triangular_without_its_warm_up_is_a_line_from_one_to_the_end():
-    factors = [without_warmup(triangular)(step, 10, 5) for step in range(10)]
+    factors = [_without_warmup(triangular)(step, 10, 5) for step in range(10)]
     assert factors == pytest.approx([1 - step / 10 for step in range(10)])
 
 
 def test_a_schedule_without_warm_up_has_none_to_skip():
     with pytest.raises(ValueError, match="no warm-up to skip"):
-        without_warmup(lambda step, total, epoch: 1.0)
+        _without_warmup(lambda step, total, epoch: 1.0)

@@ -43,7 +43,8 @@ class WatchTopology(Callback):
         counts = [[_count(k), _count(k & ~self.before[n]), _count(self.ever[n])] for n, k in now.items()]
         self.before = now
         record = {"epoch": trainer.current_epoch, "step": trainer.global_step, "counts": counts}
-        self.records.append(record | {"of_layers": pl_module.of_layers(), "totals": [k.numel() for k in now.values()]})
+        totals = [k.numel() for k in now.values()]
+        self.records.append(record | {"of_layers": pl_module.layer_columns(), "totals": totals})
         kept, new, ever = (sum(column) for column in zip(*counts, strict=True))
         summary |= {"churn": new / max(1, kept), "ever_active": ever / sum(k.numel() for k in now.values())}
         self.layers = list(now)

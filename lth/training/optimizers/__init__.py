@@ -1,1 +1,0 @@
-"""Optimizers of other libraries, as a recipe takes them; they come with the extra `lth[optimizers]`."""
