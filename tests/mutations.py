@@ -292,7 +292,7 @@ FAULTS = [
     ),
     Fault(
         "an event of Gem-Miner removes one weight fewer",
-        "lth/pruning/search/freezing.py",
+        "lth/pruning/search/events.py",
         "active - math.ceil(r * active - 1e-9)",
         "active - math.floor(r * active)",
         "tests/pruning/search/test_freezing.py",
