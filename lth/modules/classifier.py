@@ -14,7 +14,6 @@ from lth.pruning import Masks
 from lth.pruning.seeds import derive
 from lth.training.metrics import EvaluationMetrics, TrainingMetrics
 from lth.training.recipe import Recipe
-from lth.training.schedules import Clocks
 from lth.training.step_closure import StepClosure
 
 Batch = tuple[Tensor, Tensor]
@@ -38,14 +37,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.net, self.masks, self.support, self.recipe = net, masks, support, recipe
         self.level, self.seed = level, seed
-        self.clock = Clocks(
-            recipe.schedule,
-            level.budget.schedules or (level.budget.horizon,),
-            level.budget.epoch,
-            recipe.schedule_every,
-            recipe.schedule_late,
-            skip_warmup=recipe.cycles.skip_warmup,
-        )
+        self.clock = recipe.clocks(level.budget)
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
@@ -163,21 +155,17 @@ class Classifier(pl.LightningModule):
         return self._summary
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._evaluate("val", batch)
+        self.evaluation["val"].update(self(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         self.validated = self.evaluation["val"].read()
         self._summary |= self.validated
 
     def test_step(self, batch: Batch, index: int) -> None:
-        self._evaluate("test", batch)
+        self.evaluation["test"].update(self(batch[0]), batch[1])
 
     def on_test_epoch_end(self) -> None:
         self.tested = self.evaluation["test"].read()
-
-    def _evaluate(self, stage: str, batch: Batch) -> None:
-        x, labels = batch
-        self.evaluation[stage].update(self(x), labels)
 
 
 def _mix(x: Tensor, alpha: float, *key: int | str) -> tuple[Tensor, Tensor, float]:

@@ -54,8 +54,8 @@ class EffectiveWeights(Classifier):
         """Validation metrics within an epoch, of the effective weights or of `weights`; empty without validation."""
         self.eval()
         self._cached = weights or self._detached()
-        for x, labels in self.trainer.datamodule.val_dataloader() or ():
-            self._evaluate("val", (x.to(self.device, self.dtype), labels.to(self.device)))
+        for index, (x, labels) in enumerate(self.trainer.datamodule.val_dataloader() or ()):
+            self.validation_step((x.to(self.device, self.dtype), labels.to(self.device)), index)
         self._cached = None
         self.train()
         return self.evaluation["val"].read() if self.validated else {}

@@ -9,7 +9,7 @@ from torch import nn
 
 from lth.plan import Budget, Total
 from lth.plan.budget import STRATEGIES, Cycles
-from lth.training.schedules import Schedule, constant, schedule_free
+from lth.training.schedules import Clocks, Schedule, constant, schedule_free
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 _DECAYS = ("all", "no_norm", "prunable")
@@ -74,6 +74,17 @@ class Recipe:
             return Total(self.total_epochs, epoch, self.level_strategy, self.cycles)
         length, unit = (self.steps, 1) if self.steps is not None else (self.epochs, epoch)
         return Budget.of(length or 0, unit, epoch, self.cycles)
+
+    def clocks(self, budget: Budget) -> Clocks:
+        """The learning-rate factor at each step of a level with `budget`."""
+        return Clocks(
+            self.schedule,
+            budget.schedules or (budget.horizon,),
+            budget.epoch,
+            self.schedule_every,
+            self.schedule_late,
+            skip_warmup=self.cycles.skip_warmup,
+        )
 
     def build(self, net: nn.Module, prunable: set[str]) -> torch.optim.Optimizer:
         """The optimizer of the trainable parameters of `net`, in groups with and without weight decay.

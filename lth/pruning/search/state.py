@@ -230,6 +230,5 @@ def _layers_of(weights: Iterable[str], biases: Iterable[str]) -> list[list[int]]
     """The indices of each layer's tensors in the list of all weights, then all biases."""
     weights, biases = list(weights), list(biases)
     names = [*weights, *biases]
-    return [
-        [i, names.index(bias)] if bias in biases else [i] for i, bias in enumerate(_bias_name(name) for name in weights)
-    ]
+    own = map(_bias_name, weights)
+    return [[i, names.index(bias)] if bias in biases else [i] for i, bias in enumerate(own)]
