@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from lth.pruning.masks import Masks, fingerprint
 
 
-def distributed() -> bool:
+def _distributed() -> bool:
     """Whether several processes train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all ranks."""
-    if distributed():
+    if _distributed():
         tensor = tensor.clone()
         dist.all_reduce(tensor)
     return tensor
@@ -23,21 +23,29 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def broadcast_(tensors: list[Tensor]) -> None:
     """Overwrite `tensors` with those of rank 0, in place."""
-    if distributed():
+    if _distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def assert_same(what: str, digest: str) -> None:
     """Assert that all ranks have the same `digest` of `what`; otherwise they would train different networks."""
-    if distributed():
+    if _distributed():
         digests: list[str] = [""] * dist.get_world_size()
         dist.all_gather_object(digests, digest)
         assert len(set(digests)) == 1, f"{what} differ between ranks: {digests}"
 
 
-def assert_same_training(when: str, module: nn.Module, masks: Masks) -> None:
-    """Assert that all ranks have the same parameters of `module` and the same masks. when: for the error message."""
-    if distributed():
+def assert_same_training(when: str, module: nn.Module, masks: Masks, buffers: nn.Module | None = None) -> None:
+    """Assert that all ranks have the same parameters and masks; a no-op with one process.
+
+    when: for the error message
+    module: whose parameters are compared
+    masks: compared too
+    buffers: a module whose buffers (batch-norm statistics) are compared as well; they may differ after training
+    """
+    if _distributed():
         assert_same(f"weights {when}", fingerprint(dict(module.named_parameters())))
         assert_same(f"masks {when}", masks.digest())
+        if buffers is not None:
+            assert_same(f"buffers {when}", fingerprint(dict(buffers.named_buffers())))
