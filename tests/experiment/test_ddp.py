@@ -80,7 +80,7 @@ def test_ranks_that_drift_apart_are_noticed(monkeypatch):
 
     from lth.training import ranks
 
-    monkeypatch.setattr(ranks, "distributed", lambda: True)
+    monkeypatch.setattr(ranks, "_distributed", lambda: True)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "all_gather_object", lambda out, mine: out.__setitem__(slice(None), [mine, "other"]))
     with pytest.raises(AssertionError, match="masks differ between ranks"):
