@@ -7,7 +7,7 @@ from torch import nn
 
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
-from lth.pruning.standardised import changed_before_use
+from lth.pruning.standardised import standardised
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
@@ -46,7 +46,7 @@ def check_densities(densities: Sequence[float], total: int) -> None:
 
 def check_pruned_stay_zero(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> None:
     """Refuse a network whose pruned weights would not act as zeros, such as one with weight standardisation."""
-    names = changed_before_use(net, masks, image_shape)
+    names = standardised(net, masks, image_shape)
     if names:
         raise ValueError(
             f"this network transforms {len(names)} of its {len(masks)} prunable weights before it multiplies by them "

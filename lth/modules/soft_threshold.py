@@ -10,7 +10,7 @@ from lth.modules.effective_weights import EffectiveWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
 from lth.pruning.paths import Path, cubic
-from lth.pruning.shrinkage import LINKS, epochs_to_threshold, offset, shrunk
+from lth.pruning.shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from lth.pruning.topk import largest
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class SoftThreshold(EffectiveWeights):
     def effective(self) -> dict[str, Tensor]:
         thresholds = self.thresholds()
         weights = self.masks.weights(self.net)
-        return {name: shrunk(w, g) for name, w, g in zip(self.masks, weights, thresholds, strict=True)}
+        return {name: soft_threshold(w, g) for name, w, g in zip(self.masks, weights, thresholds, strict=True)}
 
     def thresholds(self) -> tuple[Tensor, ...]:
         """The threshold g(s) of each prunable layer."""
@@ -90,7 +90,7 @@ class SoftThreshold(EffectiveWeights):
         self.net.requires_grad_(True)
 
     def on_fit_start(self) -> None:
-        # weights outside the masks start at zero and stay there, since the gradient of `shrunk` at zero is zero
+        # weights outside the masks start at zero and stay there, since the gradient of `soft_threshold` at zero is zero
         zero_(self.masks.weights(self.net), list(self.masks.values()))
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -104,7 +104,7 @@ class SoftThreshold(EffectiveWeights):
         density = self.path(progress, self.support.density, self.level.density)
         kept = count_kept(density, self.masks.total)
         if kept < self.support.kept:
-            self.s += offset(self.masks.weights(self.net), self.s, self.link, kept)
+            self.s += shift_of_thresholds(self.masks.weights(self.net), self.s, self.link, kept)
 
     def _warn_without_pruning(self, start: float) -> None:
         """Log before training when weight decay will lift the thresholds; warn if it never will."""

@@ -1,4 +1,4 @@
-"""The network as a linear flow of non-negative weights: what SynFlow scores and what effective density counts."""
+"""The network with absolute weights, as SynFlow scores it; and the weights on a path from input to output."""
 
 import torch
 from torch import Tensor, nn
@@ -6,25 +6,25 @@ from torch.func import functional_call
 
 from lth.pruning.masks import Masks
 
-BN = ("eval", "identity")
-NEUTRAL = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+_BN = ("eval", "identity")
+_IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 @torch.no_grad()
 def absolute(net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str) -> dict[str, Tensor]:
-    """Masked parameters and floating buffers of `net` as absolute values in `dtype`; integer buffers as they are.
+    """Absolute values, in `dtype`, of the masked parameters and floating buffers of `net`; integer buffers unchanged.
 
-    bn: `eval` takes the running statistics as they are, `identity` makes every batch norm one.
+    bn: `eval` keeps the running statistics, `identity` makes every batch norm the identity.
     """
-    if bn not in BN:
-        raise ValueError(f"bn {bn!r} is not one of {BN}")
+    if bn not in _BN:
+        raise ValueError(f"bn {bn!r} is not one of {_BN}")
     # not state_dict(): it names a shared weight twice and leaves out buffers that are not saved
     tensors = dict([*net.named_parameters(), *net.named_buffers()])
     state = {n: _absolute(t, masks.get(n), dtype) if t.is_floating_point() else t for n, t in tensors.items()}
     if bn == "identity":
         for prefix, module in net.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                names = {f"{prefix}.{name}": value for name, value in NEUTRAL.items()}
+                names = {f"{prefix}.{name}": value for name, value in _IDENTITY.items()}
                 state |= {n: torch.full_like(state[n], value) for n, value in names.items() if n in state}
     return state
 
@@ -38,7 +38,10 @@ def _absolute(tensor: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor
 def flow_gradients(
     net: nn.Module, state: dict[str, Tensor], weights: dict[str, Tensor], image_shape: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """dR/dw of R = the summed outputs on an image of ones, for a network with `state` and, in it, `weights`."""
+    """dR/dw of `weights`, with R the sum of the outputs for an image of ones, in the network with tensors `state`.
+
+    image_shape: channels, height, width.
+    """
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     example = next(iter(leaves.values()))
     ones = torch.ones(1, *image_shape, dtype=example.dtype, device=example.device)
@@ -49,14 +52,15 @@ def flow_gradients(
 
 
 def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Which kept weights lie on a path of kept weights from input to output: bool tensors.
+    """Which kept weights lie on a path of kept weights from input to output: bool tensors by layer.
 
-    Exact for any architecture: kept weights become positive and equal within a layer, biases 0, batch norm the
-    identity; a weight is live where the output's gradient is not 0 (tickets without it train weights nothing reads).
+    All kept weights are set to one positive number a layer, biases to 0 and batch norm to the identity; a weight is
+    then on a path if and only if its gradient of the outputs is not 0. Leaves `net` in evaluation mode.
+      image_shape: channels, height, width
     """
     state = absolute(net, masks, torch.float64, "identity")
     biases = {n: torch.zeros_like(t) for n, t in state.items() if n.endswith("bias")}
-    # divided by the mean in-degree, so that a hundred layers neither overflow nor vanish
+    # divided by the mean in-degree: products over a hundred layers would overflow or vanish otherwise
     weights = {n: m.double() / max(1.0, float(m.sum()) / m.shape[0]) for n, m in masks.items()}
     gradients = flow_gradients(net, {**state, **biases}, weights, image_shape)
     return {name: (gradients[name] != 0) & mask.bool() for name, mask in masks.items()}

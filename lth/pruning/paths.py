@@ -1,4 +1,4 @@
-"""Paths of the density within a level: pure functions of progress 0..1, exact at both ends."""
+"""Density as a function of the progress through a level, 0..1; exact at both ends, constant outside."""
 
 from collections.abc import Callable
 
@@ -6,22 +6,22 @@ Path = Callable[[float, float, float], float]  # progress, start, end -> density
 
 
 def cubic(x: float, start: float, end: float) -> float:
-    """end + (start - end) (1 - x)^3: fast while much is left (Zhu & Gupta 2017, arXiv 1710.01878)."""
+    """end + (start - end) (1 - x)^3: most is pruned early (Zhu & Gupta 2017, arXiv 1710.01878)."""
     return end + (start - end) * (1 - _within(x)) ** 3
 
 
 def linear(x: float, start: float, end: float) -> float:
-    """Straight from start to end."""
+    """end + (start - end) (1 - x)."""
     return end + (start - end) * (1 - _within(x))
 
 
 def exponential(x: float, start: float, end: float) -> float:
-    """The same fraction of what is left at every moment."""
+    """start (end / start)^x: prunes the same fraction of the remaining weights per unit of progress."""
     return end if _within(x) == 1 else start * (end / start) ** _within(x)
 
 
 def at_once(x: float, start: float, end: float) -> float:
-    """Everything at the first moment."""
+    """`end` as soon as x > 0."""
     return end if x > 0 else start
 
 

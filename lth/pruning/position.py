@@ -1,4 +1,4 @@
-"""Placements: where in each layer the kept weights lie, once scores and allocation have said how many."""
+"""Positions of the kept weights in each layer, given how many each layer keeps."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 from lth.pruning.topk import largest
 
-Placement = Callable[[Masks, Masks, int], Masks]  # masks before, masks chosen by score, seed -> masks
+Placement = Callable[[Masks, Masks, int], Masks]  # masks before pruning, masks chosen by score, seed -> masks
 
 
 def by_score(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
-    """Where the scores are largest."""
+    """At the largest scores: `chosen` itself."""
     return chosen
 
 
@@ -27,9 +27,9 @@ def shuffled(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
 
 
 def bernoulli(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
-    """Each weight kept before, independently, with its layer's density: the Erdos-Renyi graph proper.
+    """Each weight kept before is kept with the layer's probability, independently: an Erdos-Renyi graph.
 
-    The total varies by sqrt(sum n p (1 - p)) around the one asked for.
+    The total is random, with standard deviation sqrt(sum n p (1 - p)).
     """
     places = {}
     for name, mask in before.items():

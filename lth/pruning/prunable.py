@@ -52,6 +52,11 @@ def _matching(patterns: Iterable[str], found: dict[str, nn.Parameter]) -> set[st
     return matched
 
 
+def bias_name(weight: str) -> str:
+    """The parameter name of the bias of the layer with this weight; the layer may have none."""
+    return weight.removesuffix("weight") + "bias"
+
+
 def names_matching(pattern: str, names: Sequence[str]) -> set[str]:
     """Those of `names`, weights in the order of their network, that `pattern` stands for (see `prunable`)."""
     if pattern == "@first":

@@ -1,7 +1,7 @@
-"""Flow preservation: no output without an input, no input without a reader, in every layer (arXiv 2210.02412).
+"""Flow preservation: every output and every input of a layer keeps at least one weight (arXiv 2210.02412).
 
-A layer's mask is read as groups x outputs x inputs x kernel positions. An output without kept weights computes a
-constant; an input channel without any is ignored.
+An output without kept weights is constant; an input without kept weights is ignored. Masks are viewed as
+groups x outputs x inputs x kernel positions.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ from lth.pruning.prunable import LAYERS
 from lth.pruning.seeds import generator
 
 Repair = Callable[[nn.Module, Masks, int], Masks]
-Mode = Callable[[Tensor, bool, torch.Generator], None]
+_Mode = Callable[[Tensor, bool, torch.Generator], None]
 
 
 def dead_units(net: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
-    """Outputs without any kept input and inputs without any reader, of each layer."""
+    """Number of outputs and of inputs without kept weights, by layer. `net` gives the groups of convolutions."""
     groups, found = _groups(net), {}
     for name, mask in masks.items():
         grid = _grid(mask, groups.get(name, 1))
@@ -26,30 +26,31 @@ def dead_units(net: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
     return found
 
 
-def leave(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """No repair."""
+def no_repair(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
+    """The masks as they are."""
     return masks
 
 
 def rewire(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """Move kept weights so that no unit is dead; every layer keeps its count. Repairs what its counts allow.
+    """Move kept weights to dead outputs and inputs; every layer keeps its count.
 
-    An empty output takes a weight from the fullest one, an empty input from the fullest one, within its row.
+    An empty output takes a random weight of the output with the most. An empty input takes one of the input with the
+    most, in the same output. Units stay dead if no other has two weights.
     """
     return _repair(net, masks, seed, _rewire)
 
 
 def add(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """Set one weight in every empty output and every empty input; density grows by as many."""
+    """Keep one more weight, at random, in every empty output and every empty input."""
     return _repair(net, masks, seed, _add)
 
 
-def _repair(net: nn.Module, masks: Masks, seed: int, mode: Mode) -> Masks:
+def _repair(net: nn.Module, masks: Masks, seed: int, mode: _Mode) -> Masks:
     groups, repaired = _groups(net), {}
     for index, (name, mask) in enumerate(masks.items()):
         grid, random = _grid(mask, groups.get(name, 1)), generator("flow", seed, name)
         for part in grid:
-            mode(part, index > 0, random)  # the first layer's inputs are the image's channels: left as they are
+            mode(part, index > 0, random)  # a dead input of the first layer is an image channel, which needs no weight
         repaired[name] = grid.view(mask.shape)
     return masks.clone().copy_(repaired)
 

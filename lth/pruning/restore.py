@@ -1,4 +1,4 @@
-"""Scoring must leave no trace: network, statistics, gradients and random state come back as they were."""
+"""Restoring a network after scoring: parameters, statistics, gradients, modes and random state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,10 @@ from lth.pruning.masks import raw
 
 @contextmanager
 def preserved(net: nn.Module) -> Iterator[None]:
-    """Restore buffers, parameters, gradients, train/eval flags and torch's random state of `net` on leaving.
+    """Restore parameters, buffers, gradients, train/eval modes and torch's random state on leaving, to the last bit.
 
-    To the last bit, whatever was done to them: changed in place, converted (`net.double()`) or replaced. Autocast is
-    switched off inside: a mask must not depend on the precision the network trains in. Costs one copy of parameters
-    and buffers.
+    Tensors may be changed in place, converted (`net.double()`) or replaced inside. Autocast is off inside, so that a
+    mask does not depend on the precision of training. Costs one copy of parameters and buffers.
     """
     tensors = [*net.parameters(), *net.buffers()]
     values = [(t, t.data, t.detach().clone()) for t in tensors]
@@ -26,7 +25,7 @@ def preserved(net: nn.Module) -> Iterator[None]:
     device_type = tensors[0].device.type
     for p, _, _ in grads:
         p.grad = None
-    compiled, net._compiled_call_impl = net._compiled_call_impl, None  # scoring in float64 must not compile anew
+    compiled, net._compiled_call_impl = net._compiled_call_impl, None  # scoring in float64 must not recompile
     try:
         with torch.random.fork_rng(devices=devices), torch.autocast(device_type, enabled=False):
             yield
@@ -39,7 +38,7 @@ def preserved(net: nn.Module) -> Iterator[None]:
         for tensor, storage, value in values:
             if tensor.dtype != storage.dtype or tensor.data_ptr() != storage.data_ptr():
                 tensor.data = storage
-            if not torch.equal(_words(tensor), _words(value)):  # bits: -0.0 equals 0.0, but is not the same
+            if not torch.equal(_words(tensor), _words(value)):  # compare bits: -0.0 == 0.0
                 storage.copy_(value)
         for p, grad, requires_grad in grads:
             p.grad = grad
@@ -47,12 +46,12 @@ def preserved(net: nn.Module) -> Iterator[None]:
 
 
 def _words(tensor: Tensor) -> Tensor:
-    """The bits of a tensor in words of eight bytes where they come out even: compared ten times as fast as bytes."""
+    """The bits of a tensor as int64 if their number allows it: comparing these is ten times as fast as bytes."""
     flat = raw(tensor)
     return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.storage_offset() % 8 == 0 else flat
 
 
-def _put_back(room: dict[str, Any], content: dict[str, Any]) -> None:
-    if list(room) != list(content) or any(room[name] is not tensor for name, tensor in content.items()):
-        room.clear()
-        room.update(content)
+def _put_back(current: dict[str, Any], before: dict[str, Any]) -> None:
+    if list(current) != list(before) or any(current[name] is not tensor for name, tensor in before.items()):
+        current.clear()
+        current.update(before)

@@ -1,4 +1,4 @@
-"""STR: weights shrunk by a learned threshold per layer (Kusupati et al., ICML 2020, arXiv 2002.03231)."""
+"""STR: soft thresholding with learned thresholds (Kusupati et al., ICML 2020, arXiv 2002.03231)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,22 +6,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+# The words of the option `link`: threshold = LINKS[link](s), with s what is learned.
 LINKS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "exp": torch.exp}
 
 
-def shrunk(weight: Tensor, threshold: Tensor) -> Tensor:
-    """sign(w) * relu(|w| - threshold), for a threshold that broadcasts over the weight.
+def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
+    """sign(w) * relu(|w| - threshold); the threshold broadcasts over the weight.
 
-    Gradient: 1 for weights over the threshold and -sum of sign(w) * gradient for the threshold itself. A weight that is
-    exactly zero stays zero and gets none, so that a support needs no mask.
+    A weight of exactly zero has zero gradient, so that weights outside a support stay zero without a mask.
     """
     return torch.sign(weight) * torch.relu(weight.abs() - threshold)
 
 
-def offset(weights: Sequence[Tensor], s: Tensor, link: str, kept: int, tolerance: float = 1e-4) -> float:
-    """What to add to every entry of `s` so that `kept` weights lie over their thresholds, by bisection.
+def shift_of_thresholds(weights: Sequence[Tensor], s: Tensor, link: str, kept: int, tolerance: float = 1e-4) -> float:
+    """The number to add to every entry of `s` so that `kept` weights exceed their thresholds, by bisection.
 
-    s: one entry a weight tensor, or one for all. Stops when the count is within `tolerance` of `kept`.
+    weights: of each layer
+    s: one entry a layer, or one for all
+    link: a key of `LINKS`
+    kept: number of weights
+    tolerance: relative to `kept`, at which the search stops
     """
     sizes = [w.detach().abs().flatten() for w in weights]
     levels = s.detach().expand(len(sizes)) if s.numel() == 1 else s.detach()
@@ -49,10 +53,17 @@ def epochs_to_threshold(
     epoch: int,
     reach: float = 1e-3,
 ) -> int | None:
-    """Zero-based epoch in which weight decay alone lifts sigmoid(s) over `reach`; None when it never does.
+    """The epoch, from 0, in which weight decay alone lifts sigmoid(s) over `reach`; None if it never does.
 
-    In float32 sigmoid(s) and its gradient are exactly 0 below about -104, so that there only weight decay moves s:
-    v <- momentum v + decay s, s <- s - lr v. rates: optimizer step -> learning rate; steps: of the level.
+    In float32 sigmoid(s) and its gradient are exactly 0 below about -104. There only weight decay moves s, by
+    v <- momentum v + decay s, s <- s - lr v.
+      start: first value of s
+      decay: weight decay of s
+      momentum: of SGD
+      rates: optimizer step -> learning rate
+      steps: of the level
+      epoch: steps of an epoch
+      reach: threshold
     """
     s, velocity = start, 0.0
     for step in range(steps):

@@ -1,6 +1,6 @@
-"""Weights that a network changes before it multiplies by them, as weight standardisation does (arXiv 1903.10520).
+"""Weights that a network transforms before use, as weight standardisation does (arXiv 1903.10520).
 
-A pruned weight is zero in the parameter; standardised, it would act as -mean/std. Such a network cannot be pruned.
+Such weights cannot be pruned: a parameter of 0 would act as -mean / std.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lth.pruning.masks import Masks
 from lth.pruning.restore import preserved
 
-PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer")  # parts of the names of torch's operators
+_PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer")  # in the names of torch's operators
 
 
 class _Readers(TorchDispatchMode):
-    """Notes which storages any operator reads, and which ones a matrix product or convolution reads."""
+    """Records the storages that any operator reads, and those that a matrix product or convolution reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,15 +27,15 @@ class _Readers(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         storages = {_storage(tensor) for tensor in _tensors(args)}
         self.read |= storages
-        if any(part in func.overloadpacket.__name__ for part in PRODUCTS):
+        if any(part in func.overloadpacket.__name__ for part in _PRODUCTS):
             self.multiplied |= storages
         return func(*args, **(kwargs or {}))
 
 
-def changed_before_use(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[str]:
-    """Names of the masked weights that no product reads as they stand, in a forward pass of one image.
+def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[str]:
+    """Names of the masked weights that a forward pass reads, but never as a factor of a product or convolution.
 
-    image_shape: channels, height, width. Weights that the pass reads nowhere are not among them.
+    image_shape: channels, height, width.
     """
     weights = masks.weights(net)
     with preserved(net), torch.no_grad(), _Readers() as readers:

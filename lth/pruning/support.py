@@ -1,4 +1,4 @@
-"""Support: masks given from outside, in which a method must stay; e.g. an Erdos-Renyi net in which IMP then works."""
+"""Support: masks that restrict a method from outside, e.g. an Erdos-Renyi graph within which IMP prunes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from lth.pruning.criterion import Scores
 from lth.pruning.masks import Masks
 from lth.pruning.position import Placement, by_score
 from lth.pruning.prune import prune
-from lth.pruning.repair import Repair, leave
+from lth.pruning.repair import Repair, no_repair
 from lth.pruning.seeds import derive
 
 
@@ -29,14 +29,19 @@ def sampled(
     *,
     allocation: Allocation,
     placement: Placement = by_score,
-    repair: Repair = leave,
+    repair: Repair = no_repair,
     dense: Sequence[str] = (),
     seed: int = 0,
     exact: bool = True,
 ) -> Masks:
-    """A random sparse net with the layer counts of `allocation` at `density`; independent of any later random mask.
+    """A random mask with the layer counts of `allocation` at `density`. Its random stream is used by nothing else.
 
-    dense: name patterns of layers the support holds whole.
+    allocation: see `lth.pruning.allocation`
+    placement: positions within a layer (`lth.pruning.position`)
+    repair: of units without weights (`lth.pruning.repair`)
+    dense: name patterns of layers that keep every weight
+    seed: the pruning seed
+    exact: the allocation must keep exactly round(density * total) weights
     """
     salt = derive("support", seed)
     allocation = partial(fixing, base=allocation, dense=dense)

@@ -10,7 +10,7 @@ NEVER = 1 << 40  # steps; more than any level has
 
 
 @dataclass(frozen=True)
-class Moves:
+class UpdateSteps:
     """The steps of drop-and-grow updates: multiples of `every` from `begin` up to, not including, `stop`.
 
     Raises ValueError if there is no such step.
@@ -35,7 +35,7 @@ class Moves:
 
 
 @dataclass(frozen=True)
-class Prunings:
+class PruningSteps:
     """The steps of gradual pruning: multiples of `every`, the first at `begin` or just below it, the last by `end`.
 
     as_published: omit the last pruning, as GraNet's released code does (arXiv 2106.10404); the density then ends a

@@ -1,6 +1,9 @@
 """Dotted paths of `_target_`s that have moved: old -> new, for comparing configurations that earlier runs stored."""
 
 RENAMED: dict[str, str] = {
+    "lth.pruning.initial_weights.frozen.weights_and_biases": "lth.pruning.initial_weights.with_biases.draw_with_biases",
+    "lth.pruning.initial_weights.scale_fan.scale_fan": "lth.pruning.initial_weights.distributions.scale_fan",
+    "lth.pruning.repair.leave": "lth.pruning.repair.no_repair",
     "lth.pruning.search.rule.Largest": "lth.pruning.search.mask_rules.Largest",
     "lth.pruning.search.rule.Relaxed": "lth.pruning.search.mask_rules.Relaxed",
     "lth.pruning.search.rule.Rounded": "lth.pruning.search.mask_rules.Rounded",

@@ -17,7 +17,7 @@ from lth.experiment.build import refuse_changed
 from lth.networks import timm_model, torchvision_model
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.masks import zero_
-from lth.pruning.standardised import changed_before_use
+from lth.pruning.standardised import standardised
 from lth.tickets import Ticket
 from tests.support.drawn_fast import DrawnFast
 from tests.support.harness import train
@@ -98,7 +98,7 @@ def check(entry: Entry) -> None:
         masks.apply_(net)
         assert torch.equal(net(x), original)
     if masks.total < 100_000_000:
-        assert changed_before_use(net, masks, image) == []
+        assert standardised(net, masks, image) == []
     halve_(net, masks)
     if masks.total < 8_000_000:
         assert [line["kept"] for line in layer_table(net, masks, image)] == list(masks.kept_by_layer().values())

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from lth.pruning.shrinkage import LINKS, epochs_to_threshold, offset, shrunk
+from lth.pruning.shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from lth.training.schedules import Clock, cosine
 
 EPOCH = 196  # steps
@@ -15,7 +15,7 @@ EPOCH = 196  # steps
 def test_the_worked_example_and_its_gradients():
     weight = torch.tensor([0.5, -0.02, -0.3, 0.2], requires_grad=True)
     s = torch.tensor(math.log(1 / 9), requires_grad=True)
-    out = shrunk(weight, torch.sigmoid(s))
+    out = soft_threshold(weight, torch.sigmoid(s))
     assert torch.allclose(out, torch.tensor([0.4, 0, -0.2, 0.1]))
     out.backward(torch.tensor([1.0, 1, 1, 2]))
     assert torch.equal(weight.grad, torch.tensor([1.0, 0, 1, 2]))
@@ -25,19 +25,19 @@ def test_the_worked_example_and_its_gradients():
 def test_gradients_are_those_of_finite_differences():
     weight = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     threshold = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(shrunk, (weight, threshold))
+    assert torch.autograd.gradcheck(soft_threshold, (weight, threshold))
 
 
 def test_weights_come_back_bit_for_bit_while_the_threshold_is_zero():
     weight = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     threshold = torch.sigmoid(torch.tensor(-200.0))
     assert float(threshold) == 0
-    assert torch.equal(shrunk(weight, threshold), weight)
+    assert torch.equal(soft_threshold(weight, threshold), weight)
 
 
 def test_a_weight_that_is_zero_gets_no_gradient_and_stays_zero():
     weight = torch.tensor([0.0, 0.5], requires_grad=True)
-    shrunk(weight, torch.tensor(0.0)).sum().backward()
+    soft_threshold(weight, torch.tensor(0.0)).sum().backward()
     assert weight.grad.tolist() == [0, 1]
 
 
@@ -70,6 +70,6 @@ def test_the_offset_leaves_the_count_asked_for(link: str, count: int, start: flo
     weights = [torch.randn(n, generator=random) * 0.1 for n in (4000, 500, 5500)]
     s = start + torch.linspace(0, 2, count)
     for kept in (9000, 2000, 150):
-        thresholds = LINKS[link](s + offset(weights, s, link, kept)).expand(3)
+        thresholds = LINKS[link](s + shift_of_thresholds(weights, s, link, kept)).expand(3)
         left = sum(int((w.abs() > t).sum()) for w, t in zip(weights, thresholds, strict=True))
         assert left == pytest.approx(kept, rel=1e-3)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from lth.pruning import Masks
-from lth.pruning.standardised import changed_before_use
+from lth.pruning.standardised import standardised
 
 IMAGE = 3, 8, 8
 
@@ -19,7 +19,7 @@ class Standardised(nn.Conv2d):
 
 def changed(*layers: nn.Module) -> list[str]:
     net = nn.Sequential(*layers)
-    return changed_before_use(net, Masks.ones(net), IMAGE)
+    return standardised(net, Masks.ones(net), IMAGE)
 
 
 def test_only_the_standardised_layer_is_named():
@@ -57,6 +57,6 @@ def test_a_weight_that_nothing_reads_is_not_called_changed():
 def test_the_network_is_left_as_it_was():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    changed_before_use(net, Masks.ones(net), IMAGE)
+    standardised(net, Masks.ones(net), IMAGE)
     assert net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())

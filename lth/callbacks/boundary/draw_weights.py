@@ -3,7 +3,7 @@
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.plan import Level
-from lth.pruning.initial_weights.distributions import Rule, as_drawn
+from lth.pruning.initial_weights.distributions import InitialWeights, as_drawn
 from lth.training.ranks import broadcast_
 
 
@@ -13,7 +13,7 @@ class DrawWeights(Callback):
     seed: that of the initial weights, so that the same seed draws the same weights whatever the pruning seed.
     """
 
-    def __init__(self, level: Level, rule: Rule = as_drawn, seed: int = 0):
+    def __init__(self, level: Level, rule: InitialWeights = as_drawn, seed: int = 0):
         self.level, self.rule, self.seed = level, rule, seed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,7 +9,7 @@ from lth.pruning import Masks, prune
 from lth.pruning.allocation import Allocation, count_kept
 from lth.pruning.criterion import Criterion
 from lth.pruning.position import Placement, by_score
-from lth.pruning.repair import Repair, leave
+from lth.pruning.repair import Repair, no_repair
 from lth.training.ranks import assert_same, broadcast_
 
 
@@ -29,7 +29,7 @@ class Prune(Callback):
         allocation: Allocation,
         rounds: int = 1,
         placement: Placement = by_score,
-        repair: Repair = leave,
+        repair: Repair = no_repair,
         exact: bool = True,
         seed: int = 0,
         density: float | None = None,

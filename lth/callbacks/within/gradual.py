@@ -10,7 +10,7 @@ from lth.pruning import prune
 from lth.pruning.allocation import Allocation, count_kept
 from lth.pruning.criterion import Criterion
 from lth.pruning.paths import Path
-from lth.pruning.timing import Prunings
+from lth.pruning.timing import PruningSteps
 from lth.training.ranks import broadcast_
 
 
@@ -39,7 +39,7 @@ class Gradual(Callback):
         seed: int = 0,
     ):
         interval, first, last = (steps_of(point, level.budget) or 0 for point in (every, begin, end))
-        self.times = Prunings(interval, first, last, as_published)
+        self.times = PruningSteps(interval, first, last, as_published)
         self.level, self.path, self.start = level, path, start
         self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
         self._step = 0

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lth.plan import Level, steps_of
 from lth.pruning.seeds import generator
-from lth.pruning.timing import Moves
-from lth.pruning.topology import Site, move
+from lth.pruning.timing import UpdateSteps
+from lth.pruning.topology import Layer, move
 from lth.pruning.topology.drop import Drop
 from lth.pruning.topology.fraction import Fraction
-from lth.pruning.topology.layer import Sites
+from lth.pruning.topology.layer import Layers
 from lth.pruning.topology.memory import Memory
 from lth.pruning.topology.move import Grow
-from lth.pruning.topology.new_weights import Initial, zeros
+from lth.pruning.topology.new_weights import NewWeight, zeros
 from lth.training.ranks import broadcast_
 
 ORDERS = ("after_step", "replace_step")
@@ -49,12 +49,12 @@ class Regrow(Callback):
         regrow_dropped: bool = True,
         constrain: bool = False,
         memory: Memory | None = None,
-        initial: Initial = zeros,
+        initial: NewWeight = zeros,
         seed: int = 0,
     ):
         if order not in ORDERS:
             raise ValueError(f"order {order!r} is not one of {ORDERS}")
-        self.moves = Moves(*(steps_of(point, level.budget) or 0 for point in (every, begin, stop)))
+        self.moves = UpdateSteps(*(steps_of(point, level.budget) or 0 for point in (every, begin, stop)))
         self.horizon = steps_of(fraction_end, level.budget) or self.moves.stop
         self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
         self.memory, self.level, self.seed = memory or Memory(), level, seed
@@ -94,18 +94,18 @@ class Regrow(Callback):
             self.memory.forget(spoiled=True)
             return
         weights = dict(zip(masks, masks.weights(module.net), strict=True))
-        sites = {name: self._site(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
-        check_dense(sites)
-        moved = self.move(sites, self.fraction(min(1.0, step / self.horizon)))
+        layers = {name: self._layer(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
+        check_dense(layers)
+        moved = self.move(layers, self.fraction(min(1.0, step / self.horizon)))
         before = masks.kept
         masks.copy_(moved)
         broadcast_(list(masks.values()))
         assert masks.kept == before, f"a topology update changed the count from {before} to {masks.kept}"
         module.remask_()
-        for name, site in sites.items():
+        for name, layer in layers.items():
             now = masks[name].bool()
-            self.ever[name] = site.ever | now
-            weights[name].copy_(torch.where(now & ~site.kept, self.initial(site), weights[name]))
+            self.ever[name] = layer.ever | now
+            weights[name].copy_(torch.where(now & ~layer.kept, self.initial(layer), weights[name]))
         self.memory.forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,35 +115,35 @@ class Regrow(Callback):
         self.ever = state_dict["ever"]
         self.memory.load_state_dict(state_dict["memory"])
 
-    def _site(
+    def _layer(
         self, name: str, weight: Tensor, mask: Tensor, gradients: dict[str, Tensor], module: LightningModule, step: int
-    ) -> Site:
+    ) -> Layer:
         kept = mask.bool()
         allowed = module.support[name].to(mask.device).bool() if self.constrain else torch.ones_like(kept)
         ever = self.ever[name].to(mask.device) | kept
         random = generator("topology", self.seed, self.level.index, step, name)
-        return Site(weight, kept, gradients.get(name), allowed, ever, random)
+        return Layer(weight, kept, gradients.get(name), allowed, ever, random)
 
 
 def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
-def try_out(move: Callable[..., dict[str, Tensor]], initial: Initial, fraction: Fraction) -> None:
+def try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction: Fraction) -> None:
     """One update of a layer of four weights, so that a wrong option raises ValueError before any training."""
     weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
     kept = weight != 0
-    site = Site(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
+    layer = Layer(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
     try:
-        move({"layer": site}, fraction(0.0))
-        initial(site)
+        move({"layer": layer}, fraction(0.0))
+        initial(layer)
     except TypeError as error:  # an option of another part, left over in the configuration
         raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
 
 
-def check_dense(sites: Sites) -> None:
+def check_dense(layers: Layers) -> None:
     """Fail where kept weights have gradients and no other weight has: a mask in the forward pass hid them."""
-    seen = [(s.kept, s.gradient) for s in sites.values() if s.gradient is not None and s.free]
+    seen = [(s.kept, s.gradient) for s in layers.values() if s.gradient is not None and s.free]
     inside = any(bool(gradient[kept].any()) for kept, gradient in seen)
     outside = any(bool(gradient[~kept].any()) for kept, gradient in seen)
     assert outside or not inside, "gradients are zero at all pruned weights: they were masked before growth could see"

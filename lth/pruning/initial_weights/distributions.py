@@ -1,4 +1,4 @@
-"""Initial weights under a mask: variance scaled to what is kept, or repaired towards orthogonality (in place)."""
+"""Initial weights whose variance accounts for the mask, or that are moved towards orthogonality under it."""
 
 import logging
 import math
@@ -7,19 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lth.pruning.allocation import check_density
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 
 log = logging.getLogger(__name__)
-Rule = Callable[[nn.Module, Masks, int], None]
+InitialWeights = Callable[[nn.Module, Masks, int], None]  # network, masks, pruning seed; draws in place
 
 
 def as_drawn(net: nn.Module, masks: Masks, seed: int = 0) -> None:
-    """The network's own initialisation."""
+    """Keep the network's own initialisation."""
 
 
 def normal(net: nn.Module, masks: Masks, seed: int = 0) -> None:
-    """N(0, 2 / (fan_in * layer density)): Kaiming, corrected for what the mask keeps (arXiv 2210.02412)."""
+    """N(0, 2 / (fan_in * layer density)): Kaiming for the fan-in of kept weights (arXiv 2210.02412)."""
     _draw(net, masks, seed, lambda shape, std, random: torch.randn(shape, generator=random) * std)
 
 
@@ -40,7 +41,7 @@ def bimodal(net: nn.Module, masks: Masks, seed: int = 0, *, mu: float = 0.05) ->
 
 @torch.no_grad()
 def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
-    """N(0, 1 / (3 fan_in d)) with one density d for the whole network (arXiv 2202.02643)."""
+    """N(0, 1 / (3 fan_in d)), with d the density of the whole network (arXiv 2202.02643)."""
     density = masks.density
     for name, weight in zip(masks, masks.weights(net), strict=True):
         std = 1 / math.sqrt(3 * _fan_in(weight) * density)
@@ -48,13 +49,22 @@ def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
         weight.copy_(draws.to(weight) * masks[name])
 
 
+@torch.no_grad()
+def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float) -> None:
+    """Divide every prunable weight by sqrt(density), for the fan-in of the weights kept later (arXiv 1911.13299)."""
+    for weight in masks.weights(net):
+        weight.div_(check_density(density) ** 0.5)
+
+
 def orthogonal(
     net: nn.Module, masks: Masks, seed: int = 0, *, steps: int = 1000, lr: float = 1e-2, tolerance: float = 1e-6
 ) -> None:
-    """Move each layer's kept weights towards orthogonal rows (or columns, where there are fewer), by gradient descent.
+    """Move each layer's kept weights towards orthogonal rows (or columns, if fewer), by SGD (arXiv 2210.02412).
 
-    steps, lr: of plain SGD on ||A A^T - I||_F; stops early under `tolerance`. A sparse mask may admit no orthogonal
-    matrix: the residual is logged. Costs out^2 * fan_in a step and layer (arXiv 2210.02412).
+    The residual is logged, since a sparse mask may admit no orthogonal matrix. Costs out^2 * fan_in a step and layer.
+      steps: of SGD on ||A A^T - I||_F
+      lr: learning rate
+      tolerance: residual at which it stops
     """
     for name, weight in zip(masks, masks.weights(net), strict=True):
         repaired, before, after = orthogonalise(weight.detach(), masks[name], steps, lr, tolerance)
@@ -65,24 +75,24 @@ def orthogonal(
 
 @torch.enable_grad()
 def orthogonalise(weight: Tensor, mask: Tensor, steps: int, lr: float, tolerance: float) -> tuple[Tensor, float, float]:
-    """`weight` under `mask` after gradient descent towards orthogonality, and the residual before and after it.
+    """`weight * mask` moved towards orthogonality, and the residual before and after; for the rest see `orthogonal`.
 
-    The kernel is flattened into the inputs. See `orthogonal` for the rest.
+    The matrix is outputs x (inputs and kernel positions).
     """
     m = mask.flatten(1)
     a = (weight.flatten(1) * m).requires_grad_()
-    before = residual = orthogonality_residual(a)
+    before = residual = _residual(a)
     for _ in range(steps):
         if residual.item() <= tolerance:
             break
         (gradient,) = torch.autograd.grad(residual, a)
         with torch.no_grad():
             a.sub_(lr * gradient * m)
-        residual = orthogonality_residual(a)
+        residual = _residual(a)
     return a.detach().view(weight.shape), before.item(), residual.item()
 
 
-def orthogonality_residual(a: Tensor) -> Tensor:
+def _residual(a: Tensor) -> Tensor:
     """||A A^T - I||_F for a wide matrix, ||A^T A - I||_F for a tall one."""
     gram = a @ a.T if a.shape[0] <= a.shape[1] else a.T @ a
     return torch.linalg.norm(gram - torch.eye(len(gram), device=a.device, dtype=a.dtype))
@@ -90,13 +100,13 @@ def orthogonality_residual(a: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _draw(
-    net: nn.Module, masks: Masks, seed: int, rule: Callable[[torch.Size, float, torch.Generator], Tensor]
+    net: nn.Module, masks: Masks, seed: int, draw: Callable[[torch.Size, float, torch.Generator], Tensor]
 ) -> None:
-    """Every prunable weight anew; the standard deviation follows its layer's density. An empty layer becomes zero."""
+    """Draw every weight with standard deviation sqrt(2 / (fan_in * layer density)); an empty layer becomes zero."""
     for name, weight in zip(masks, masks.weights(net), strict=True):
         density = float(masks[name].sum()) / weight.numel()
         std = math.sqrt(2 / (_fan_in(weight) * density)) if density else 0.0
-        weight.copy_(rule(weight.shape, std, generator("weights", seed, name)).to(weight) * masks[name])
+        weight.copy_(draw(weight.shape, std, generator("weights", seed, name)).to(weight) * masks[name])
 
 
 def _fan_in(weight: Tensor) -> int:

@@ -1,9 +1,8 @@
-"""Looks-linear initialisation: mirrored orthogonal weights, under which a ReLU network is linear in its input
-(Shattered Gradients, arXiv 1702.08591; with masks, arXiv 2210.02412).
+"""Looks-linear initialisation: mirrored orthogonal weights that make a ReLU network linear in its input.
 
-A layer hands on relu(z) and relu(-z), the halves of its outputs; the next takes their difference, which is z. Exact in
-chains of linear layers and convolutions with biases 0, even widths and batch norm or average pooling between; an
-identity shortcut or max pooling breaks it.
+Shattered Gradients, arXiv 1702.08591; with masks, arXiv 2210.02412. The halves of a layer's outputs are relu(z) and
+relu(-z); the next layer computes their difference, z. Exact in chains of linear layers and convolutions with biases 0
+and even widths, and with batch norm or average pooling in between; identity shortcuts and max pooling break it.
 """
 
 import logging
@@ -22,22 +21,22 @@ from lth.pruning.topk import largest
 log = logging.getLogger(__name__)
 
 
-class Mirror(NamedTuple):
-    """Which sides of a layer's weight are mirrored: outputs and inputs, inputs only in the last, outputs in the first.
+class _Mirror(NamedTuple):
+    """Which sides of a weight (outputs x inputs x kernel) are mirrored.
 
-    An odd side is mirrored and then cropped, so that its last unit lacks a partner.
+    An odd side is mirrored and then cropped, so that its last unit has no partner.
     """
 
     outputs: bool
     inputs: bool
 
     def cell(self, weight: Tensor) -> Tensor:
-        """The part of `weight` (outputs x inputs x kernel) that is repeated: its first half on each mirrored side."""
+        """The part of `weight` that is repeated: the first half of each mirrored side."""
         rows, columns = weight.shape[0], weight.shape[1]
         return weight[: -(-rows // 2) if self.outputs else rows, : -(-columns // 2) if self.inputs else columns]
 
     def tile(self, cell: Tensor, shape: torch.Size, sign: int) -> Tensor:
-        """[[c, sign c], [sign c, c]], or the half of it that is mirrored, cropped to `shape`."""
+        """[[c, sign c], [sign c, c]] of the cell c, or one row or column of it, cropped to `shape`."""
         if self.inputs:
             cell = torch.cat([cell, sign * cell], 1)
         if self.outputs:
@@ -45,7 +44,7 @@ class Mirror(NamedTuple):
         return cell[: shape[0], : shape[1]]
 
     def fold(self, mask: Tensor) -> Tensor:
-        """How many copies of each position of the cell a mask keeps, 0 to 4."""
+        """How many copies, 0 to 4, of each position of the cell the mask keeps."""
         columns = self.cell(mask).shape[1]
         total = mask.clone()
         if self.inputs:
@@ -58,17 +57,17 @@ class Mirror(NamedTuple):
         return total
 
 
-def mirrors(net: nn.Module, as_published: bool = False) -> dict[str, Mirror]:
-    """How each prunable weight of `net` is mirrored: the first keeps its inputs, the last its outputs.
+def _mirrors(net: nn.Module, as_published: bool = False) -> dict[str, _Mirror]:
+    """How each prunable weight is mirrored: both sides, but the first layer's inputs and the last one's outputs.
 
-    as_published: the last is treated like one in the middle. Raises ValueError for grouped convolutions, whose outputs
-    see no mirrored pair of inputs.
+    as_published: the last layer is mirrored on both sides.
+    Raises ValueError for grouped convolutions: their outputs do not see both inputs of a mirrored pair.
     """
     grouped = [f"{n}.weight" for n, m in net.named_modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) > 1]
     if grouped:
         raise ValueError(f"looks-linear weights need ungrouped layers; these have groups: {grouped}")
     names = list(prunable(net))
-    return {name: Mirror(name != names[-1] or as_published, name != names[0]) for name in names}
+    return {name: _Mirror(name != names[-1] or as_published, name != names[0]) for name in names}
 
 
 @torch.no_grad()
@@ -82,14 +81,14 @@ def looks_linear(
     tolerance: float = 1e-6,
     as_published: bool = False,
 ) -> None:
-    """Mirrored orthogonal weights, divided by the square root of their layer's density; biases stay as they are.
+    """Draw mirrored orthogonal weights, divided by the square root of their layer's density; biases are not changed.
 
-    A mask must be mirrored like the weights (`mirror`), or the cancellation is lost, which is warned of. Under a
-    mirrored sparse mask the repeated part is repaired towards orthogonality first, by `steps` of gradient descent at
-    `lr`, down to `tolerance` (as `weights.orthogonal`). as_published: divided by the root of the whole network's
-    density, the last layer mirrored on both sides.
+    Masks must be mirrored like the weights (see `mirror`); otherwise the network is not linear, and a warning is
+    logged. Under a mirrored sparse mask the repeated part is first moved towards orthogonality.
+      steps, lr, tolerance: of that, as in `distributions.orthogonal`
+      as_published: use the network's density instead of the layer's, and mirror the last layer on both sides
     """
-    how, density, broken = mirrors(net, as_published), masks.density, []
+    how, density, broken = _mirrors(net, as_published), masks.density, []
     for name, weight in zip(masks, masks.weights(net), strict=True):
         mask, mirror = masks[name], how[name]
         share = density if as_published else float(mask.sum()) / mask.numel()
@@ -102,17 +101,16 @@ def looks_linear(
             log.info("looks-linear repair of %s: residual %.4g -> %.4g", name, before, after)
         weight.copy_(mirror.tile(cell, weight.shape, -1) * mask)
     if broken:
-        log.warning("not mirrored, and so not linear: the masks of %s (method/repair=mirror mirrors them)", broken)
+        log.warning("not mirrored, and so not linear: the masks of %s (method/repair=mirror _mirrors them)", broken)
 
 
 def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """Masks mirrored like looks-linear weights, with the layer counts of `masks` up to the 2 that tiling by 4 needs
-    (more where a side is odd).
+    """Masks mirrored like looks-linear weights, with the layer counts of `masks` to within 2 (more for odd sides).
 
-    A quarter (half) of a layer's positions are chosen and repeated: those of which most copies are kept, ties at
-    random. So a random mask stays random, a mirrored one as it is, and masks nested in a mirrored one stay nested.
+    The positions of the repeated part with the most kept copies are kept, ties at random. A mirrored mask is returned
+    unchanged, and masks nested in a mirrored one stay nested.
     """
-    how, mirrored = mirrors(net), {}
+    how, mirrored = _mirrors(net), {}
     for name, mask in masks.items():
         share = how[name].fold(mask.cpu().double()) / how[name].fold(torch.ones(mask.shape))
         positions = max(math.floor(float(share.sum()) + 0.5), int(share.any()))
@@ -123,6 +121,6 @@ def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
 
 
 def _orthogonal(like: Tensor, random: torch.Generator) -> Tensor:
-    """Orthonormal rows, or columns where there are fewer, in the shape of `like` with its kernel flattened."""
+    """A tensor of the shape of `like` with orthonormal rows (or columns, if fewer), its kernel flattened."""
     matrix = torch.empty(like.shape[0], like[0].numel())
     return nn.init.orthogonal_(matrix, generator=random).view(like.shape)

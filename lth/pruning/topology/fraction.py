@@ -1,13 +1,13 @@
-"""Schedules of the drop fraction: pure functions of progress 0..1 through the updates, exact at both ends."""
+"""Schedules of the drop fraction: functions of the progress through a level, 0..1; exact at both ends."""
 
 import math
 from collections.abc import Callable
 
-Fraction = Callable[[float], float]  # progress -> fraction of kept weights that one update moves
+Fraction = Callable[[float], float]  # progress -> fraction of kept weights that an update drops
 
 
 def constant(x: float, *, start: float = 0.3) -> float:
-    """`start` throughout (SET, arXiv 1707.04780)."""
+    """`start` at every update (SET, arXiv 1707.04780)."""
     return start
 
 
@@ -17,7 +17,7 @@ def cosine(x: float, *, start: float = 0.3, end: float = 0.0) -> float:
 
 
 def linear(x: float, *, start: float = 0.3, end: float = 0.0) -> float:
-    """Straight from `start` to `end`."""
+    """Linear from `start` to `end`."""
     return start + (end - start) * x
 
 

@@ -1,20 +1,20 @@
-"""Growing: where the weights that a topology update dropped come back. Scores; larger = grows."""
+"""Growing: a score for each position at which a topology update may grow weights; larger = grows first."""
 
 from torch import Tensor
 
-from lth.pruning.topology.layer import Site
+from lth.pruning.topology.layer import Layer
 
 
-def random(site: Site) -> Tensor:
-    """Uniform numbers (SET, arXiv 1707.04780)."""
-    return site.draw()
+def random(layer: Layer) -> Tensor:
+    """Uniform in [0, 1): weights grow at random (SET, arXiv 1707.04780)."""
+    return layer.draw()
 
 
-def random_unfired(site: Site) -> Tensor:
-    """Uniform among the weights that were never active; the others come after them (ITOP, arXiv 2102.02887)."""
-    return site.draw() + (~site.ever).to(site.weight.dtype)
+def random_unfired(layer: Layer) -> Tensor:
+    """At random among weights that were never active, then among the others (ITOP, arXiv 2102.02887)."""
+    return layer.draw() + (~layer.ever).to(layer.weight.dtype)
 
 
-def gradient(site: Site) -> Tensor:
-    """|g| of the dense gradient, or of whatever memory of it is kept (RigL, arXiv 1911.11134; SNFS, 1907.04840)."""
-    return site.dense_gradient().abs()
+def gradient(layer: Layer) -> Tensor:
+    """|g| of the dense gradient as the memory holds it (RigL, arXiv 1911.11134; SNFS, arXiv 1907.04840)."""
+    return layer.dense_gradient().abs()

@@ -1,4 +1,4 @@
-"""What drop and grow functions see of a layer."""
+"""The state of a layer that drop and grow functions are given."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,15 @@ from torch import Tensor
 
 
 @dataclass
-class Site:
+class Layer:
     """One layer at a topology update. All tensors have the weight's shape.
 
-    kept: bool, the active weights. gradient: of the loss, dense (at pruned weights too), averaged over ranks and
-    accumulated batches; None where nothing asked for it. allowed: bool, where weights may be. ever: bool, which were
-    active at any time so far. random: a CPU generator of this update and layer.
+    kept: bool, the active weights
+    gradient: of the loss, dense (at pruned weights too), averaged over ranks and accumulated batches; None if the
+      memory keeps none
+    allowed: bool, the positions at which weights may grow
+    ever: bool, the positions that have been active at any time
+    random: a CPU generator of this update and layer
     """
 
     weight: Tensor
@@ -29,11 +32,11 @@ class Site:
 
     @property
     def free(self) -> int:
-        """Number of allowed positions that hold no weight."""
+        """Number of allowed positions without a kept weight."""
         return int(torch.count_nonzero(self.allowed & ~self.kept))
 
     def dense_gradient(self) -> Tensor:
-        """The gradient. Raises ValueError where there is none."""
+        """The gradient. Raises ValueError if there is none."""
         if self.gradient is None:
             raise ValueError("this drop or grow score needs the dense gradient: method.memory must not be none")
         return self.gradient
@@ -43,4 +46,4 @@ class Site:
         return torch.rand(self.weight.shape, generator=self.random).to(self.weight.device)
 
 
-Sites = dict[str, Site]
+Layers = dict[str, Layer]

@@ -1,46 +1,47 @@
-"""What is remembered of the dense gradients between updates."""
+"""Memory of dense gradients between topology updates: of one step, a mean of some steps, or a moving average."""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-Gradients = dict[str, Tensor]
+_Gradients = dict[str, Tensor]
 
 
 class Memory:
-    """The dense gradient of the update's own step, a copy taken before gradients are masked; nothing on other steps.
-
-    `take` is called at every optimizer step, with the number of steps until the next update (0 = this one).
-    """
+    """Keeps the dense gradient of the update's own step: a copy, taken before gradients are masked."""
 
     def __init__(self) -> None:
-        self.gradients: Gradients = {}
+        self.gradients: _Gradients = {}
 
-    def take(self, gradients: Callable[[], Gradients], until: int) -> None:
-        """Look at this step's gradients, which `gradients` reads only when called."""
+    def take(self, gradients: Callable[[], _Gradients], until: int) -> None:
+        """Called at every optimizer step.
+
+        gradients: returns this step's gradients; called only if they are needed
+        until: steps to the next update, 0 = this one
+        """
         if until == 0:
             self.gradients = {name: gradient.detach().clone() for name, gradient in gradients().items()}
 
-    def read(self) -> Gradients:
-        """What an update sees."""
+    def read(self) -> _Gradients:
+        """The gradients for an update."""
         return self.gradients
 
     def forget(self, spoiled: bool = False) -> None:
-        """After an update. spoiled: the update was left out, because what was remembered is not finite."""
+        """Called after each update. spoiled: the update was skipped, because gradients were not finite."""
         self.gradients = {}
 
-    def state_dict(self) -> Gradients:
-        """For a checkpoint."""
+    def state_dict(self) -> _Gradients:
+        """The gradients, on the CPU."""
         return {name: tensor.cpu() for name, tensor in self.gradients.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """From a checkpoint; the tensors follow the weights' device at the next step."""
+        """Load gradients; `take` moves them to the weights' device."""
         self.gradients = dict(state)
 
 
 class MeanOfLast(Memory):
-    """The mean of the last `steps` dense gradients up to the update."""
+    """Keeps the mean of the last `steps` dense gradients before the update, its own included."""
 
     def __init__(self, steps: int = 1):
         super().__init__()
@@ -48,7 +49,7 @@ class MeanOfLast(Memory):
             raise ValueError(f"steps {steps} must be 1 or more")
         self.steps = steps
 
-    def take(self, gradients: Callable[[], Gradients], until: int) -> None:
+    def take(self, gradients: Callable[[], _Gradients], until: int) -> None:
         if until >= self.steps:
             return
         now = gradients()
@@ -59,9 +60,10 @@ class MeanOfLast(Memory):
 
 
 class Momentum(Memory):
-    """An exponential moving average of dense gradients, updated every step (SNFS, arXiv 1907.04840).
+    """Keeps an exponential moving average of dense gradients, updated every step (SNFS, arXiv 1907.04840).
 
-    decay: share of the old average kept, 0..1. The optimizer's own momentum is zero at pruned weights, hence this one.
+    The optimizer's own momentum cannot serve: it is zero at pruned weights.
+      decay: weight of the old average, at least 0 and under 1
     """
 
     def __init__(self, decay: float = 0.9):
@@ -70,7 +72,7 @@ class Momentum(Memory):
             raise ValueError(f"decay {decay} must be at least 0 and under 1")
         self.decay = decay
 
-    def take(self, gradients: Callable[[], Gradients], until: int) -> None:
+    def take(self, gradients: Callable[[], _Gradients], until: int) -> None:
         now = gradients()
         if not self.gradients:
             self.gradients = {name: torch.zeros_like(gradient) for name, gradient in now.items()}
@@ -78,12 +80,12 @@ class Momentum(Memory):
         torch._foreach_lerp_(list(self.gradients.values()), list(now.values()), 1 - self.decay)
 
     def forget(self, spoiled: bool = False) -> None:
-        """Nothing, the average goes on; but an inf that a loss scale caused would stay in it for ever."""
+        """Keep the average, unless it is spoiled: an inf (from a loss scale, say) would stay in it forever."""
         if spoiled:
             self.gradients = {}
 
 
-def _to_device(held: Gradients, like: Gradients) -> None:
+def _to_device(held: _Gradients, like: _Gradients) -> None:
     for name, tensor in held.items():
         if tensor.device != like[name].device:
             held[name] = tensor.to(like[name].device)

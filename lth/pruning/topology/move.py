@@ -1,4 +1,4 @@
-"""One topology update: drop and grow, with the number of weights conserved."""
+"""One topology update: drop weights and grow as many."""
 
 from collections.abc import Callable
 
@@ -7,37 +7,41 @@ from torch import Tensor
 
 from lth.pruning.topk import largest
 from lth.pruning.topology.drop import Drop
-from lth.pruning.topology.layer import Site, Sites
+from lth.pruning.topology.layer import Layer, Layers
 
-Grow = Callable[[Site], Tensor]
-SCOPES = ("layer", "global")
+Grow = Callable[[Layer], Tensor]
+_SCOPES = ("layer", "global")
 
 
 def move(
-    sites: Sites, fraction: float, drop: Drop, grow: Grow, scope: str = "layer", regrow_dropped: bool = True
+    layers: Layers, fraction: float, drop: Drop, grow: Grow, scope: str = "layer", regrow_dropped: bool = True
 ) -> dict[str, Tensor]:
-    """New masks (bool): drop the `fraction` of kept weights that `drop` chooses, grow as many where `grow` is highest.
+    """New masks (bool): drop the fraction of kept weights that `drop` chooses, grow as many where `grow` is largest.
 
-    scope: `layer` conserves the count of every layer, `global` only the total. regrow_dropped: dropped weights are
-    candidates again; those that come back are not new and keep weight and optimizer state. Layers without a free
-    position stay as they are.
+    Layers without a free position stay as they are.
+      layers: by name
+      fraction: of kept weights to drop, 0..1
+      drop, grow: see the modules of these names
+      scope: `layer` conserves the count of every layer, `global` only the total
+      regrow_dropped: dropped weights may grow again at once; they then keep their value and optimizer state
+    Raises ValueError for another scope.
     """
-    if scope not in SCOPES:
-        raise ValueError(f"scope {scope!r} is not one of {SCOPES}")
-    open_ = {name: site for name, site in sites.items() if site.free}
+    if scope not in _SCOPES:
+        raise ValueError(f"scope {scope!r} is not one of {_SCOPES}")
+    open_ = {name: layer for name, layer in layers.items() if layer.free}
     if not open_:
-        return {name: site.kept for name, site in sites.items()}
-    limits = {name: site.active if regrow_dropped else site.free for name, site in open_.items()}
+        return {name: layer.kept for name, layer in layers.items()}
+    limits = {name: layer.active if regrow_dropped else layer.free for name, layer in open_.items()}
     survivors = drop(open_, fraction, limits, scope)
-    candidates = {name: _candidates(site, survivors[name], regrow_dropped) for name, site in open_.items()}
-    lost = {name: site.active - int(torch.count_nonzero(survivors[name])) for name, site in open_.items()}
-    grown = _grown(candidates, lost, {name: grow(site) for name, site in open_.items()}, scope)
-    return {name: survivors[name] | grown[name] if name in open_ else site.kept for name, site in sites.items()}
+    candidates = {name: _candidates(layer, survivors[name], regrow_dropped) for name, layer in open_.items()}
+    lost = {name: layer.active - int(torch.count_nonzero(survivors[name])) for name, layer in open_.items()}
+    grown = _grown(candidates, lost, {name: grow(layer) for name, layer in open_.items()}, scope)
+    return {name: survivors[name] | grown[name] if name in open_ else layer.kept for name, layer in layers.items()}
 
 
-def _candidates(site: Site, survivors: Tensor, regrow_dropped: bool) -> Tensor:
-    taken = survivors if regrow_dropped else site.kept
-    return site.allowed & ~taken
+def _candidates(layer: Layer, survivors: Tensor, regrow_dropped: bool) -> Tensor:
+    taken = survivors if regrow_dropped else layer.kept
+    return layer.allowed & ~taken
 
 
 def _grown(

@@ -1,40 +1,40 @@
-"""What a newly grown weight starts from. Values for the whole layer; those of new weights are used."""
+"""Values of newly grown weights: a tensor for the whole layer, of which the new weights' entries are used."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lth.pruning.topology.layer import Site
+from lth.pruning.topology.layer import Layer
 
-Initial = Callable[[Site], Tensor]
-
-
-def zeros(site: Site) -> Tensor:
-    """Zero: the function computed does not change (RigL, arXiv 1911.11134)."""
-    return torch.zeros_like(site.weight)
+NewWeight = Callable[[Layer], Tensor]
 
 
-def normal(site: Site, divisor: float = 1.0) -> Tensor:
-    """Normal, with the standard deviation of the layer's kept weights over `divisor`."""
-    return torch.randn(site.weight.shape, generator=site.random).to(site.weight) * _spread(site) / divisor
+def zeros(layer: Layer) -> Tensor:
+    """Zero, so that the network computes the same function (RigL, arXiv 1911.11134)."""
+    return torch.zeros_like(layer.weight)
 
 
-def uniform(site: Site, divisor: float = 1.0) -> Tensor:
-    """Uniform and symmetric, with the standard deviation of the layer's kept weights over `divisor`."""
-    return (2 * site.draw().to(site.weight) - 1) * 3**0.5 * _spread(site) / divisor
+def normal(layer: Layer, divisor: float = 1.0) -> Tensor:
+    """Normal; standard deviation of the layer's kept weights divided by `divisor`."""
+    return torch.randn(layer.weight.shape, generator=layer.random).to(layer.weight) * _spread(layer) / divisor
 
 
-def gradient(site: Site, divisor: float = 1.0) -> Tensor:
-    """The dense gradient over `divisor`."""
-    return site.dense_gradient() / divisor
+def uniform(layer: Layer, divisor: float = 1.0) -> Tensor:
+    """Uniform around 0; standard deviation of the layer's kept weights divided by `divisor`."""
+    return (2 * layer.draw().to(layer.weight) - 1) * 3**0.5 * _spread(layer) / divisor
 
 
-def gradient_sign(site: Site, divisor: float = 1.0) -> Tensor:
-    """The sign of the dense gradient over `divisor`."""
-    return site.dense_gradient().sign() / divisor
+def gradient(layer: Layer, divisor: float = 1.0) -> Tensor:
+    """The dense gradient divided by `divisor`."""
+    return layer.dense_gradient() / divisor
 
 
-def _spread(site: Site) -> Tensor:
-    kept = site.weight.detach()[site.kept]
-    return kept.std() if len(kept) > 1 else torch.zeros((), device=site.weight.device)
+def gradient_sign(layer: Layer, divisor: float = 1.0) -> Tensor:
+    """The sign of the dense gradient divided by `divisor`."""
+    return layer.dense_gradient().sign() / divisor
+
+
+def _spread(layer: Layer) -> Tensor:
+    kept = layer.weight.detach()[layer.kept]
+    return kept.std() if len(kept) > 1 else torch.zeros((), device=layer.weight.device)

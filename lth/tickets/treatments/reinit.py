@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lth.pruning.initial_weights.distributions import Rule
+from lth.pruning.initial_weights.distributions import InitialWeights
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import derive
 from lth.pruning.topk import Scores
@@ -17,7 +17,7 @@ def reinit(
     seed: int = 0,
     scores: Scores | None = None,
     *,
-    rule: Rule | None = None,
+    rule: InitialWeights | None = None,
     keep_signs: bool = False,
 ) -> tuple[State, State]:
     """The whole state anew, batch-norm statistics included, by the network's own initialiser; masks as they are.

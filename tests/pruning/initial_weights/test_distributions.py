@@ -9,7 +9,7 @@ from torch import nn
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.initial_weights import distributions
-from lth.pruning.initial_weights.distributions import orthogonalise, orthogonality_residual
+from lth.pruning.initial_weights.distributions import _residual, orthogonalise
 from lth.pruning.masks import fingerprint
 
 RULES = [
@@ -171,8 +171,8 @@ def test_orthogonal_repair_lowers_the_residual_tenfold(shape):
     weight, mask = sparse_matrix(*shape)
     given = weight.clone()
     repaired, before, after = orthogonalise(weight, mask, 1000, 1e-2, 1e-6)
-    assert before == pytest.approx(orthogonality_residual(weight * mask).item())
-    assert after == pytest.approx(orthogonality_residual(repaired).item())
+    assert before == pytest.approx(_residual(weight * mask).item())
+    assert after == pytest.approx(_residual(repaired).item())
     assert after <= before / 10
     assert (repaired[mask == 0] == 0).all()
     assert torch.equal(weight, given), "a pure function"
@@ -202,9 +202,9 @@ def test_orthogonal_repair_stops_at_its_tolerance():
 def test_the_residual_of_a_kernel_counts_its_positions_as_inputs():
     conv = torch.zeros(2, 2, 1, 2)
     conv.view(2, 4)[0, 1] = conv.view(2, 4)[1, 3] = 1
-    assert orthogonality_residual(conv.flatten(1)) == 0
-    assert orthogonality_residual(torch.eye(3)[:, :2]) == 0
-    assert orthogonality_residual(2 * torch.eye(4)) == pytest.approx(3 * 4**0.5)
+    assert _residual(conv.flatten(1)) == 0
+    assert _residual(torch.eye(3)[:, :2]) == 0
+    assert _residual(2 * torch.eye(4)) == pytest.approx(3 * 4**0.5)
 
 
 def test_the_repair_of_a_network_lowers_every_layers_residual_and_says_so(caplog):
@@ -212,10 +212,10 @@ def test_the_repair_of_a_network_lowers_every_layers_residual_and_says_so(caplog
     net = resnet20(classes=4, channels=1, image_size=8, widths=[4, 8, 16])
     masks = thinned(net, *[0.5] * len(Masks.ones(net)))
     masks.apply_(net)
-    before = {n: orthogonality_residual(w.flatten(1)).item() for n, w in kept_whole(net, masks).items()}
+    before = {n: _residual(w.flatten(1)).item() for n, w in kept_whole(net, masks).items()}
     with caplog.at_level("INFO"):
         distributions.orthogonal(net, masks, 0, steps=200)
-    after = {n: orthogonality_residual(w.flatten(1)).item() for n, w in kept_whole(net, masks).items()}
+    after = {n: _residual(w.flatten(1)).item() for n, w in kept_whole(net, masks).items()}
     assert all(after[name] < before[name] for name in masks)
     assert all(name in caplog.text for name in masks)
 

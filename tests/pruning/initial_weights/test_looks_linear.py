@@ -9,8 +9,8 @@ from torch import nn
 
 from lth.networks import mlp, mobilenet_v1
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.initial_weights.distributions import orthogonality_residual
-from lth.pruning.initial_weights.looks_linear import Mirror, looks_linear, mirror, mirrors
+from lth.pruning.initial_weights.distributions import _residual
+from lth.pruning.initial_weights.looks_linear import _Mirror, _mirrors, looks_linear, mirror
 
 
 def chain(*widths: int) -> nn.Sequential:
@@ -96,7 +96,7 @@ def test_weights_are_mirrored_orthogonal_and_scaled_by_their_layers_density():
     assert torch.equal(middle[:12], torch.cat([middle[:12, :8], -middle[:12, :8]], 1))
     assert torch.equal(last[:, :12], -last[:, 12:])
     for cell in (first[:8], middle[:12, :8], last[:, :12]):
-        assert orthogonality_residual(cell) < 1e-5
+        assert _residual(cell) < 1e-5
     for index, name in ((0, "0.weight"), (2, "2.weight"), (4, "4.weight")):
         mask = masks[name]
         expected = dense[index].weight * mask / (mask.sum() / mask.numel()) ** 0.5
@@ -111,19 +111,19 @@ def test_as_published_the_last_layer_is_mirrored_twice_and_one_density_scales_al
     last = net[4].weight.detach()
     assert torch.equal(last[:4], -last[4:])
     rows = last[:4, :12] * masks.density**0.5
-    assert orthogonality_residual(rows) < 1e-5
-    assert [m.outputs for m in mirrors(net, as_published=True).values()] == [True] * 3
-    assert [m.outputs for m in mirrors(net).values()] == [True, True, False]
+    assert _residual(rows) < 1e-5
+    assert [m.outputs for m in _mirrors(net, as_published=True).values()] == [True] * 3
+    assert [m.outputs for m in _mirrors(net).values()] == [True, True, False]
 
 
 def test_the_repair_under_a_mirrored_mask_lowers_the_residual_of_the_repeated_part(caplog):
     net = chain(20, 64, 64, 8)
     masks = mirror(net, random_masks(net, 0.5))
     looks_linear(net, masks, 0, steps=0)
-    before = orthogonality_residual(net[2].weight[:32, :32]).item()
+    before = _residual(net[2].weight[:32, :32]).item()
     with caplog.at_level(logging.INFO):
         looks_linear(net, masks, 0)
-    assert orthogonality_residual(net[2].weight[:32, :32]).item() < 0.6 * before
+    assert _residual(net[2].weight[:32, :32]).item() < 0.6 * before
     assert "2.weight" in caplog.text
 
 
@@ -185,7 +185,7 @@ def test_grouped_convolutions_are_refused_by_name():
 
 def test_folding_counts_the_copies_that_tiling_makes():
     for outputs, inputs in ((True, True), (True, False), (False, True), (False, False)):
-        how, ones = Mirror(outputs, inputs), torch.ones(6, 4, 1, 1)
+        how, ones = _Mirror(outputs, inputs), torch.ones(6, 4, 1, 1)
         assert how.fold(ones).unique().tolist() == [2 ** (outputs + inputs)]
         cell = torch.zeros_like(how.cell(ones))
         cell[0, 1] = 1

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from lth.pruning import paths
-from lth.pruning.timing import Moves, Prunings
+from lth.pruning.timing import PruningSteps, UpdateSteps
 from lth.pruning.topology import fraction
 
 ITOP = partial(fraction.cosine, start=0.5, end=0.005)
@@ -24,32 +24,32 @@ def test_drop_fractions_at_quarters_of_their_schedule(name: str):
     assert [round(schedule(x), 6) for x in (0, 0.25, 0.5, 0.75, 1)] == values
 
 
-def densities(start: float, end: float, times: Prunings, numbers: list[int]) -> list[float]:
+def densities(start: float, end: float, times: PruningSteps, numbers: list[int]) -> list[float]:
     """After update number c, to six digits."""
     return [round(paths.cubic(times.progress(c * times.every), start, end), 6) for c in numbers]
 
 
 def test_granets_densities_at_450_steps_an_epoch():
-    times = Prunings(1000, 0, 110 * 450)
+    times = PruningSteps(1000, 0, 110 * 450)
     assert times.progress(48_000) < times.progress(49_000) == 1
     expected = [0.473007, 0.447116, 0.375823, 0.276891, 0.109765, 0.050004, 0.05]
     assert densities(0.5, 0.05, times, [1, 2, 5, 10, 24, 48, 49]) == expected
 
 
 def test_granets_densities_at_352_steps_an_epoch():
-    times = Prunings(1000, 0, 80 * 352)
+    times = PruningSteps(1000, 0, 80 * 352)
     assert times.progress(27_000) < times.progress(28_000) == 1
     assert densities(0.5, 0.1, times, [1, 14, 27, 28]) == [0.458655, 0.15, 0.100018, 0.1]
 
 
 def test_gradual_pruning_in_ten_steps():
     expected = [1, 0.7561, 0.5608, 0.4087, 0.2944, 0.2125, 0.1576, 0.1243, 0.1072, 0.1009, 0.1]
-    assert densities(1, 0.1, Prunings(10, 0, 100), list(range(11))) == expected
+    assert densities(1, 0.1, PruningSteps(10, 0, 100), list(range(11))) == expected
 
 
 @pytest.mark.parametrize(("last", "share"), [(49, 8.5e-6), (5, 0.008)])
 def test_as_published_ends_one_update_early_and_a_little_above_the_density(last: int, share: float):
-    times = Prunings(10, 0, 10 * last, as_published=True)
+    times = PruningSteps(10, 0, 10 * last, as_published=True)
     due = [t for t in range(10 * last + 20) if times.due(t)]
     assert due[-1] == 10 * (last - 1)
     above = (paths.cubic(times.progress(due[-1]), 0.5, 0.05) - 0.05) / 0.45
@@ -77,24 +77,24 @@ def test_a_start_below_the_path_waits_until_the_path_has_come_down():
 
 
 def test_prunings_are_over_the_whole_range_and_once_before_it():
-    times = Prunings(4, 8, 21)
+    times = PruningSteps(4, 8, 21)
     assert [t for t in range(40) if times.due(t)] == [8, 12, 16, 20]
     assert [times.progress(t) for t in (0, 8, 12, 20, 100)] == [0, 0, pytest.approx(1 / 3), 1, 1]
 
 
 def test_moves_are_at_multiples_from_begin_until_before_stop():
-    moves = Moves(20, 40, 120)
+    moves = UpdateSteps(20, 40, 120)
     assert [t for t in range(1, 200) if moves.due(t)] == [40, 60, 80, 100]
 
 
 def test_no_move_follows_the_last_step_of_all():
     """160 epochs of 450 steps hold 72 times a thousand steps; the 72nd is the end, where nothing would be trained."""
-    moves = Moves(1000, 0, 160 * 450)
+    moves = UpdateSteps(1000, 0, 160 * 450)
     assert sum(moves.due(t) for t in range(1, 160 * 450 + 1)) == 71
 
 
 def test_how_long_until_the_next_move():
-    moves = Moves(20, 40, 120)
+    moves = UpdateSteps(20, 40, 120)
     assert [moves.until(t) for t in (21, 39, 40, 41, 99, 100)] == [19, 1, 0, 19, 1, 0]
     assert min(moves.until(t) for t in (1, 101, 120, 5000)) > 10**9  # none comes, or not next
 
@@ -102,10 +102,10 @@ def test_how_long_until_the_next_move():
 @pytest.mark.parametrize("points", [(100, 0, 100), (0, 0, 100), (60, 70, 110), (100, 0, 0)])
 def test_moves_that_would_never_happen_are_refused(points: tuple[int, int, int]):
     with pytest.raises(ValueError, match="no update every"):
-        Moves(*points)
+        UpdateSteps(*points)
 
 
 @pytest.mark.parametrize("points", [(100, 0, 99), (0, 0, 100), (10, 50, 55)])
 def test_prunings_that_would_never_happen_are_refused(points: tuple[int, int, int]):
     with pytest.raises(ValueError, match="no pruning every"):
-        Prunings(*points)
+        PruningSteps(*points)

@@ -1,7 +1,7 @@
-"""Initial weights and biases of networks whose tickets are searched (arXiv 2210.02412): one rule, two nouns.
+"""Initial weights together with biases, for searches that never train them (arXiv 2210.02412).
 
-The standard deviation of a layer is sqrt(2 / fan_in), over sqrt(density) where a density is given (the fan-in then
-counts kept weights only). A support's density does not enter it.
+A layer's standard deviation is sqrt(2 / fan_in), divided by sqrt(density) if a density is given, for the fan-in of the
+weights a search will keep. The density of a support does not enter.
 """
 
 import math
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from lth.pruning.allocation import check_density
 from lth.pruning.initial_weights.looks_linear import looks_linear
 from lth.pruning.masks import Masks
+from lth.pruning.prunable import bias_name
 from lth.pruning.seeds import generator
 
-Draw = Callable[[torch.Size, torch.Generator], Tensor]
-WEIGHTS = ("normal", "signed_constant", "looks_linear")
-BIASES = ("zero", "normal", "uniform", "unscaled", "constant", "carried")
+_Draw = Callable[[torch.Size, torch.Generator], Tensor]
+_WEIGHTS = ("normal", "signed_constant", "looks_linear")
+_BIASES = ("zero", "normal", "uniform", "unscaled", "constant", "carried")
 
 
 @torch.no_grad()
-def weights_and_biases(
+def draw_with_biases(
     net: nn.Module,
     masks: Masks,
     seed: int = 0,
@@ -31,15 +32,19 @@ def weights_and_biases(
     share: float = 0.05,
     density: float | None = None,
 ) -> None:
-    """Draw the prunable weights, and the biases of their layers, anew.
+    """Draw the prunable weights and the biases of their layers.
 
-    weights: `normal` N(0, std^2); `signed_constant` +std or -std; `looks_linear` mirrored orthogonal.
-    biases, with p the product of the standard deviations up to the layer: `zero`; `normal` N(0, (share p)^2); `uniform`
-    within share p; `unscaled` uniform within 1 / sqrt(fan_in); `constant` +std or -std; `carried` as `normal`, in every
-    second layer what the layer before would hand on, W b / sqrt(kernel size).
+      weights: `normal` = N(0, std^2); `signed_constant` = +std or -std; `looks_linear` = mirrored orthogonal
+      biases: with p the product of the standard deviations up to the layer,
+        `zero`; `normal` = N(0, (share p)^2); `uniform` = within share p; `unscaled` = uniform within 1 / sqrt(fan_in);
+        `constant` = +std or -std; `carried` = as `normal`, but in every second layer the image of the biases before
+        it, W b / sqrt(kernel size)
+      share: factor of the biases
+      density: fraction of weights that the search will keep; None = 1
+    Raises ValueError for other words, and for `carried` if a layer's inputs are not the outputs of the one before.
     """
-    if weights not in WEIGHTS or biases not in BIASES:
-        raise ValueError(f"weights {weights!r} is not one of {WEIGHTS}, or biases {biases!r} not one of {BIASES}")
+    if weights not in _WEIGHTS or biases not in _BIASES:
+        raise ValueError(f"weights {weights!r} is not one of {_WEIGHTS}, or biases {biases!r} not one of {_BIASES}")
     root = math.sqrt(check_density(density)) if density is not None else 1.0
     if weights == "looks_linear":
         looks_linear(net, masks, seed)
@@ -53,7 +58,7 @@ def weights_and_biases(
         else:
             of_weights = _signs if weights == "signed_constant" else _normal
             weight.copy_(std * of_weights(weight.shape, generator("weights", seed, name)))
-        bias = parameters.get(name.removesuffix("weight") + "bias")
+        bias = parameters.get(bias_name(name))
         if bias is None:
             continue
         random = generator("biases", seed, name)
@@ -65,8 +70,8 @@ def weights_and_biases(
         before = bias.detach()
 
 
-def _biases(kind: str, spread: float, std: float, fan_in: int) -> tuple[float, Draw]:
-    """Scale, and the draws it multiplies."""
+def _biases(kind: str, spread: float, std: float, fan_in: int) -> tuple[float, _Draw]:
+    """The scale of the biases, and the function that draws them at scale 1."""
     scale = {"zero": 0.0, "constant": std, "unscaled": 1 / math.sqrt(fan_in)}.get(kind, spread)
     return scale, {"normal": _normal, "carried": _normal, "zero": _signs, "constant": _signs}.get(kind, _uniform)
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from lth.networks import lenet_300_100, resnet20
 from lth.pruning import Masks
-from lth.pruning.initial_weights.frozen import weights_and_biases
-from lth.pruning.initial_weights.scale_fan import scale_fan
+from lth.pruning.initial_weights.distributions import scale_fan
+from lth.pruning.initial_weights.with_biases import draw_with_biases
 from lth.pruning.search import score_init
 from lth.pruning.seeds import generator
 
@@ -21,7 +21,7 @@ STDS = [math.sqrt(2 / fan_in) for fan_in in SIZES[:-1]]
 def drawn(**options) -> list[nn.Linear]:
     layers = [nn.Linear(a, b) for a, b in pairwise(SIZES)]
     net = nn.Sequential(*layers)
-    weights_and_biases(net, Masks.ones(net), **options)
+    draw_with_biases(net, Masks.ones(net), **options)
     return layers
 
 
@@ -83,7 +83,7 @@ def test_carried_biases_are_what_the_layer_before_hands_on():
 def test_a_bias_cannot_be_carried_over_a_change_of_shape():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 2))
     with pytest.raises(ValueError, match="not the outputs"):
-        weights_and_biases(net, Masks.ones(net), biases="carried")
+        draw_with_biases(net, Masks.ones(net), biases="carried")
 
 
 def test_the_same_seed_draws_the_same_and_another_draws_others():
