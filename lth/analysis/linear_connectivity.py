@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lth.pruning.masks import masked
 from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 
 State = dict[str, Tensor]
@@ -69,11 +70,6 @@ def measure(net: nn.Module, weights: State, batches: Batches) -> Row:
 def interpolate(a: State, b: State, alpha: float) -> State:
     """(1 - alpha) a + alpha b of every floating-point tensor, running statistics included; other tensors are `a`'s."""
     return {name: torch.lerp(v, b[name], alpha) if v.is_floating_point() else v for name, v in a.items()}
-
-
-def masked(weights: State, masks: Mapping[str, Tensor]) -> State:
-    """The weights with zeros where the masks (bool) prune; tensors without a mask stay."""
-    return {name: torch.where(masks[name], v, 0) if name in masks else v for name, v in weights.items()}
 
 
 def barrier(line: Sequence[Row], value: Callable[[Row], float]) -> float:

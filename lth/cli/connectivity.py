@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lth.analysis.hessian import top_eigenvalue
-from lth.analysis.linear_connectivity import Row, compare_levels, density_of, level_end, line_points, masked
+from lth.analysis.linear_connectivity import Row, compare_levels, density_of, level_end, line_points
 from lth.cli.errors import short_errors
 from lth.plan import Level
+from lth.pruning.masks import masked
 from lth.report.figures import single_run
 from lth.report.output import save_picture, write_csv
 from lth.storage.checkpoint import copy_state_

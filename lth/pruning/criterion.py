@@ -1,4 +1,4 @@
-"""What a criterion is given and what it returns."""
+"""The types of a criterion, its data and its scores."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,7 +10,7 @@ from lth.pruning.topk import Scores
 
 
 class Batches(Protocol):
-    """Un-augmented training data a criterion may look at, on the network's device, the same on every rank."""
+    """Training data for scoring, without augmentation, on the network's device and the same on every rank."""
 
     classes: int
     image_shape: tuple[int, int, int]  # channels, height, width
@@ -23,7 +23,7 @@ class Batches(Protocol):
 
 
 class Criterion(Protocol):
-    """Score each prunable weight, larger = keep. Pure: `prune` undoes whatever it does to network and random state."""
+    """Scores each prunable weight; larger = keep. It may change the network and random state: `prune` restores them."""
 
     def __call__(self, net: nn.Module, masks: Masks, batches: Batches | None) -> Scores: ...
 

@@ -1,4 +1,4 @@
-"""Ladders: the densities of an experiment's levels, first the density of the start. Pure functions of numbers."""
+"""Ladders: the densities of an experiment's levels, beginning with the density of the start."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from lth.pruning.allocation import check_density
 
-TOLERANCE = 1e-9  # 0.8 * 0.8 must count as having reached 0.64
-ENDS = ("exact", "overshoot")
+_TOLERANCE = 1e-9  # 0.8 * 0.8 is above 0.64, but must count as 0.64
+_ENDS = ("exact", "overshoot")
 
 
 def geometric(
@@ -17,19 +17,23 @@ def geometric(
     end: str = "exact",
     start: float = 1.0,
 ) -> list[float]:
-    """Remove the fraction `rate` of what remains at each level (Frankle & Carbin, ICLR 2019).
+    """Remove the fraction `rate` of the remaining weights at each level (Frankle & Carbin, ICLR 2019).
 
-    Give two of: `density` (the final one), `rate` (per level, over 0 and under 1), `levels` (prunings after the
-    start). With density and rate, `end` says what the last level is: `exact` (the density asked for) or `overshoot`
-    (the first power of 1 - rate at or below it). `geometric(density=0.044)` is 1, 0.8, 0.64, ..., 0.055, 0.044.
+    `geometric(density=0.044)` is 1, 0.8, 0.64, ..., 0.055, 0.044. Give two of the first three arguments.
+      density: the final density
+      rate: fraction removed per level, over 0 and under 1
+      levels: number of prunings after the start
+      end: with density and rate, the last level is `exact` (the density asked for) or `overshoot` (the first power of
+        1 - rate at or below it)
+      start: density of the first level
     """
     check_density(start)
     if [density, rate, levels].count(None) != 1:
         raise ValueError(
             f"a geometric ladder takes two of density={density}, rate={rate}, levels={levels}: set the third to null"
         )
-    if end not in ENDS:
-        raise ValueError(f"end {end!r} is not one of {ENDS}")
+    if end not in _ENDS:
+        raise ValueError(f"end {end!r} is not one of {_ENDS}")
     if rate is not None and not 0 < rate < 1:
         raise ValueError(f"rate {rate} must be a fraction over 0 and under 1")
     if density is not None:
@@ -43,16 +47,16 @@ def geometric(
 
 
 def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
-    """Remove the same number of weights at each of `levels` prunings; the last level is exactly `density`."""
+    """Remove the same number of weights at each of `levels` prunings, down to exactly `density`."""
     _check_below(density, check_density(start))
     _check_levels(levels)
     return [start + (density - start) * i / levels for i in range(levels)] + [density]
 
 
 def annealed(density: float, levels: int, above: float = 0.6, start: float = 1.0) -> list[float]:
-    """`levels` densities in equal ratios from `above`, which is not among them, none over `start` or under `density`.
+    """`levels` densities after the start, in equal ratios from `above` down to `density`, clipped to `start`.
 
-    A value that was cut to `start` is what the next ratio acts on (edge-popup in random nets, arXiv 2210.02412).
+    `above` itself is no level. The next ratio acts on the clipped value (edge-popup in random nets, arXiv 2210.02412).
     """
     _check_below(density, check_density(start))
     _check_levels(levels)
@@ -66,7 +70,7 @@ def annealed(density: float, levels: int, above: float = 0.6, start: float = 1.0
 
 
 def unpruned(density: float | None = None, start: float = 1.0) -> list[float]:
-    """No pruning: the start alone."""
+    """No pruning: one level, the start."""
     if density not in (None, start):
         raise ValueError(f"density {density} would need a pruning; this ladder has none (sparsity=one_shot has one)")
     return [check_density(start)]
@@ -79,7 +83,7 @@ def one_shot(density: float, start: float = 1.0) -> list[float]:
 
 
 def listed(densities: Sequence[float], density: float | None = None, start: float = 1.0) -> list[float]:
-    """The given densities after the start, strictly falling; a final `density`, where given, cuts them off there."""
+    """The start and then `densities`, strictly falling. A final `density` replaces those at or below it."""
     rungs = [check_density(d) for d in densities]
     if not rungs and density is None:
         raise ValueError("a list ladder needs at least one density")
@@ -94,13 +98,13 @@ def listed(densities: Sequence[float], density: float | None = None, start: floa
 
 
 def _down_to(density: float, ratio: float, end: str, start: float) -> list[float]:
-    prunings = max(0, math.ceil(math.log(density / start) / math.log(ratio) - TOLERANCE))
+    prunings = max(0, math.ceil(math.log(density / start) / math.log(ratio) - _TOLERANCE))
     ladder = [start * ratio**i for i in range(prunings + 1)]
     return [*ladder[:-1], density] if end == "exact" and prunings else ladder
 
 
 def _check_below(density: float, start: float) -> None:
-    if check_density(density) > start * (1 + TOLERANCE):
+    if check_density(density) > start * (1 + _TOLERANCE):
         raise ValueError(f"density {density} is above the ladder's start {start}: a ladder must fall")
 
 

@@ -1,4 +1,4 @@
-"""Masks: which weights are kept. They live beside the network, which knows nothing of them."""
+"""Masks: which weights of a network are kept. The network itself holds no reference to them."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from lth.pruning.prunable import prunable
 class Masks(Mapping[str, Tensor]):
     """Parameter name -> 0/1 tensor of that parameter's shape, dtype, device and memory format.
 
-    The tensors are allocated once and only ever changed in place, so that compiled graphs, CUDA graphs and cached
-    lists of them stay valid.
+    The tensors are allocated once and changed in place only: compiled graphs, CUDA graphs and lists that hold them
+    would go stale otherwise.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
@@ -21,7 +21,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def ones(cls, net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> "Masks":
-        """Everything kept, over the prunable weights of `net` (see `prunable` for the patterns)."""
+        """All-ones masks over the prunable weights of `net` (see `prunable` for the patterns)."""
         weights = prunable(net, include, exclude)
         return cls({name: torch.ones_like(w, requires_grad=False) for name, w in weights.items()})
 
@@ -44,20 +44,20 @@ class Masks(Mapping[str, Tensor]):
 
     @property
     def kept(self) -> int:
-        """Number of kept weights (reads the device)."""
+        """Number of kept weights. Synchronises with the device."""
         return sum(self.kept_by_layer().values())
 
     def kept_by_layer(self) -> dict[str, int]:
-        """Kept weights of each layer (reads the device)."""
+        """Kept weights of each layer. Synchronises with the device."""
         return {name: int(torch.count_nonzero(m)) for name, m in self._tensors.items()}
 
     @property
     def density(self) -> float:
-        """Fraction of prunable weights kept, 0..1 (reads the device)."""
+        """Fraction of prunable weights kept, 0..1. Synchronises with the device."""
         return self.kept / self.total
 
     def weights(self, net: nn.Module) -> list[nn.Parameter]:
-        """The parameters of `net` these masks cover, in order. Raises ValueError where names or shapes differ."""
+        """The parameters of `net` that these masks cover, in order. Raises ValueError if names or shapes differ."""
         parameters = dict(net.named_parameters())
         self.check_fit({name: p.shape for name, p in parameters.items()}, "the network", extra_allowed=True)
         return [parameters[name] for name in self]
@@ -69,7 +69,7 @@ class Masks(Mapping[str, Tensor]):
 
     @torch.no_grad()
     def copy_(self, other: Mapping[str, Tensor]) -> "Masks":
-        """Take over the kept positions of `other` (0/1 or bool, same names and shapes), in place."""
+        """Set these masks to `other` (0/1 or bool), in place. Raises ValueError if names or shapes differ."""
         self.check_fit({name: m.shape for name, m in other.items()}, "the given masks")
         for name, mask in self._tensors.items():
             mask.copy_(other[name])
@@ -80,11 +80,11 @@ class Masks(Mapping[str, Tensor]):
         return Masks({name: m.clone() for name, m in self._tensors.items()})
 
     def bools(self) -> dict[str, Tensor]:
-        """The masks as bool tensors, as they are stored."""
+        """The masks as bool tensors, the dtype of checkpoints and tickets."""
         return {name: m.bool() for name, m in self._tensors.items()}
 
     def move_(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Follow the network through `.to()`, `.half()` and the like: `fn` is what `nn.Module._apply` hands around."""
+        """Apply `fn`, the argument of `nn.Module._apply`, to each mask, so that masks follow `.to()`, `.half()`, ..."""
         self._tensors = {name: fn(m) for name, m in self._tensors.items()}
 
     def digest(self) -> str:
@@ -92,7 +92,12 @@ class Masks(Mapping[str, Tensor]):
         return fingerprint(self.bools())
 
     def check_fit(self, shapes: Mapping[str, torch.Size], whose: str, extra_allowed: bool = False) -> None:
-        """Raise ValueError listing the names and shapes in which these masks and `whose` tensors differ."""
+        """Raise ValueError listing the names and shapes in which these masks and other tensors differ.
+
+        shapes: of the other tensors, by name
+        whose: what the error calls them
+        extra_allowed: ignore tensors without a mask
+        """
         missing = [name for name in self if name not in shapes]
         extra = [] if extra_allowed else [name for name in shapes if name not in self._tensors]
         wrong = [
@@ -105,12 +110,17 @@ class Masks(Mapping[str, Tensor]):
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of names, dtypes, shapes and bits, whatever the order, for comparing ranks, runs and files."""
+    """A hash of names, dtypes, shapes and bits, independent of order, for comparing ranks, runs and files."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(raw(tensor).cpu().numpy())
     return digest.hexdigest()
+
+
+def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with zeros at pruned weights, as new tensors; tensors without a mask are those of `state`."""
+    return {n: torch.where(masks[n].bool(), w, 0) if n in masks else w for n, w in state.items()}
 
 
 def raw(tensor: Tensor) -> Tensor:
@@ -120,6 +130,6 @@ def raw(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def zero_(tensors: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
-    """Multiply each tensor by its mask in place: one fused dispatch, however many layers there are."""
+    """Multiply each tensor by its mask, in place, in one fused call for all layers."""
     if tensors:
         torch._foreach_mul_(list(tensors), list(masks))

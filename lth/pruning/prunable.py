@@ -1,4 +1,4 @@
-"""Which weights masks may cover: every conv, linear and packed attention weight, narrowed by name patterns."""
+"""The weights that masks may cover: every conv, linear and attention weight, restricted by name patterns."""
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -6,15 +6,20 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")  # of attention; None where unused
+_PROJECTIONS = (
+    "in_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+)  # None if unused
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
-    """The weights masks may cover, by parameter name, in registration order.
+    """The weights that masks may cover, by parameter name, in registration order; never biases and normalisation.
 
-    A pattern is a shell-style glob on the whole parameter name or its layer's name (`fc`, `layer4.*`), or one of
-    `@first`, `@head` (the first and last such weight) and `@shortcuts` (projections beside residual branches).
-    Biases and normalisation are never covered. Raises ValueError for a pattern that matches no weight.
+      include, exclude: patterns. A pattern is a glob on the parameter's or its layer's whole name (`fc`, `layer4.*`),
+        or one of `@first`, `@head` (the first and the last such weight) and `@shortcuts` (projection shortcuts)
+    Raises ValueError for a pattern that matches no weight, and if nothing is left.
     """
     found = _layer_weights(net)
     if not found:
@@ -31,14 +36,14 @@ def _layer_weights(net: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
-    """The weights a layer multiplies its input with; none of anything that is not a prunable layer.
+    """The prunable weights of a layer itself, not of its children; empty for other modules.
 
-    Attention gives its projections, packed or not, but not `out_proj`, which is a linear layer of its own.
+    For attention: its input projections, packed or not. `out_proj` is a child, a linear layer.
     """
     if isinstance(module, LAYERS):
         return [module.weight]
     if isinstance(module, nn.MultiheadAttention):
-        return [w for w in (getattr(module, name) for name in PROJECTIONS) if w is not None]
+        return [w for w in (getattr(module, name) for name in _PROJECTIONS) if w is not None]
     return []
 
 
@@ -58,7 +63,7 @@ def bias_name(weight: str) -> str:
 
 
 def names_matching(pattern: str, names: Sequence[str]) -> set[str]:
-    """Those of `names`, weights in the order of their network, that `pattern` stands for (see `prunable`)."""
+    """The `names` that `pattern` matches (see `prunable`); names are in the order of the network."""
     if pattern == "@first":
         return {names[0]}
     if pattern == "@head":

@@ -28,12 +28,18 @@ def prune(
     seed: int = 0,
     exact: bool = True,
 ) -> Masks:
-    """New masks inside `masks` that keep exactly round(density * total) weights.
+    """New masks within `masks` that keep exactly round(density * total) weights.
 
-    `rounds` > 1 scores again under the shrinking masks, on an exponential path from the present density to the new
-    one (SynFlow's 100 rounds). `placement`, drawing from `seed`, may then put each layer's weights elsewhere. Pruned
-    weights never come back. `net` is restored: the caller zeroes its weights. Raises ValueError when masks
-    already keep fewer weights, or, unless `exact` is false, when the allocation misses the count.
+    Pruned weights never come back. `net` is restored afterwards; the caller zeroes its pruned weights.
+      density: fraction of prunable weights kept, over 0 and at most 1
+      criterion: scores the weights; the largest are kept
+      allocation: how many weights each layer keeps
+      batches: data for criteria that need it
+      rounds: of scoring and pruning, at densities in equal ratios (SynFlow: 100)
+      placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
+      seed: of `placement`
+      exact: raise ValueError if the allocation misses the count; otherwise log a warning
+    Raises ValueError if `masks` already keep fewer weights.
     """
     check_density(density)
     if rounds < 1:
@@ -59,8 +65,8 @@ def prune(
 def _keep(
     scores: Scores, masks: Masks, density: float, allocation: Allocation, exact: bool, used: Mapping[str, Tensor]
 ) -> Ranked:
-    """Shrink `masks` in place; returns the scores with pruned weights at -inf, in the memory of those `used` before."""
-    # a score of another shape would be broadcast over pruned layers, and miscounted over whole ones
+    """Shrink `masks` in place. Returns the scores with pruned weights at -inf; their memory is that of `used`."""
+    # without this check a score of another shape would be broadcast
     masks.check_fit({name: score.shape for name, score in scores.items()}, "the criterion's scores", extra_allowed=True)
     ranked = Ranked({name: _within(scores[name], mask, used.get(name)) for name, mask in masks.items()})
     counts = allocation(ranked, density)
@@ -74,7 +80,7 @@ def _keep(
 
 
 def _within(score: Tensor, mask: Tensor, used: Tensor | None) -> Tensor:
-    """Scores with pruned weights at -inf, below every kept weight, kept weights of score 0 included."""
+    """Scores with pruned weights at -inf, so that kept weights of score 0 rank above them."""
     score = score.detach() if score.is_floating_point() else score.detach().double()
     pruned = torch.tensor(-torch.inf, dtype=score.dtype, device=score.device)
     if used is None or used.dtype != score.dtype or used.device != score.device:

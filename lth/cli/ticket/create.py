@@ -94,8 +94,7 @@ def _apply(arguments: Namespace) -> None:
     """Write a state dict with plain names: the checkpoint's weights, zero where the ticket prunes."""
     ticket, content = Ticket.load(arguments.ticket), read(arguments.checkpoint, arguments.prefix)
     masks = complete(ticket.masks, content.weights, list(ticket.masks))
-    state = {n: torch.where(masks[n], w, 0) if n in masks else w for n, w in content.weights.items()}
-    write_state(state, arguments.out)
+    write_state(masked(content.weights, masks), arguments.out)
     console().print(f"{ticket.kept:,} of {ticket.total:,} weights kept, the rest zero: {arguments.out}")
 
 

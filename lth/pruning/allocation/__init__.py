@@ -1,7 +1,7 @@
-"""Allocations: how many weights each layer keeps at a density. All have one signature and return exact counts.
+"""Allocations: how many weights each layer keeps at a density.
 
-`(scores, density) -> {layer: count}`. The counts sum to round(density * total); the published variants that fall short
-of it exist behind `as_published`. Scores give shapes, and -inf where a weight is pruned already.
+All have the signature `(scores, density) -> {layer: count}`. Scores give the shapes, and are -inf at weights that are
+pruned already. Counts sum to round(density * total), except for published variants that fall short (`as_published`).
 """
 
 from lth.pruning.allocation.counts import apportion, check_density, count_kept, fill

@@ -1,4 +1,4 @@
-"""Whole counts of kept weights: rounding, and water-filling where a layer is full."""
+"""Integer counts of kept weights: rounding, and water-filling of layers that are full."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from lth.pruning.topk import Scores
 
 
 def check_density(density: float) -> float:
-    """Return `density` if it is a fraction in (0, 1]; anything else, a percent above all, is refused."""
+    """Return `density`. Raises ValueError unless it is a fraction in (0, 1]: a percent, say."""
     if not (isinstance(density, int | float) and 0 < density <= 1):
         hint = f" (did you mean {density / 100:g}?)" if isinstance(density, int | float) and 1 < density <= 100 else ""
         raise ValueError(f"density {density!r} must be a fraction of weights kept, over 0 and at most 1{hint}")
@@ -17,29 +17,31 @@ def check_density(density: float) -> float:
 
 
 def count_kept(density: float, total: int) -> int:
-    """round(density * total), halves up: how many of `total` weights are kept."""
+    """round(density * total), halves up."""
     return math.floor(check_density(density) * total + 0.5)
 
 
 def amount(scores: Scores, density: float) -> float:
-    """density * total, the real number of weights an allocation shares out."""
+    """density * total, not rounded: the weights an allocation distributes."""
     return check_density(density) * sum(score.numel() for score in scores.values())
 
 
 def available(scores: Scores) -> dict[str, int]:
-    """How many weights of each layer may be kept: those not pruned already."""
-    # not `score > -inf`: a NaN is no pruned weight, and the selection that follows refuses it by its layer's name
+    """How many weights of each layer are not pruned already."""
+    # not `score > -inf`, which would take a NaN for a pruned weight; selection raises an error that names its layer
     return {name: int(torch.count_nonzero(score != -torch.inf)) for name, score in scores.items()}
 
 
 def apportion(
     shares: Mapping[str, float], amount: float, capacity: Mapping[str, int], at_least: int = 0
 ) -> dict[str, int]:
-    """Whole counts near `shares` scaled to `amount`, that sum to exactly round(amount), none over `capacity`.
+    """Integer counts in proportion to `shares` that sum to round(amount), by largest remainder (ties: earlier layer).
 
-    Floors first, then one more to the largest fractional parts (ties: earlier layer); what a full layer cannot take
-    goes to the others in proportion to their shares. at_least: the fewest a layer keeps, where capacity and total
-    allow it. Raises ValueError when the layers cannot hold the amount.
+      shares: of each layer, in any unit
+      amount: number of weights
+      capacity: the most that each layer can hold; what exceeds it goes to the others in proportion to their shares
+      at_least: the fewest weights of a layer, if capacity and amount allow it
+    Raises ValueError if the layers cannot hold the amount.
     """
     total = math.floor(amount + 0.5)
     if total > sum(capacity.values()):
@@ -54,9 +56,10 @@ def apportion(
 
 
 def fill(shares: Mapping[str, float], amount: float, capacity: Mapping[str, int]) -> dict[str, float]:
-    """Scale shares to `amount`, full layers fixed at their capacity (water-filling); the order of layers is no matter.
+    """Scale shares to sum to `amount`, with full layers fixed at their capacity (water-filling).
 
-    With shares sum(shape) this is the Erdos-Renyi-kernel allocation, with equal shares the balanced one.
+    With shares sum(shape) this is the Erdos-Renyi-kernel allocation, with equal shares the balanced one. The result
+    does not depend on the order of layers.
     """
     full: set[str] = set()
     while True:
@@ -70,7 +73,7 @@ def fill(shares: Mapping[str, float], amount: float, capacity: Mapping[str, int]
 
 
 def _raise_to(counts: dict[str, int], at_least: int, capacity: Mapping[str, int]) -> dict[str, int]:
-    """Move single weights from the largest counts to layers under the floor; stops when nothing is left to give."""
+    """Move weights one by one from the largest count to layers below `at_least`, while the largest is above it."""
     for name in counts:
         while counts[name] < min(at_least, capacity[name]):
             richest = max(counts, key=lambda n: counts[n])

@@ -1,4 +1,4 @@
-"""Erdos-Renyi allocations: a layer's share grows with the sum of its dimensions, not with their product."""
+"""Allocations of random tickets: Erdos-Renyi, balanced and pyramid."""
 
 import math
 import re
@@ -8,8 +8,8 @@ from lth.pruning.allocation.global_uniform import fixing
 from lth.pruning.prunable import names_matching
 from lth.pruning.topk import Scores
 
-PUBLISHED = (None, "clip")
-ORDERS = ("parameters", "depth")
+_PUBLISHED = (None, "clip")
+_ORDERS = ("parameters", "depth")
 
 
 def erk(
@@ -17,15 +17,20 @@ def erk(
 ) -> dict[str, int]:
     """Erdos-Renyi-kernel: density proportional to sum(shape) / product(shape) (RigL, arXiv 1911.11134).
 
-    power: of that ratio; 0 is uniform. as_published: `clip` cuts layers off at 1 and loses what they cannot hold, as
-    the code of arXiv 2210.02412 does; the default gives it to the others. at_least: fewest weights of a layer.
+    power: of that ratio; 0 = uniform
+    as_published: `clip` = cut densities at 1 and lose the excess, as the code of arXiv 2210.02412 does; None = give
+      the excess to the other layers
+    at_least: fewest weights of a layer
     """
     shares = {n: s.numel() * (sum(s.shape) / s.numel()) ** power for n, s in scores.items()}
     return _share(scores, density, shares, as_published, at_least)
 
 
 def er(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
-    """Erdos-Renyi: density proportional to (in + out) / (in * out), kernel left aside (SET, arXiv 1707.04780)."""
+    """Erdos-Renyi: density proportional to (in + out) / (in * out), without kernel sizes (SET, arXiv 1707.04780).
+
+    Arguments as for `erk`.
+    """
     shares = {n: s.numel() * (s.shape[0] + s.shape[1]) / (s.shape[0] * s.shape[1]) for n, s in scores.items()}
     return _share(scores, density, shares, as_published, at_least)
 
@@ -38,7 +43,7 @@ def erk_plus(scores: Scores, density: float, *, head: float = 1.0) -> dict[str, 
 def balanced(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
     """The same number of weights in every layer, small layers dense (Gadhikar et al., ICML 2023, arXiv 2210.02412).
 
-    as_published: `clip` loses what small layers cannot hold; `sequential` hands it to later layers only (TurboPrune).
+    as_published: `clip` = lose what small layers cannot hold; `sequential` = give it to later layers only (TurboPrune).
     """
     if as_published == "sequential":
         return _sequential(scores, density)
@@ -48,13 +53,15 @@ def balanced(scores: Scores, density: float, *, as_published: str | None = None,
 def pyramid(
     scores: Scores, density: float, *, order: str = "parameters", tie_shortcuts: bool = False, at_least: int = 1
 ) -> dict[str, int]:
-    """Density r^l in the l-th layer, r solved for the total (arXiv 2210.02412). The head gets the lowest density.
+    """Density r^l in the l-th layer, with r solved for the total (arXiv 2210.02412). The head is the sparsest.
 
-    order: how layers are counted. `parameters`: as they are registered, shortcuts too, as published. `depth`: layers
-    away from the input, where a shortcut lies beside the first layer of its block. tie_shortcuts: beside the last.
+    order: `parameters` = layers numbered as registered, shortcuts included, as published; `depth` = shortcuts have
+      the number of the first layer of their block
+    tie_shortcuts: shortcuts have the number of the last layer of their block
+    at_least: fewest weights of a layer
     """
-    if order not in ORDERS:
-        raise ValueError(f"order {order!r} is not one of {ORDERS}")
+    if order not in _ORDERS:
+        raise ValueError(f"order {order!r} is not one of {_ORDERS}")
     exponents = _exponents(list(scores), order, tie_shortcuts)
     rate = _rate({name: (scores[name].numel(), e) for name, e in exponents.items()}, amount(scores, density))
     real = {name: scores[name].numel() * rate**e for name, e in exponents.items()}
@@ -64,8 +71,8 @@ def pyramid(
 def _share(
     scores: Scores, density: float, shares: dict[str, float], as_published: str | None, at_least: int
 ) -> dict[str, int]:
-    if as_published not in PUBLISHED:
-        raise ValueError(f"as_published {as_published!r} is not one of {PUBLISHED}")
+    if as_published not in _PUBLISHED:
+        raise ValueError(f"as_published {as_published!r} is not one of {_PUBLISHED}")
     wanted = amount(scores, density)
     if as_published == "clip":
         scale = wanted / sum(shares.values())
@@ -87,7 +94,7 @@ def _exponents(names: list[str], order: str, tie_shortcuts: bool) -> dict[str, i
     beside = names_matching("@shortcuts", names) if tie_shortcuts or order == "depth" else set()
     exponents = {name: depth for depth, name in enumerate((n for n in names if n not in beside), start=1)}
     for name in beside:
-        block = re.split("shortcut|downsample", name)[0]  # what its layers' names begin with
+        block = re.split("shortcut|downsample", name)[0]  # prefix of the names of its layers
         mates = [exponents[n] for n in names if n.startswith(block) and n not in beside]
         if not mates:
             raise ValueError(f"shortcut {name} belongs to no block among {names}")

@@ -1,4 +1,4 @@
-"""Allocations that repeat given layer densities."""
+"""Allocations from given layer densities."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from pathlib import Path
 from lth.pruning.allocation.counts import amount, apportion, available
 from lth.pruning.topk import Scores
 
-UNITS = {
+# The units a file may declare, and their conversion to density.
+_UNITS = {
     "density": lambda value: value,
     "sparsity": lambda value: 1 - value,
     "percent_kept": lambda value: value / 100,
@@ -16,10 +17,7 @@ UNITS = {
 
 
 def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) -> dict[str, int]:
-    """Densities in proportion to those of `kept` (layer name -> number kept), scaled to the density asked for.
-
-    Matched by name: raises ValueError for missing or unknown layers.
-    """
+    """Counts in proportion to `kept` (layer -> number), scaled to the density. Raises ValueError for other layers."""
     missing, unknown = [n for n in scores if n not in kept], [n for n in kept if n not in scores]
     if missing or unknown:
         raise ValueError(f"the given layer densities do not fit the network: missing {missing}, unknown {unknown}")
@@ -27,16 +25,17 @@ def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) 
 
 
 def from_densities(scores: Scores, density: float, *, path: str | None) -> dict[str, int]:
-    """Layer densities of a JSON file {"unit": ..., "layers": {name: value}}, scaled to the density asked for.
+    """Layer densities from a JSON file {"unit": ..., "layers": {name: value}}, scaled to the density asked for.
 
-    unit: density, sparsity, percent_kept or percent_pruned; without it the file is refused, since nobody can tell.
+    unit: density, sparsity, percent_kept or percent_pruned.
+    Raises ValueError if the file declares none of them, for values outside 0..1 and for other layers.
     """
     if path is None:
         raise ValueError("from_densities needs the path of its table: method.allocation.path=FILE.json")
     table = json.loads(Path(path).read_text())
-    if table.get("unit") not in UNITS:
-        raise ValueError(f"{path} must declare its unit, one of {list(UNITS)}; it says {table.get('unit')!r}")
-    densities = {name: UNITS[table["unit"]](value) for name, value in table["layers"].items()}
+    if table.get("unit") not in _UNITS:
+        raise ValueError(f"{path} must declare its unit, one of {list(_UNITS)}; it says {table.get('unit')!r}")
+    densities = {name: _UNITS[table["unit"]](value) for name, value in table["layers"].items()}
     outside = {name: d for name, d in densities.items() if not 0 <= d <= 1}
     if outside:
         raise ValueError(f"{path}: these are no densities in the unit {table['unit']!r}: {outside}")

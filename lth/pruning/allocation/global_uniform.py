@@ -1,4 +1,4 @@
-"""Allocations that look at the network as a whole: all layers compete, or all keep the same density."""
+"""Allocations global and uniform, and with some layers at densities of their own."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ Allocation = Callable[[Scores, float], dict[str, int]]
 
 
 def global_(scores: Scores, density: float) -> dict[str, int]:
-    """All layers compete: each keeps what it holds of the largest scores of the whole network."""
+    """Each layer keeps those of its scores that are among the largest of the whole network."""
     return counts_of_largest(scores, count_kept(density, sum(score.numel() for score in scores.values())))
 
 
@@ -29,18 +29,20 @@ def fixing(
     layers: Mapping[str, float] | None = None,
     dense: Sequence[str] = (),
 ) -> dict[str, int]:
-    """Some layers at a density of their own, the others by `base` with what is left of the budget.
+    """Some layers at densities of their own, the others by `base` with the rest of the budget.
 
-    layers: name pattern (as in `prunable`, `@first` and `@head` too) -> density. dense: patterns of layers that keep
-    every weight not pruned already; unlike excluded ones they count against the budget. Raises ValueError for a
-    pattern that matches nothing, or when the fixed layers alone use up the budget.
+      base: allocation of the other layers
+      layers: name pattern (as in `prunable`) -> density
+      dense: patterns of layers that keep every weight not pruned already; they count against the budget, unlike layers
+        excluded from the masks
+    Raises ValueError for a pattern that matches nothing, and if the fixed layers leave no budget.
     """
     fixed = _fixed(list(scores), {**(layers or {}), **dict.fromkeys(dense, 1.0)})
     if not fixed:
         return base(scores, density)
     rest = {name: score for name, score in scores.items() if name not in fixed}
-    room = available({name: scores[name] for name in fixed})
-    held = {name: min(float(room[name]), d * scores[name].numel()) for name, d in fixed.items()}
+    capacity = available({name: scores[name] for name in fixed})
+    held = {name: min(float(capacity[name]), d * scores[name].numel()) for name, d in fixed.items()}
     left = amount(scores, density) - sum(held.values())
     size = sum(score.numel() for score in rest.values())
     if not 0 < left <= size:
@@ -52,9 +54,9 @@ def fixing(
 
 
 def uniform_plus(scores: Scores, density: float, *, head: float = 0.2, as_published: bool = False) -> dict[str, int]:
-    """First layer dense, classifier at `head` or more, the rest equal (ImageNet practice; Liu et al., 2202.02643).
+    """First layer dense, classifier at `head` or more, one density for the rest (Liu et al., arXiv 2202.02643).
 
-    as_published: the released formula, which divides by all weights and so falls a little short.
+    as_published: the released formula; it divides by all weights, and so keeps slightly too few.
     """
     if not as_published:
         return fixing(scores, density, base=uniform, layers={"@first": 1.0, "@head": max(density, head)})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lth.pruning.allocation.counts import amount, apportion, available, check_density, count_kept
 from lth.pruning.topk import Scores
 
-ENDS = ("first", "head")
+_ENDS = ("first", "head")
 
 
 def smart_ratio(
@@ -17,13 +17,15 @@ def smart_ratio(
     as_published: bool = False,
     ends: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
-    """Layer l of L keeps a density proportional to (L-l+1)^2 + (L-l+1), the classifier always `head`.
+    """Layer l of L has a density proportional to (L-l+1)^2 + (L-l+1), the classifier has density `head`.
 
-    vgg: additionally divided by l^2. What an overfull layer cannot hold goes to the next ones with room. as_published:
-    counts are rounded down and miss the total by a few; the default adds what is missing. ends: densities of the
-    `first` layer and the `head` that replace the rule's at the end, the other counts as they were, so that the total is
-    another one (second variant of arXiv 2202.12002, there with a Gem-Miner ticket's). Raises ValueError when the head
-    alone exceeds the budget.
+    What a full layer cannot hold goes to the next layers that are not full.
+      head: density of the classifier
+      vgg: divide the densities by l^2
+      as_published: round counts down, which misses the total by a few weights
+      ends: densities of the `first` layer and the `head` that replace the computed ones at the end, which changes the
+        total (second variant of arXiv 2202.12002, with the densities of a Gem-Miner ticket)
+    Raises ValueError if the classifier alone exceeds the budget.
     """
     return _by_depth(scores, density, head, vgg, as_published) | _ends(scores, ends or {}, as_published)
 
@@ -44,15 +46,17 @@ def _by_depth(scores: Scores, density: float, head: float, vgg: bool, as_publish
 
 
 def _ends(scores: Scores, ends: Mapping[str, float], as_published: bool) -> dict[str, int]:
-    if unknown := [end for end in ends if end not in ENDS]:
-        raise ValueError(f"smart_ratio has no ends {unknown}; they are {ENDS}")
+    if unknown := [end for end in ends if end not in _ENDS]:
+        raise ValueError(f"smart_ratio has no ends {unknown}; they are {_ENDS}")
     *_, last = scores
-    names, room, counts = dict(zip(ENDS, (next(iter(scores)), last), strict=True)), available(scores), {}
+    names, capacity, counts = dict(zip(_ENDS, (next(iter(scores)), last), strict=True)), available(scores), {}
     for end, density in ends.items():
         name, size = names[end], scores[names[end]].numel()
         counts[name] = int(check_density(density) * size + 1e-9) if as_published else count_kept(density, size)
-        if counts[name] > room[name]:
-            raise ValueError(f"ends.{end}={density} asks {name} for {counts[name]} weights; it has {room[name]} left")
+        if counts[name] > capacity[name]:
+            raise ValueError(
+                f"ends.{end}={density} asks {name} for {counts[name]} weights; it has {capacity[name]} left"
+            )
     return counts
 
 
@@ -61,7 +65,7 @@ def _falling(height: int) -> int:
 
 
 def _spill(densities: dict[str, float], sizes: dict[str, int]) -> dict[str, float]:
-    """Whole weights over a density of 1 go to the next layers that have room, in order."""
+    """Weights of each layer; what exceeds a density of 1 goes to the next layers that are not full, in order."""
     surplus, real = 0, {}
     for name, density in densities.items():
         if density >= 1:

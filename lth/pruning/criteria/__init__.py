@@ -1,4 +1,4 @@
-"""Criteria: functions that give each weight a score; larger = keep. One file each, named by Hydra's `_target_`."""
+"""Criteria: functions that score each weight; larger = keep. One file each, configured by `_target_`."""
 
 from lth.pruning.criteria.grasp import grasp
 from lth.pruning.criteria.magnitude import magnitude

@@ -1,4 +1,4 @@
-"""Gradients of the training loss with respect to the kept weights, as SNIP and GraSP need them."""
+"""Preparation of network and data for the criteria that use gradients of the loss: SNIP and GraSP."""
 
 from collections.abc import Iterator
 
@@ -9,24 +9,27 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 
-MODES = ("train", "eval")
-REDRAWN = {"none": lambda w: False, "linear": lambda w: w.dim() == 2, "all": lambda w: True}
+_MODES = ("train", "eval")
+# The words of the option `redraw`, and which weights they mean.
+_REDRAWN = {"none": lambda w: False, "linear": lambda w: w.dim() == 2, "all": lambda w: True}
 
 
 def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: int = 0) -> list[nn.Parameter]:
-    """The prunable weights, pruned ones set to zero, in a network whose batch norm is in mode `bn`.
+    """The prunable weights, with pruned ones zero and gradients required. Changes `net`: `prune` restores it.
 
-    redraw: weights scored as if they were Xavier-normal draws from `seed`, as published codes do: `none`, `linear`
-    (those of linear layers) or `all`. Changes the network: call it where `prune` undoes such changes.
+    bn: mode of the network and so of batch norm, `train` or `eval`
+    redraw: weights to replace by Xavier-normal draws before scoring, as published codes do: `none`, `linear` (those
+      of linear layers) or `all`
+    seed: of these draws
     """
-    if bn not in MODES:
-        raise ValueError(f"bn {bn!r} is not one of {MODES}")
-    if redraw not in REDRAWN:
-        raise ValueError(f"redraw {redraw!r} is not one of {tuple(REDRAWN)}")
+    if bn not in _MODES:
+        raise ValueError(f"bn {bn!r} is not one of {_MODES}")
+    if redraw not in _REDRAWN:
+        raise ValueError(f"redraw {redraw!r} is not one of {tuple(_REDRAWN)}")
     net.train(bn == "train")
     for name, weight in zip(masks, masks.weights(net), strict=True):
-        if REDRAWN[redraw](weight):
-            draws = torch.empty(weight.shape)  # on the CPU: the same on every device and in every precision
+        if _REDRAWN[redraw](weight):
+            draws = torch.empty(weight.shape)  # on the CPU in float32: equal on all devices
             weight.data.copy_(nn.init.xavier_normal_(draws, generator=generator("redraw", seed, name)))
     masks.apply_(net)
     weights = masks.weights(net)
@@ -38,7 +41,10 @@ def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: 
 def scoring_set(
     batches: Batches | None, n_batches: int | None, samples_per_class: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Either `n_batches` batches, or one batch with `samples_per_class` of every class. Exactly one may be given."""
+    """`n_batches` batches, or one batch with `samples_per_class` of every class.
+
+    Raises ValueError unless exactly one of the two is given, and without `batches`.
+    """
     if batches is None:
         raise ValueError("this criterion scores with training data, and none was given")
     if (n_batches is None) == (samples_per_class is None):

@@ -1,4 +1,4 @@
-"""GraSP: keep the weights whose removal would cost gradient flow (Wang et al., ICLR 2020, arXiv 2002.07376)."""
+"""GraSP: keep the weights whose removal would reduce gradient flow (Wang et al., ICLR 2020, arXiv 2002.07376)."""
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,14 @@ def grasp(
     redraw: str = "none",
     seed: int = 0,
 ) -> Scores:
-    """w * (H g), signed: to first order, removing w changes the squared gradient norm by -2 w (H g), so that the
-    weights with the largest w * (H g) are those whose removal lowers it most.
+    """w * (H g), signed, with H and g the Hessian and gradient of the loss.
 
-    H, g: Hessian and gradient of the loss at `temperature`, over `sets` scoring sets of `samples_per_class` samples of
-    every class, each cut in two halves. redraw: `linear` scores the published code's network, whose linear layers
-    are Xavier-normal draws from `seed`. Costs two backward passes and a double backward a half.
+    To first order, removing w changes the squared gradient norm by -2 w (H g). Costs two backward passes and a double
+    backward pass for each half of a scoring set.
+      samples_per_class: of a scoring set, which is split into two halves
+      sets: number of scoring sets
+      temperature: divisor of the logits
+      bn, redraw, seed: see `gradients.prepared`; redraw=linear is the published code
     """
     if batches is None:
         raise ValueError("grasp scores with training data, and none was given")

@@ -1,4 +1,4 @@
-"""Random scores: the control every criterion must beat."""
+"""Random scores: the control of every criterion."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from lth.pruning.seeds import generator
 
 
 def random(net: nn.Module, masks: Masks, batches: Batches | None = None, *, seed: int = 0) -> Scores:
-    """Uniform scores, drawn afresh for every layer and every number of kept weights; the same on every device."""
+    """Uniform scores, the same on every device; other draws for each layer and each number of kept weights."""
     kept = masks.kept
     return {
         name: torch.rand(m.shape, generator=generator("random", seed, name, kept)).to(m.device)

@@ -20,10 +20,10 @@ def snip(
     redraw: str = "none",
     seed: int = 0,
 ) -> Scores:
-    """How much the loss changes with each weight's mask. Gradients are averaged over the set before the absolute value.
+    """|g * w|: how much the loss changes with each weight's mask. The gradient is summed over the scoring set first.
 
-    n_batches or samples_per_class: the scoring set. bn: batch-norm mode while scoring, `train` or `eval`. redraw:
-    `all` scores Xavier-normal weights, drawn from `seed`, in place of the network's (as published for `snip_ratio`).
+    n_batches or samples_per_class: size of the scoring set; the other is None
+    bn, redraw, seed: see `gradients.prepared`; redraw=all is the published code of `snip_ratio`
     """
     weights = prepared(net, masks, bn, redraw, seed)
     gradients = [torch.zeros_like(w) for w in weights]

@@ -1,5 +1,7 @@
-"""SynFlow: synaptic flow, without data (Tanaka et al., NeurIPS 2020, arXiv 2006.05467). The point is the iteration:
-one round empties layers, a hundred conserve the flow; `prune` makes the rounds."""
+"""SynFlow: iterative pruning by synaptic flow, without data (Tanaka et al., NeurIPS 2020, arXiv 2006.05467).
+
+One round can empty whole layers, a hundred do not: use `prune(..., rounds=100)`.
+"""
 
 import torch
 from torch import nn
@@ -12,10 +14,11 @@ from lth.pruning.masks import Masks
 def synflow(
     net: nn.Module, masks: Masks, batches: Batches | None = None, *, dtype: str = "float64", bn: str = "eval"
 ) -> Scores:
-    """|dR/dw * w| with R the summed outputs of the network with absolute weights, on an image of ones.
+    """|dR/dw * w|, with R the sum of the outputs for an image of ones in the network with absolute weights.
 
-    dtype: float64 (R passes 1e25 in a ResNet-20) or float32. bn: `eval` uses the running statistics, near the identity
-    at initialisation; `identity` makes it so. Uses the shape of images, not their content.
+    batches: only the shape of its images is used
+    dtype: float64 (R exceeds 1e25 in a ResNet-20) or float32
+    bn: `eval` = running statistics, which are near the identity at initialisation; `identity` = the identity
     """
     if batches is None:
         raise ValueError("synflow needs the images' shape, and no data was given")
@@ -24,5 +27,5 @@ def synflow(
     state = absolute(net, masks, getattr(torch, dtype), bn)
     weights = {name: state[name] for name in masks}
     gradients = flow_gradients(net, state, weights, batches.image_shape)
-    # in place: fresh memory for 11 million weights costs as much as a third of the backward pass
+    # in place: allocating 11 million scores costs a third of the backward pass
     return {name: gradients[name].mul_(weight).abs_() for name, weight in weights.items()}

@@ -5,12 +5,13 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from lth.pruning.masks import masked
 from lth.tickets.ticket import Ticket
 
 
 def masked_state(ticket: Ticket) -> dict[str, Tensor]:
     """The whole state with pruned weights zero, under plain names."""
-    return {n: torch.where(ticket.masks[n].bool(), w, 0) if n in ticket.masks else w for n, w in ticket.weights.items()}
+    return masked(ticket.weights, ticket.masks)
 
 
 def masked_net(ticket: Ticket, net: nn.Module) -> nn.Module:
