@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
 from lth.networks.from_config import build, described
+from lth.pruning.masks import masked
 from lth.report.output import console
 from lth.tickets import Ticket, treatments
 from lth.tickets.formats.content import read, source_of
