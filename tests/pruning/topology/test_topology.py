@@ -73,7 +73,7 @@ def test_drop_rules_on_eight_weights(rule: str):
 def test_rounding_is_down_or_up_and_exact_where_the_product_is_whole():
     one = layer(torch.arange(1.0, 11), kept=torch.ones(10))
     gone = {
-        r: [10 - len(survivors(one, z, partial(smallest, rounding=r))) for z in (0.3, 0.31)] for r in drop.ROUNDINGS
+        r: [10 - len(survivors(one, z, partial(smallest, rounding=r))) for z in (0.3, 0.31)] for r in drop._ROUNDINGS
     }
     assert gone == {"floor": [3, 3], "ceil": [3, 4]}  # 0.3 * 10 is not quite 3 in floating point
 
