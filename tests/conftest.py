@@ -1,13 +1,34 @@
-"""One thread a test process; which tests are of the tier `engine`; tests that a bare machine skipped, run later."""
+"""The tiers of the tests, and what all of them need.
+
+Three tiers: fast tests (unmarked) for `make check`, `slow` ones for `make test`, `engine` ones for `.ci/run`. A test
+that trains or starts a process takes over a second, mostly of imports and set-up, and is slow without being marked.
+"""
 
 import ctypes
+import inspect
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
+
+
+STARTS = {
+    "train",
+    "train_apart",
+    "train_on_ranks",
+    "train_all_on_ranks",
+    "run_level",
+    "sweep",
+    "subprocess",
+    "lightning_step",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,7 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_WriteSkipped(path.resolve()))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if not (item.get_closest_marker("slow") or item.get_closest_marker("engine")) and _starts_training(item):
+            item.add_marker(pytest.mark.slow)
     path = config.getoption("--engines-and")
     if not path:
         return
@@ -37,6 +62,36 @@ def pytest_runtest_teardown() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _starts_training(item: Any) -> bool:
+    fixtures = (item._fixtureinfo.name2fixturedefs.get(name, ()) for name in item._fixtureinfo.names_closure)
+    functions = [item.function, *(fixture.func for several in fixtures for fixture in several)]
+    return any(_reaches_start(function) for function in functions)
+
+
+@cache
+def _reaches_start(function: Callable[..., Any]) -> bool:
+    """Whether a function, or one of its module that it names, names one of STARTS."""
+    todo, seen = [inspect.unwrap(function)], set[Any]()
+    while todo:
+        current = todo.pop()
+        code = getattr(current, "__code__", None)
+        if code is None or current in seen:
+            continue
+        seen.add(current)
+        names = _names(code)
+        if names & STARTS:
+            return True
+        module = [current.__globals__.get(name) for name in names]
+        todo += [f for f in module if isinstance(f, FunctionType) and f.__module__ == current.__module__]
+    return False
+
+
+def _names(code: CodeType) -> set[str]:
+    """The global names and attributes that a function uses, those of functions inside it included."""
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 class _WriteSkipped:

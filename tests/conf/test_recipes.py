@@ -1,7 +1,6 @@
 """Published recipes: all compose, say what was published, give the plan of their paper and run; found by globbing."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -85,8 +84,8 @@ def test_costs_are_those_of_the_known_networks():
 
 
 # What is trained: enough recipes that every method as some file sets it up, every network on its images and every
-# training recipe runs, in the cheapest company. Recipes that agree in these but for numbers run the same code. All of
-# them run with LTH_EVERY_RECIPE=1.
+# training recipe runs, in the cheapest company. Recipes that agree in these but for numbers run the same code; they are
+# trained in .ci/run.
 
 
 def choices(name: str) -> dict[str, str]:
@@ -138,8 +137,6 @@ CHEAP = (
 
 def representatives() -> list[str]:
     """Recipes that cover all parts there are, those of small networks first."""
-    if os.environ.get("LTH_EVERY_RECIPE"):
-        return PAPERS
     seen: set[str] = set()
     chosen = []
     for name in sorted(
@@ -149,6 +146,9 @@ def representatives() -> list[str]:
             chosen.append(name)
             seen |= parts(name)
     return chosen
+
+
+NARROWED = "resnet18", "resnet34", "resnet50"
 
 
 def shortened(name: str, ticket: Path) -> Iterator[str]:
@@ -171,6 +171,8 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
     yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
     yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
+    if cfg.model._target_.endswith(NARROWED):  # a quarter as wide; tests/networks has them at their size
+        yield "+model.widths=[16,32,64,128]"
     if large and "stem" in cfg.model:
         yield "model.stem=imagenet"
     if cfg.model.get("pretrained"):
@@ -204,8 +206,13 @@ def shorter(cfg: Any) -> dict[str, Any]:
     return short
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", representatives())
+def by_tier() -> list[Any]:
+    """All recipes: representatives are of the tier `slow`, the others of `engine`."""
+    slow = set(representatives())
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else pytest.mark.engine) for name in PAPERS]
+
+
+@pytest.mark.parametrize("name", by_tier())
 def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path):
     assert train(tmp_path, f"experiment={name}", *shortened(name, tmp_path / "none"), small=False) is not None
     shutil.rmtree(tmp_path)  # large networks leave large checkpoints
