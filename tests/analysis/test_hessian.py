@@ -33,6 +33,7 @@ def whole_hessian(net, masks, batches) -> torch.Tensor:
     return torch.stack([torch.autograd.grad(g, free, retain_graph=True)[0] for g in gradient])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_it_is_the_largest_eigenvalue_of_the_whole_hessian_over_what_is_kept(density):
     net, masks, batches = tiny(density)
@@ -42,6 +43,7 @@ def test_it_is_the_largest_eigenvalue_of_the_whole_hessian_over_what_is_kept(den
     assert residual < 1e-3
 
 
+@pytest.mark.slow
 def test_pruned_weights_do_not_count():
     net, masks, batches = tiny(0.3)
     dense = {name: torch.ones_like(mask) for name, mask in masks.items()}

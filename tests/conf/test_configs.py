@@ -24,6 +24,7 @@ def test_every_yaml_opens_with_its_purpose(file: Path):
     assert len(first) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", names("recipe"))
 @pytest.mark.parametrize("optimizer", names("recipe/optimizer"))
 def test_recipes_build_with_every_optimizer(recipe: str, optimizer: str, tmp_path: Path):
@@ -34,6 +35,7 @@ def test_recipes_build_with_every_optimizer(recipe: str, optimizer: str, tmp_pat
     assert sum(len(group["params"]) for group in built.param_groups) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", ["step", "epoch"])
 @pytest.mark.parametrize("schedule", names("recipe/schedule"))
 def test_schedules_give_a_rate_between_zero_and_one_at_every_step(schedule: str, every: str, tmp_path: Path):

@@ -18,6 +18,7 @@ PAPERS = [name for name in names("experiment") if not name.startswith("own/")]  
 PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     published, cfg = recipes.block(name), recipes.configuration(name)
@@ -64,12 +65,14 @@ PLANS = {  # how many levels, and the last one's density, where a spec says so
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "levels", "density"), [(name, *plan) for name, plan in PLANS.items()])
 def test_a_plan_has_the_levels_of_its_paper(name: str, levels: int, density: float):
     plan = recipes.plan(recipes.configuration(name))
     assert (len(plan), plan[-1].density) == (levels, pytest.approx(density, rel=1e-9))
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_known_networks():
     known = {
         "rare_gems/resnet20_cifar10_wr": 40_551_040,

@@ -118,6 +118,7 @@ def test_so_they_do_with_the_largest_one_after_the_other():
             check(entry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", entries(), ids=str)
 def test_its_line_of_the_page_is_up_to_date(entry: Entry):
     assert row(entry) in PAGE, "run: python -m docs.networks > docs/networks.md"
@@ -148,6 +149,7 @@ def test_totals_are_those_of_the_definitions(name: str):
     assert line.split("|")[3].strip() == f"{BY_HAND[name]:,}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", refused())
 def test_networks_that_standardise_their_weights_are_refused_by_name(name: str):
     options = {"img_size": 32} if name.startswith("vit") else {}

@@ -68,6 +68,7 @@ def test_the_networks_of_these_tests_are_all_there_are():
     ("name", "classes", "channels", "image_size"),
     [(name, *SMALLEST) for name in ALL] + [(name, *images) for name in FAMILIES for images in [*BETWEEN, LARGEST]],
 )
+@pytest.mark.slow
 def test_every_network_gives_one_logit_per_class_on_images_of_every_size(name, classes, channels, image_size):
     net = on_meta(name, classes=classes, channels=channels, image_size=image_size)
     images = torch.empty(2, channels, image_size, image_size, device="meta")
@@ -83,6 +84,7 @@ def test_every_parameter_learns_from_one_batch(name):
     assert [key for key, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_hessian_vector_product_can_be_taken(name):
     net = seeded(name, channels=1, image_size=8)
