@@ -81,7 +81,7 @@ def _reaches_start(function: Callable[..., Any]) -> bool:
             continue
         seen.add(current)
         names = _names(code)
-        if names & STARTS:
+        if any(name in current.__globals__ for name in names & STARTS):  # not a method: `net.train()`
             return True
         module = [current.__globals__.get(name) for name in names]
         todo += [f for f in module if isinstance(f, FunctionType) and f.__module__ == current.__module__]
