@@ -76,8 +76,8 @@ FAULTS = [
     Fault(
         "the rewind point is saved one step late",
         "lth/callbacks/boundary/rewind.py",
-        "== self.step and not self._saved",
-        "== self.step + 1 and not self._saved",
+        "step == self.step:",
+        "step == self.step + 1:",
         "tests/experiment/test_levels.py",
     ),
     Fault(

@@ -12,6 +12,7 @@ from typing import Any
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from hydra_plugins.lth_launcher.slurm_task import RankTask
+from lth.storage.atomic import write_text
 
 MARGIN = 15  # seconds kept of the time between signal and kill, to reach the controller
 
@@ -64,8 +65,7 @@ class SlurmLauncher(JobLauncher):
         with executor.batch():
             tasks = [executor.submit(RankTask(job.command, os.getcwd(), grace, self.requeues)) for job in jobs]
         for job, task in zip(jobs, tasks, strict=True):
-            self._record_path(job).parent.mkdir(parents=True, exist_ok=True)
-            self._record_path(job).write_text(f"{name} {task.job_id}")
+            write_text(self._record_path(job), f"{name} {task.job_id}")
             print(f"job {task.job_id}: {job}", flush=True)
 
     def _record_path(self, job: Job) -> Path:

@@ -20,6 +20,7 @@ from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.experiment.build import Experiment
+from lth.experiment.defaults import default_keys
 from lth.experiment.environment import environment
 from lth.experiment.series import series_configuration
 from lth.plan import Level
@@ -46,7 +47,7 @@ def run(cfg: DictConfig) -> float | None:
         return Loop(experiment).train()
     with folder.locked():
         series, levels = series_configuration(cfg), len(experiment.levels)
-        folder.claim(experiment.config, environment(), cfg.overwrite, series, levels)
+        folder.claim(experiment.config, environment(), cfg.overwrite, series, levels, default_keys(cfg))
         with folder.explained():
             return Loop(experiment).train()
 

@@ -1,12 +1,15 @@
 """The run's own curves: `metrics.csv`, one row an epoch, complete and free of doubles after any crash."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lth.storage.atomic import write_text
 
 
 class CurvesCSV(Logger):
@@ -50,8 +53,8 @@ class CurvesCSV(Logger):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._columns = columns = list(dict.fromkeys(column for row in rows for column in row))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())

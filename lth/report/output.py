@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lth.storage.atomic import write_atomically
+from lth.storage.atomic import write_text, write_with
 
 Row = Mapping[str, Any]
 _WIDTH = 160  # columns where the output is no terminal
@@ -47,7 +47,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_text(path, text.getvalue())
     return path
 
 
@@ -61,7 +61,7 @@ def save_picture(figure: Any, *paths: Path) -> None:
 
     for path in paths:
         options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-        styled(figure.savefig)(path, dpi=150, **options)
+        write_with(path, lambda temporary, options=options: styled(figure.savefig)(temporary, dpi=150, **options))
 
 
 def _cell(value: Any) -> str:

@@ -4,17 +4,19 @@ import json
 import re
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from lth.storage.atomic import write_atomically
+from lth.storage.atomic import write_text
+from lth.storage.renamed import REMOVED, current_path
 
-# where and how something runs, not what it computes: a resumed run may differ in these
+# Keys that say where and how something runs, not what it computes: a resumed run may differ in these.
 NOT_IDENTITY = (
     "folder",
     "published",
@@ -31,27 +33,52 @@ NOT_IDENTITY = (
     "trainer.strategy",
     "trainer.enable_progress_bar",
 )
-# in the entry `series` of config.yaml: values that follow from the seed and from sparsity.density
+# In the entry `series` of config.yaml: values that follow from the seed and from sparsity.density.
 SEED, DENSITY = "<seed>", "<density>"
-OWN_FILES = (
-    "results.csv",
-    "metrics.csv",
-    "layers.csv",
-    "topology.csv",
-    "events.csv",
-    "curve.png",
-    "topology.png",
-    "connectivity.csv",
-    "connectivity.png",
-    "around_pruning.csv",
-    "rewind.ckpt",
-    "initial.ckpt",
-    "early.ckpt",
-    "error.txt",
-    "config.yaml",
-)
-OWN_FOLDERS = ("tensorboard", "wandb")
 LEVEL = re.compile(r"level_\d{2,}_")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a run or a command writes into the run's folder.
+
+    pattern: a glob relative to that folder; a folder stands for all it holds
+    writer: the module that writes it
+    stays: whether `overwrite=true` leaves it
+    """
+
+    pattern: str
+    writer: str
+    stays: bool = False
+
+
+# Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
+ARTEFACTS = (
+    Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
+    Artefact("level_*", "lth.experiment.loop"),  # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`
+    Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
+    Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
+    Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
+    Artefact("metrics.csv", "lth.loggers.curves_csv"),
+    Artefact("tensorboard", "lth.loggers.tensorboard"),
+    Artefact("wandb", "lth.loggers.weights_and_biases"),
+    Artefact("results.csv", "lth.report.results"),
+    Artefact("layers.csv", "lth.report.results"),
+    Artefact("topology.csv", "lth.report.results"),
+    Artefact("events.csv", "lth.report.results"),
+    Artefact("curve.png", "lth.experiment.loop"),
+    Artefact("topology.png", "lth.experiment.loop"),
+    Artefact("connectivity.csv", "lth.cli.connectivity"),
+    Artefact("connectivity.png", "lth.cli.connectivity"),
+    Artefact("around_pruning.csv", "lth.cli.connectivity"),
+    Artefact("hessian.csv", "lth.cli.connectivity"),
+    Artefact("error.txt", "lth.storage.folder"),
+    Artefact("config.yaml", "lth.storage.folder"),  # removed last: without it the rest belongs to no known run
+)
+
+
+def _never(key: str) -> bool:
+    return False
 
 
 class RunFolder:
@@ -83,14 +110,17 @@ class RunFolder:
         overwrite: bool = False,
         series: Mapping[str, Any] | None = None,
         levels: int | None = None,
+        is_default: Callable[[str], bool] = _never,
     ) -> None:
         """Store the configuration in config.yaml, or check that the folder already holds this one.
 
-            config: the resolved configuration
-            record: versions and hardware the run starts with
-            overwrite: remove what lth wrote in the folder, then start over
-            series: the configuration that all replicates and densities of the experiment share
-            levels: how many levels the run has when it is complete
+        config: the resolved configuration
+        record: versions and hardware the run starts with
+        overwrite: remove what lth wrote in the folder, then start over
+        series: the configuration that all replicates and densities of the experiment share
+        levels: how many levels the run has when it is complete
+        is_default: whether a key, `a.b.c`, has its default; such a key may be missing in a folder that an earlier
+            version wrote
 
         Raises ValueError naming the keys in which the stored configuration differs.
         """
@@ -106,9 +136,9 @@ class RunFolder:
         if stored is None:
             content = {"config": dict(config), "record": dict(record), "levels": levels, "series": series}
             text = yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False)
-            write_atomically(self.path / "config.yaml", text)
+            write_text(self.path / "config.yaml", text)
             return
-        differing = different_keys(stored, config)
+        differing = different_keys(stored, config, is_default)
         if differing:
             raise ValueError(
                 f"{self.path} holds another configuration; these keys differ (there -> now): "
@@ -123,18 +153,19 @@ class RunFolder:
         try:
             yield
         except Exception as error:
-            write_atomically(self.path / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            write_text(self.path / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
             raise
 
     def clear(self) -> None:
-        """Remove what lth wrote: levels, tables, picture, trackers' records, configuration. Other files stay."""
+        """Remove what `ARTEFACTS` lists, later levels first. Other files stay."""
         for level in reversed(self._levels()):
             (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
-        for name in OWN_FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for path in (self.path / name for name in OWN_FILES):
-            path.unlink(missing_ok=True)
+        for path in (self.path / artefact.pattern for artefact in ARTEFACTS if not artefact.stays):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
@@ -150,7 +181,7 @@ class RunFolder:
 
     def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
         """Mark a level finished, with its row and layers."""
-        write_atomically(level / "finished", json.dumps(outcome, indent=1))
+        write_text(level / "finished", json.dumps(outcome, indent=1))
 
     def _levels(self) -> list[Path]:
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
@@ -169,21 +200,45 @@ class RunFolder:
         return content["config"]
 
 
-def different_keys(old: Any, new: Any) -> list[str]:
-    """`key: old -> new` of every leaf in which two configurations differ, but for those that are not identity."""
+def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _never) -> list[str]:
+    """`key: old -> new` of every leaf in which two configurations differ.
+
+    old: the stored configuration, perhaps of an earlier version
+    new: the present one
+    is_default: whether a key of `new` has its default; then `old` may lack it
+
+    Dotted paths that moved between the versions are equal. Keys in `NOT_IDENTITY` do not count.
+    """
     a, b = _flat(old), _flat(new)
-    keys = [k for k in [*a, *(k for k in b if k not in a)] if a.get(k, "absent") != b.get(k, "absent")]
-    return [
-        f"{k}: {a.get(k, 'absent')!r} -> {b.get(k, 'absent')!r}"
-        for k in keys
-        if not any(k == name or k.startswith(f"{name}.") for name in NOT_IDENTITY)
-    ]
+    differing = []
+    for key in [*a, *(k for k in b if k not in a)]:
+        was, now = a.get(key, "absent"), b.get(key, "absent")
+        if was == now or _exempt(key) or (key not in b and key in REMOVED):
+            continue
+        if key in a or not is_default(key):
+            differing.append(f"{key}: {was!r} -> {now!r}")
+    return differing
+
+
+def _exempt(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaf values by dotted key, with paths into lth as they are today."""
     if not isinstance(config, Mapping) or not config:
-        return {prefix: config} if prefix else {}
+        return {prefix: _current(config)} if prefix else {}
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
+
+
+def _current(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("lth."):
+        return current_path(value)
+    if isinstance(value, list | tuple):
+        return [_current(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {key: _current(inner) for key, inner in value.items()}
+    return value

@@ -1,14 +1,34 @@
-"""Dotted paths of `_target_`s that have moved: old -> new, for comparing configurations that earlier runs stored."""
+"""Dotted paths in stored configurations that have moved since, so that run folders of earlier versions go on."""
 
+# Old path -> new path; a module's entry holds for everything in it.
 RENAMED: dict[str, str] = {
+    "lth.callbacks.DropHalf": "lth.callbacks.RescoreByMagnitude",
+    "lth.callbacks.Treat": "lth.callbacks.Control",
+    "lth.callbacks.WholeUnits": "lth.callbacks.PruneBiasAndNorm",
+    "lth.modules.optimizers": "lth.training.optimizers",
+    "lth.modules.schedules": "lth.training.schedules",
+    "lth.pruning.flow": "lth.pruning.repair",
     "lth.pruning.initial_weights.frozen.weights_and_biases": "lth.pruning.initial_weights.with_biases.draw_with_biases",
     "lth.pruning.initial_weights.scale_fan.scale_fan": "lth.pruning.initial_weights.distributions.scale_fan",
+    "lth.pruning.looks_linear": "lth.pruning.initial_weights.looks_linear",
+    "lth.pruning.placement": "lth.pruning.position",
     "lth.pruning.repair.leave": "lth.pruning.repair.no_repair",
+    "lth.pruning.search.initial": "lth.pruning.initial_weights.frozen",
     "lth.pruning.search.rule.Largest": "lth.pruning.search.mask_rules.Largest",
     "lth.pruning.search.rule.Relaxed": "lth.pruning.search.mask_rules.Relaxed",
     "lth.pruning.search.rule.Rounded": "lth.pruning.search.mask_rules.Rounded",
     "lth.pruning.search.rule.Sampled": "lth.pruning.search.mask_rules.Sampled",
+    "lth.pruning.search.scale_fan": "lth.pruning.initial_weights.scale_fan",
     "lth.pruning.search.threshold.Threshold": "lth.pruning.search.freezing.FreezeBelow",
+    "lth.pruning.structure": "lth.pruning.structured",
+    "lth.pruning.structure.pruners": "lth.pruning.structured.thresholds",
+    "lth.pruning.structure.unit": "lth.pruning.structured.units",
+    "lth.pruning.topology.density": "lth.pruning.paths",
+    "lth.pruning.topology.initial": "lth.pruning.topology.new_weights",
+    "lth.pruning.weights": "lth.pruning.initial_weights.distributions",
+    "lth.sanity.sanity": "lth.plan.sanity_plan.sanity",
+    "lth.shares": "lth.plan.budget",
+    "lth.tickets.small_dense": "lth.sanity.small_dense",
     "lth.training.optimizers.muon.Muon": "lth.training.optimizers.Muon",
     "lth.training.optimizers.preconditioned.SOAP": "lth.training.optimizers.SOAP",
     "lth.training.optimizers.preconditioned.Shampoo": "lth.training.optimizers.Shampoo",
@@ -16,3 +36,24 @@ RENAMED: dict[str, str] = {
     "lth.training.optimizers.schedule_free.AdamWScheduleFree": "lth.training.optimizers.AdamWScheduleFree",
     "lth.training.optimizers.schedule_free.SGDScheduleFree": "lth.training.optimizers.SGDScheduleFree",
 }
+# Keys that earlier versions stored and that no longer exist, because they changed no result.
+REMOVED: frozenset[str] = frozenset()
+
+
+def current_path(dotted: str) -> str:
+    """Where `dotted` lies today; itself where it has not moved."""
+    for _ in RENAMED:  # a path may have moved several times
+        moved = _moved(dotted)
+        if moved == dotted:
+            break
+        dotted = moved
+    return dotted
+
+
+def _moved(dotted: str) -> str:
+    parts = dotted.split(".")
+    for length in range(len(parts), 1, -1):  # the longest entry first
+        head = ".".join(parts[:length])
+        if head in RENAMED:
+            return ".".join([RENAMED[head], *parts[length:]])
+    return dotted

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lth.pruning.structured.thin import KeptIndices, cut_
+from lth.storage.atomic import write_with
 from lth.tickets.ticket import pack, unpack
 
 _FORMAT = "lth-thinned-1"
@@ -50,15 +51,12 @@ class ThinnedFile:
 
     def save(self, path: str | Path) -> None:
         """Write weights, packed masks and indices as safetensors, the header as JSON."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
         tensors |= {f"mask/{n}": pack(m) for n, m in self.masks.items()}
         tensors |= {f"index/{d}/{n}": i.int().cpu() for n, dims in self.kept.items() for d, i in dims.items()}
         shapes = {n: list(m.shape) for n, m in self.masks.items()}
-        save_file(
-            tensors, path, metadata={"lth_thin": json.dumps({**self.header, "format": _FORMAT, "shapes": shapes})}
-        )
+        header = json.dumps({**self.header, "format": _FORMAT, "shapes": shapes})
+        write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth_thin": header}))
 
     @classmethod
     def load(cls, path: str | Path) -> "ThinnedFile":

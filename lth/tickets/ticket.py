@@ -1,7 +1,6 @@
 """The ticket: masks, the weights to start from, and where they came from, in one file that is read without pickle."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lth.pruning.masks import fingerprint
+from lth.storage.atomic import write_with
 
 FORMAT = "lth-ticket-1"
 
@@ -48,8 +48,6 @@ class Ticket:
 
     def save(self, path: str | Path) -> None:
         """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
         # a clone of each: safetensors refuses tensors that share memory or are not contiguous
         tensors |= {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
@@ -64,11 +62,7 @@ class Ticket:
         header = {**own, **self.header, **own}
         header = json.loads(json.dumps(header))  # as it will be read: keys are text, tuples are lists
         header["sha256"] = checksums(header, tensors)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file(tensors, temporary, metadata={"lth": json.dumps(header)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_with(path, lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lth.storage.atomic import write_atomically
+from lth.storage.atomic import write_text
 from lth.storage.folder import NOT_IDENTITY, RunFolder, different_keys
 
 CONFIG = {
@@ -158,7 +158,7 @@ def test_loggers_may_change_all_they_hold(tmp_path):
 
 def left_by_lth(path):
     for name in ("level_00_dense/last.ckpt", "level_00_dense/finished", "level_117_density_1e-05/ticket.safetensors"):
-        write_atomically(path / name, "x")
+        write_text(path / name, "x")
     for name in (
         "results.csv",
         "metrics.csv",
@@ -169,12 +169,12 @@ def left_by_lth(path):
         "tensorboard/events",
         "wandb/run/log",
     ):
-        write_atomically(path / name, "x")
+        write_text(path / name, "x")
 
 
 def left_by_others(path):
     for name in ("notes.txt", "level_plot.png", "level_best/model.pt", "data/results.csv", "results.csv.bak"):
-        write_atomically(path / name, "mine")
+        write_text(path / name, "mine")
 
 
 def files(path):
@@ -194,7 +194,7 @@ def test_overwriting_removes_what_lth_wrote_and_nothing_else(tmp_path):
 
 def test_overwriting_nothing_is_claiming(tmp_path):
     left_by_others(tmp_path)
-    write_atomically(tmp_path / "results.csv", "somebody's: there is no run here to overwrite")
+    write_text(tmp_path / "results.csv", "somebody's: there is no run here to overwrite")
     theirs = files(tmp_path)
     RunFolder(tmp_path).claim(CONFIG, RECORD, overwrite=True)
     assert files(tmp_path) == theirs | {"config.yaml"}
@@ -224,7 +224,7 @@ def test_clearing_killed_half_way_leaves_no_level_that_looks_whole(tmp_path, mon
     folder = claimed(tmp_path)
     for level in ("level_00_dense", "level_01_density_0.5", "level_02_density_0.2"):
         for name in ("last.ckpt", "finished"):
-            write_atomically(tmp_path / level / name, "x")
+            write_text(tmp_path / level / name, "x")
     removed = []
 
     def killed(path, **_):
@@ -251,7 +251,7 @@ def test_a_level_is_finished_once_its_marker_stands(tmp_path):
 
 def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
-    write_atomically(path, "old")
+    write_text(path, "old")
 
     def dies(*_):
         raise KeyboardInterrupt
@@ -260,9 +260,9 @@ def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, at, dies)
             with pytest.raises(KeyboardInterrupt):
-                write_atomically(path, "new")
+                write_text(path, "new")
         assert path.read_text() == "old"
-    write_atomically(path, "new")
+    write_text(path, "new")
     assert path.read_text() == "new"
 
 
@@ -271,6 +271,6 @@ def test_a_file_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     for name in ("fsync", "replace"):
         call = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, call=call: (calls.append(name), call(*args)))
-    write_atomically(tmp_path / "deep" / "finished", "{}")
+    write_text(tmp_path / "deep" / "finished", "{}")
     assert calls == ["fsync", "replace"]
     assert files(tmp_path) == {"deep/finished"}

@@ -11,7 +11,7 @@ from lth.tickets.treatments.none import none
 from lth.training.ranks import broadcast_
 
 
-class Treat(Callback):
+class Control(Callback):
     """Applies `treatment` to masks and weights at the level's start, when both are the ticket's.
 
     seed: of whatever the treatment draws. Sources: arXiv 2009.11094, 2009.08576, 2202.12002.

@@ -7,7 +7,7 @@ from lth.plan import Level
 from lth.pruning.structured.attached import Attached
 
 
-class WholeUnits(Callback):
+class PruneBiasAndNorm(Callback):
     """Makes `KeptWeights` zero the bias and batch-norm parameters attached to removed outputs (`KeptWeights.attached`).
 
     active: false does nothing.

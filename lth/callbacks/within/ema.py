@@ -3,36 +3,38 @@
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from lth.callbacks.after_step import AfterStep
 
-class EMA(Callback):
+
+class EMA(AfterStep):
     """Validates and tests with an exponential moving average of the parameters; training goes on with the raw ones.
 
-    decay: share of the old average kept at each optimizer step, 0..1. The average starts at the level's start, after
-    pruning and rewinding, so that pruned weights are zero in it too. (Lightning's own copies the module before
-    `on_fit_start`, with the weights the boundary is about to prune.)
+    decay: fraction of the old average kept at each optimizer step, 0..1
+
+    The average starts with the weights after pruning and rewinding, so that pruned weights are zero in it too.
+    Lightning's own callback copies the module before `on_fit_start`, that is before they are pruned.
     """
 
     def __init__(self, decay: float):
         self.decay = decay
         self.average: list[Tensor] = []
-        self._step, self._changes = 0, 0
+        self._changes = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         weights = self._weights(pl_module)
         if self.average:  # restored from a checkpoint, which holds them on the CPU
             self.average = [a.to(w.device) for a, w in zip(self.average, weights, strict=True)]
         else:
             self.average = [w.detach().clone() for w in weights]
-        self._step, self._changes = trainer.global_step, pl_module.changes
+        self._changes = pl_module.changes
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step > self._step:
-            self._step = trainer.global_step
-            torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
         if pl_module.changes > self._changes:  # a weight dropped within the level is zero in the average too
             self._changes = pl_module.changes
             pl_module.zero_copies_({id(w): a for w, a in zip(self._weights(pl_module), self.average, strict=True)})

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
+from lth.callbacks.after_step import AfterStep
 from lth.datamodules.scoring import ScoringData
 from lth.plan import Level, steps_of
 from lth.pruning import prune
@@ -14,7 +15,7 @@ from lth.pruning.timing import PruningSteps
 from lth.training.ranks import broadcast_
 
 
-class Gradual(Callback):
+class Gradual(AfterStep):
     """Prunes the module's masks every `every` steps between `begin` and `end`, down to the level's density.
 
     start: density of the path's beginning; null = that of the masks at the level's start. While the masks keep fewer
@@ -42,7 +43,6 @@ class Gradual(Callback):
         self.times = PruningSteps(interval, first, last, as_published)
         self.level, self.path, self.start = level, path, start
         self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
-        self._step = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.start is None:  # not when resuming: the checkpoint has brought it
@@ -50,17 +50,11 @@ class Gradual(Callback):
         if self.start < self.level.density:
             raise ValueError(f"gradual pruning cannot rise from density {self.start} to {self.level.density}")
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = trainer.global_step
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self._step:
-            return  # a batch that only accumulates
-        self._step = trainer.global_step
-        if self.times.due(self._step):
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        if self.times.due(step):
             pl_module.to_average_()
             data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
-            self.prune_(pl_module, self._step, data)
+            self.prune_(pl_module, step, data)
 
     def density(self, step: int) -> float:
         """Where the path is after optimizer step `step`."""

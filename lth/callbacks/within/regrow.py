@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from lth.callbacks.after_step import AfterStep
 from lth.plan import Level, steps_of
 from lth.pruning.seeds import generator
 from lth.pruning.timing import UpdateSteps
@@ -23,7 +24,7 @@ from lth.training.ranks import broadcast_
 ORDERS = ("after_step", "replace_step")
 
 
-class Regrow(Callback):
+class Regrow(AfterStep):
     """Drops and grows weights of the module's masks every `every` steps from `begin` until before `stop`.
 
     drop, grow, fraction: which kept weights go, where weights come, and what share moves (`lth.pruning.topology`).
@@ -60,17 +61,16 @@ class Regrow(Callback):
         self.memory, self.level, self.seed = memory or Memory(), level, seed
         self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
         self.ever: dict[str, Tensor] = {}
-        self._step = 0
         try_out(self.move, initial, fraction)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = trainer.global_step
-        if not self.ever:  # not when resuming
+        super().on_train_start(trainer, pl_module)
+        if not self.ever:  # not when resuming: the checkpoint has brought it
             self.ever = pl_module.masks.bools()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         # called before the module masks the gradients: the one moment at which they are dense
-        step = trainer.global_step + 1
+        step = trainer.global_step + 1  # the one about to be taken
         weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
         if pl_module.closure.first_pass:
             self.memory.take(lambda: _gradients(weights), self.moves.until(step))
@@ -78,13 +78,10 @@ class Regrow(Callback):
             for parameter in pl_module.parameters():
                 parameter.grad = None  # an optimizer skips parameters without gradient: no step, no decay, no momentum
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self._step:
-            return  # a batch that only accumulates
-        self._step = trainer.global_step
-        if self.moves.due(self._step):
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        if self.moves.due(step):
             pl_module.to_average_()
-            self.update_(pl_module, self._step)
+            self.update_(pl_module, step)
 
     @torch.no_grad()
     def update_(self, module: LightningModule, step: int) -> None:

@@ -7,7 +7,7 @@ from lth.plan import Level
 from lth.pruning.search.score_init import above_median
 
 
-class DropHalf(Callback):
+class RescoreByMagnitude(Callback):
     """At the start of epoch `epoch` of the search, counted from 0, scores become those of `above_median`.
 
     Published with epoch 1 (arXiv 2202.12002, warm Gem-Miner); null = never. What has frozen out stays out; scores of

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 
+from lth.callbacks.after_step import AfterStep
 from lth.datamodules.scoring import ScoringData, image_shape_of
 from lth.plan import Level
 from lth.pruning import Masks
@@ -18,7 +19,7 @@ from lth.pruning.structured.thresholds import prune_elements
 from lth.training.ranks import broadcast_
 
 
-class Scheduled(Callback):
+class Scheduled(AfterStep):
     """Fires rules at the starts of epochs, in their order; element pruners also between optimizer steps, if asked.
 
     Removed units stay removed. What a rule measured at its first firing is kept in the checkpoint.
@@ -45,7 +46,6 @@ class Scheduled(Callback):
         self.measured: dict[str, dict[str, Any]] = {name: {} for name in self.rules}
         self.events: list[dict[str, Any]] = []
         self._groups: dict[str, list[PruningGroup]] = {}
-        self._step = 0
 
     def check(self, support: Masks) -> None:
         """Raise ValueError for rules that name unknown weights, or that prune the same units in the same epoch."""
@@ -72,9 +72,6 @@ class Scheduled(Callback):
         self._groups = {name: self._find_groups(name, pl_module.masks, coupled) for name in self.rules}
         pl_module.events = self.events
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = trainer.global_step
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch
         for name, firings in self.firings.items():
@@ -82,12 +79,9 @@ class Scheduled(Callback):
                 data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
                 self._fire(pl_module, name, epoch, data)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self._step:
-            return  # gradients were only accumulated
-        self._step = trainer.global_step
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         for name, rule in self.rules.items():
-            due = rule.timing.minibatches and self._step % rule.timing.minibatches == 0
+            due = rule.timing.minibatches and step % rule.timing.minibatches == 0
             if due and self.measured[name] and self.firings[name].within(trainer.current_epoch):
                 pl_module.to_average_()
                 self._prune_elements(pl_module, name, trainer.current_epoch)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lth.storage.atomic import write_with
 from lth.tickets.export.masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
@@ -75,7 +76,7 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
             shapes[name] = list(value.shape)
         else:
             tensors[f"dense/{name}"] = value.contiguous()
-    save_file(tensors, path, metadata={"lth_csr": json.dumps(shapes)})
+    write_with(path, lambda temporary: save_file(tensors, temporary, metadata={"lth_csr": json.dumps(shapes)}))
     sparse = load(path, net)
     probe = images(image_shape, batch, net)
     with torch.no_grad():

@@ -1,6 +1,5 @@
 """ONNX: the masked network for other runtimes, compared with onnxruntime before the file gets its name."""
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lth.storage.atomic import write_with
 from lth.tickets.export.masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
@@ -16,8 +16,9 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
     """Write `images` -> `logits` of any batch size. A file that computes something else is removed: ValueError."""
     runtime, _, _ = (needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
     whole = masked_net(ticket, net)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.onnx")
-    try:
+    differences: list[float] = []
+
+    def export(temporary: Path) -> None:
         torch.onnx.export(
             whole,
             (images(image_shape, 2, net),),
@@ -33,11 +34,10 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
         session = runtime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
         with torch.no_grad():
-            difference = check_equal(str(path), whole(batch), torch.from_numpy(logits))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return f"ONNX of any batch size; in onnxruntime outputs differ by {difference:.1g} from the masked network"
+            differences.append(check_equal(str(path), whole(batch), torch.from_numpy(logits)))
+
+    write_with(path, export)
+    return f"ONNX of any batch size; in onnxruntime outputs differ by {differences[0]:.1g} from the masked network"
 
 
 def needed(package: str) -> Any:

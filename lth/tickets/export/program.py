@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lth.storage.atomic import write_with
 from lth.tickets.export.masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
@@ -17,7 +18,7 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
     program = torch.export.export(
         whole, (images(image_shape, 2, net),), dynamic_shapes=({0: torch.export.Dim("batch")},)
     )
-    torch.export.save(program, path)
+    write_with(path, lambda temporary: torch.export.save(program, temporary))
     batch = images(image_shape, 5, net)
     with torch.no_grad():
         difference = check_equal(str(path), whole(batch), torch.export.load(path).module()(batch))

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
+from lth.storage.atomic import write_torch
 from lth.tickets.formats._assemble import assemble, masked
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.formats.extract import extract
@@ -32,4 +31,4 @@ def write(ticket: Ticket, path: Path) -> None:
     """A checkpoint with the starting weights and `masks_dict`; every parameter has an entry, None where unpruned."""
     state = {f"module.{name}": weight for name, weight in ticket.weights.items()}
     masks = {f"module.{n}": ticket.masks[n].float() if n in ticket.masks else None for n in ticket.weights}
-    torch.save({"epoch": 0, "state_dict": state, "compression_sched": {"masks_dict": masks}}, path)
+    write_torch(path, {"epoch": 0, "state_dict": state, "compression_sched": {"masks_dict": masks}})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from lth.storage.atomic import write_text, write_torch
 from lth.tickets.formats._assemble import assemble, masked
 from lth.tickets.formats._encodings import as_bool
 from lth.tickets.formats._names import plain
@@ -38,10 +39,10 @@ def read(source: Path, weights: Path | None = None) -> Ticket:
 def write(ticket: Ticket, path: Path) -> None:
     """A folder with `mask.pth`, `sparsity_report.json` and `model_ep0_it0.pth`."""
     path.mkdir(parents=True, exist_ok=True)
-    torch.save({name: mask.int() for name, mask in ticket.masks.items()}, path / "mask.pth")
-    torch.save(dict(ticket.weights), path / START)
+    write_torch(path / "mask.pth", {name: mask.int() for name, mask in ticket.masks.items()})
+    write_torch(path / START, dict(ticket.weights))
     report = {"total": float(ticket.total), "unpruned": float(ticket.kept)}
-    (path / "sparsity_report.json").write_text(json.dumps(report, indent=4))
+    write_text(path / "sparsity_report.json", json.dumps(report, indent=4))
 
 
 def _check_report(path: Path, masks: dict[str, torch.Tensor]) -> None:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
+from lth.storage.atomic import write_torch
 from lth.tickets.formats._assemble import assemble, starting
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.formats.scope import from_zeros, scope
@@ -25,4 +24,4 @@ def write(ticket: Ticket, path: Path) -> None:
     """A state dict for a network on whose layers `prune.custom_from_mask` was called."""
     state = {f"{n}_orig" if n in ticket.masks else n: w for n, w in ticket.weights.items()}
     masks = {f"{n}_mask": m.to(ticket.weights[n].dtype) for n, m in ticket.masks.items()}
-    torch.save({**state, **masks}, path)
+    write_torch(path, {**state, **masks})

@@ -1,0 +1,123 @@
+"""A run folder that an earlier version wrote goes on: moved code and new keys at their defaults are no difference."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from lth.storage.folder import RunFolder, different_keys
+from lth.storage.renamed import RENAMED, current_path
+from tests.support.harness import CONF, SMALL, configuration, train
+
+# config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it
+EARLIER = {
+    "imp": ["method=imp"],
+    "rigl": ["method=rigl", "sparsity.density=0.3", "method/new_weights=normal"],
+    "gmp": ["method=gmp", "sparsity.density=0.3"],
+    "gem_miner": ["method=warm_gem_miner", "sparsity.density=0.3"],
+    "sanity": ["method=sanity"],
+    "ssl": ["method=ssl", "recipe/schedule=cosine"],
+    "surgery": ["method=surgery", "recipe/optimizer=muon"],
+    "random": ["method=random", "sparsity.density=0.3", "method/weights=looks_linear", "method/repair=mirror"],
+}
+FOLDER = "runs/earlier"
+STORED = Path(__file__).parent / "earlier"
+
+
+def stored(name):
+    return yaml.safe_load((STORED / f"{name}.yaml").read_text())
+
+
+def resolved(overrides):
+    return OmegaConf.to_container(configuration(FOLDER, *overrides), resolve=True)
+
+
+def paths(value):
+    """All dotted paths into lth in a configuration."""
+    if isinstance(value, str):
+        return {value} if value.startswith("lth.") else set()
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(paths, inner))
+
+
+def exists(path):
+    module, _, name = path.rpartition(".")
+    return hasattr(import_module(module), name)
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, tmp_path):
+    (tmp_path / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
+    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {})
+    changed = resolved([*EARLIER[name], "recipe.lr=0.123"])
+    with pytest.raises(ValueError, match=r"these keys differ \(there -> now\): recipe\.lr: .* -> 0\.123\. Choose"):
+        RunFolder(tmp_path).claim(changed, {})
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_every_path_stored_by_an_earlier_version_leads_to_code_of_today(name):
+    assert [path for path in paths(stored(name)["config"]) if not exists(current_path(path))] == []
+
+
+def test_moves_end_and_lead_to_code_of_today():
+    for old, new in RENAMED.items():
+        found = current_path(old)
+        assert found == current_path(new) != old
+        try:
+            import_module(found)
+        except ModuleNotFoundError:
+            assert exists(found), old
+
+
+def test_a_path_moved_twice_and_a_path_in_a_moved_module_are_found(monkeypatch):
+    for old, new in {"lth.a": "lth.b", "lth.b.f": "lth.b.g", "lth.a.h": "lth.c.h"}.items():
+        monkeypatch.setitem(RENAMED, old, new)
+    assert [current_path(f"lth.{path}") for path in ("a", "a.f", "a.h", "a.x.y", "ab")] == [
+        "lth.b",
+        "lth.b.g",
+        "lth.c.h",
+        "lth.b.x.y",
+        "lth.ab",
+    ]
+
+
+def test_a_new_key_is_accepted_at_its_default_only():
+    old, new = {"lr": 0.1}, {"lr": 0.1, "warm": {"epochs": 0}}
+    assert different_keys(old, new) == ["warm.epochs: 'absent' -> 0"]
+    assert different_keys(old, new, lambda key: key == "warm.epochs") == []
+    assert different_keys(new, old, lambda key: True) == ["warm.epochs: 0 -> 'absent'"]
+    assert different_keys({"lr": 0.1}, {"lr": 0.2}, lambda key: True) == ["lr: 0.1 -> 0.2"]
+
+
+def test_no_group_is_empty_by_default():
+    """Choosing a file for an empty group would only add keys at their defaults, which older folders may lack."""
+    files = [path for path in CONF.rglob("*.yaml") if "experiment" not in path.parts]
+    empty = [
+        entry
+        for path in files
+        for entry in (yaml.safe_load(path.read_text()) or {}).get("defaults", ())
+        if isinstance(entry, dict) and None in entry.values() and "experiment" not in entry
+    ]
+    assert empty == []
+
+
+def test_a_run_goes_on_without_the_keys_that_its_version_did_not_have(tmp_path):
+    """A default may be an interpolation, such as that of `seeds.prune`."""
+    options = ["method=imp", "sparsity=list", "sparsity.densities=[0.5]", "seed=3"]
+    train(tmp_path / "run", *options)
+    command = [sys.executable, str(CONF.parent / "run.py"), *SMALL, *options, "folder=run"]
+    path = tmp_path / "run" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["config"]["allow_dead"], content["config"]["seeds"]["prune"]
+    del content["config"]["method"]["stages"]["train"]["callbacks"]["rewind"]["optimizer"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 levels are finished already" in again.stdout
+    other = [*command, "seeds.prune=4", "allow_dead=false"]
+    refused = subprocess.run(other, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert "(there -> now): seeds.prune: 'absent' -> 4, allow_dead: 'absent' -> False. Choose" in refused.stderr
