@@ -10,12 +10,19 @@ from omegaconf import OmegaConf
 from lth import networks
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
-FILES = sorted(CONF.glob("*.yaml"))
+FILES = sorted(CONF.glob("[!_]*.yaml"))  # _*.yaml: keys that several networks share
 DATASET = {"classes": 10, "channels": 3, "image_size": 32}
 
 
+def composed(file):
+    """The file over those in its defaults."""
+    text = OmegaConf.load(CONF / f"{file}.yaml")
+    parents = text.pop("defaults", [])
+    return OmegaConf.merge(*map(composed, parents), text)
+
+
 def load(file, **overrides):
-    model = OmegaConf.merge(OmegaConf.load(CONF / f"{file}.yaml"), overrides)
+    model = OmegaConf.merge(composed(file), overrides)
     return OmegaConf.create({"dataset": DATASET, "model": model}).model
 
 
@@ -29,7 +36,7 @@ def test_every_network_has_a_file():
 def test_every_file_says_what_it_is_and_names_its_factory_and_the_common_options(path):
     assert path.read_text().startswith("# ")
     assert load(path.stem)._target_.removesuffix("_model") == f"lth.networks.{path.stem}"
-    assert {"classes", "channels", "image_size", "bias", "affine", "init"} <= OmegaConf.load(path).keys()
+    assert {"classes", "channels", "image_size", "bias", "affine", "init"} <= composed(path.stem).keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
