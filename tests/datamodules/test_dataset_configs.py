@@ -63,6 +63,8 @@ def test_the_three_protocols_of_the_digits_are_a_matter_of_keys():
     assert data.train_size == 1437
 
 
-@pytest.mark.parametrize("path", [*(CONF / "dataset").glob("[!_]*.yaml"), *(CONF / "recipe" / "augment").glob("*.yaml")])
+@pytest.mark.parametrize(
+    "path", [*(CONF / "dataset").glob("[!_]*.yaml"), *(CONF / "recipe" / "augment").glob("*.yaml")]
+)
 def test_every_file_begins_by_saying_what_it_is(path):
     assert path.read_text().startswith("# ")
