@@ -62,6 +62,7 @@ class EffectiveWeights(Classifier):
 
     @torch.no_grad()
     def finalize_(self) -> None:
+        """Write the final masks and effective weights into `masks` and the network, which is then called plainly."""
         masks, weights = self.final_masks(), self._detached()
         self.masks.copy_(masks)
         for name, weight in zip(self.masks, self.masks.weights(self.net), strict=True):

@@ -28,6 +28,7 @@ class KeptWeights(Classifier):
         self.net.requires_grad_(True)  # an earlier search may have frozen it
 
     def load_previous(self, before: dict[str, Any] | None) -> None:
+        """Take the scores of the level before if that was a search: treatments of its ticket use them."""
         if before is not None and "flags" in before:
             state = before["state_dict"]
             self.scores_of_ticket = {name: state[f"scores.{i}"] for i, name in enumerate(before["flags"])}

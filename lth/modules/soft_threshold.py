@@ -57,6 +57,7 @@ class SoftThreshold(EffectiveWeights):
             self._warn_without_pruning(float(start))
 
     def effective(self) -> dict[str, Tensor]:
+        """The prunable weights, shrunk by their thresholds (name -> tensor)."""
         thresholds = self.thresholds()
         weights = self.masks.weights(self.net)
         return {name: soft_threshold(w, g) for name, w, g in zip(self.masks, weights, thresholds, strict=True)}
@@ -66,10 +67,12 @@ class SoftThreshold(EffectiveWeights):
         return LINKS[self.link](self.s).expand(len(self.masks)).unbind()
 
     def final_weights(self) -> dict[str, Tensor]:
+        """The shrunk weights under the final masks (name -> tensor)."""
         masks = self.final_masks()
         return {name: torch.where(masks[name], weight, 0) for name, weight in self._detached().items()}
 
     def final_masks(self) -> dict[str, Tensor]:
+        """The weights over their thresholds; at the end of a level with `trim`, the largest of them alone."""
         masks, target = super().final_masks(), count_kept(self.level.density, self.masks.total)
         over = sum(int(torch.count_nonzero(mask)) for mask in masks.values()) > target
         if self.trim and self.controlled and over and self.trainer.global_step >= self.level.steps:
@@ -77,6 +80,7 @@ class SoftThreshold(EffectiveWeights):
         return masks
 
     def layer_columns(self) -> dict[str, list[float]]:
+        """The threshold of each prunable layer, as a column of the topology table."""
         with torch.no_grad():
             return {"threshold": [float(g) for g in self.thresholds()]}
 
@@ -101,6 +105,7 @@ class SoftThreshold(EffectiveWeights):
 
     @torch.no_grad()
     def _correct(self, progress: float) -> None:
+        """Move all s so that the density is that of the path at `progress`, in 0..1."""
         density = self.path(progress, self.support.density, self.level.density)
         kept = count_kept(density, self.masks.total)
         if kept < self.support.kept:
