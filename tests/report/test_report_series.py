@@ -18,8 +18,9 @@ def claim(folder, *overrides, levels=1):
     cfg = configuration(folder, *overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
     config["choices"] |= {"method": next(o for o in overrides if o.startswith("method=")).partition("=")[2]}
+    series = series_configuration(cfg) | {"choices": config["choices"]}
     folder.mkdir(parents=True)
-    RunFolder(folder).claim(config, {}, series=series_configuration(cfg), levels=levels)
+    RunFolder(folder).claim(config, {}, series=series, levels=levels)
     (folder / "level_00_dense").mkdir()
     row = {"level": 0, "density": 0.1, "target_density": 0.1, "kept": 10, "test_accuracy": 0.9}
     (folder / "level_00_dense" / "finished").write_text(json.dumps({"row": row, "layers": []}))

@@ -1,4 +1,4 @@
-"""The thinned file and `python -m lth.ticket thin`: smaller, the same function, and the way back."""
+"""The thinned file and `lth ticket thin`: smaller, the same function, and the way back."""
 
 import pytest
 import torch

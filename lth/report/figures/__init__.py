@@ -1,1 +1,1 @@
-"""Pictures of one run and of many, in one style. Functions return matplotlib figures; `save` writes them."""
+"""Pictures of one run and of many, in one style: matplotlib figures, written by `lth.report.output.save_picture`."""
