@@ -46,7 +46,7 @@ test: install ## all tests but those of engines (FFCV, Slurm, Ray, GPU) and of e
 	$(PYTEST) -n 2 -m "not engine" --durations=20 --skipped-to=$(SKIPPED)
 
 engines: install ## the tests that `make test` leaves out, and those that it skipped
-	$(PYTEST) -n 4 --durations=20 -rs --engines-and=$(SKIPPED)
+	$(PYTEST) -n 3 --durations=20 -rs --engines-and=$(SKIPPED)
 
 lint: install ## ruff: errors, style, formatting
 	$(BIN)/ruff check .

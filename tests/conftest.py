@@ -19,16 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
 
 
-STARTS = {
-    "train",
-    "train_apart",
-    "train_on_ranks",
-    "train_all_on_ranks",
-    "run_level",
-    "sweep",
-    "subprocess",
-    "lightning_step",
-}
+# what a slow test calls, itself or through a function of its module or a fixture
+_STARTS = {"train", "train_apart", "train_on_ranks", "train_all_on_ranks", "run_level", "sweep", "lightning_step"}
+_STARTS |= {"subprocess"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     path = config.getoption("--engines-and")
     if not path:
         return
-    skipped = set(path.read_text().splitlines())
+    skipped = set(path.read_text().splitlines() if path.exists() else [])
     chosen = [item for item in items if item.get_closest_marker("engine") or _ids(item.nodeid) & skipped]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
@@ -72,7 +65,7 @@ def _starts_training(item: Any) -> bool:
 
 @cache
 def _reaches_start(function: Callable[..., Any]) -> bool:
-    """Whether a function, or one of its module that it names, names one of STARTS."""
+    """Whether a function, or one of its module that it names, names one of _STARTS."""
     todo, seen = [inspect.unwrap(function)], set[Any]()
     while todo:
         current = todo.pop()
@@ -81,7 +74,7 @@ def _reaches_start(function: Callable[..., Any]) -> bool:
             continue
         seen.add(current)
         names = _names(code)
-        if any(name in current.__globals__ for name in names & STARTS):  # not a method: `net.train()`
+        if any(name in current.__globals__ for name in names & _STARTS):  # not a method: `net.train()`
             return True
         module = [current.__globals__.get(name) for name in names]
         todo += [f for f in module if isinstance(f, FunctionType) and f.__module__ == current.__module__]
