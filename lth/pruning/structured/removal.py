@@ -61,12 +61,12 @@ class Removal:
         """
         new, density = masks.clone(), self.density(progress)
         for group, score, before in zip(groups, scores, removed_before, strict=True):
-            changed = remove_lowest(new, group, score, density, self.group_size, before if self.rest else 0)
+            changed = _remove_lowest(new, group, score, density, self.group_size, before if self.rest else 0)
             new.copy_(new.bools() | changed)
         return new
 
 
-def count_removed(density: float, units: int, group_size: int = 1) -> int:
+def _count_removed(density: float, units: int, group_size: int = 1) -> int:
     """floor((1 - density) * units), rounded down to a multiple of `group_size`.
 
     At least one unit stays unless the density is 0. Raises ValueError for a density outside 0..1 or a group_size
@@ -83,7 +83,7 @@ def count_removed(density: float, units: int, group_size: int = 1) -> int:
     return count - count % group_size
 
 
-def remove_lowest(
+def _remove_lowest(
     masks: Mapping[str, Tensor],
     group: PruningGroup,
     scores: Tensor,
@@ -102,7 +102,7 @@ def remove_lowest(
       removed_before: number of units that `density` is not relative to, because they were removed before the rule began
     """
     removed = group.removed(masks)
-    target = removed_before + count_removed(density, group.n_units - removed_before, group_size)
+    target = removed_before + _count_removed(density, group.n_units - removed_before, group_size)
     if target <= int(removed.sum()):
         return {}
     ranked = torch.where(removed, -torch.inf, scores.to(removed.device))

@@ -12,7 +12,7 @@ from lth.pruning.timing import Firings
 
 
 @dataclass(frozen=True)
-class RuleTiming:
+class _RuleTiming:
     """When a rule fires: in a window of epochs, or at the epochs of a list.
 
     Args:
@@ -51,7 +51,7 @@ class ScheduleRule:
 
     selection: UnitSelection
     ranking: UnitRanking
-    timing: RuleTiming
+    timing: _RuleTiming
     removal: Removal | None = None
     pruner: Pruner | None = None
 
@@ -62,7 +62,7 @@ class ScheduleRule:
         A pruner takes the place of unit, ranking and densities. Raises ValueError for unknown options, for options of
         one kind of rule that contradict the other, and for what the parts refuse.
         """
-        kinds: dict[str, Any] = {"selection": UnitSelection, "ranking": UnitRanking, "timing": RuleTiming}
+        kinds: dict[str, Any] = {"selection": UnitSelection, "ranking": UnitRanking, "timing": _RuleTiming}
         keys = {name: [field.name for field in fields(kind)] for name, kind in (*kinds.items(), ("removal", Removal))}
         valid = [*(key for group in keys.values() for key in group), "pruner"]
         unknown = [key for key in options if key not in valid]

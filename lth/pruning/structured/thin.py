@@ -54,7 +54,7 @@ def thin(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolera
             f"the thinned network's outputs differ by {difference:.2g} of the largest, more than {tolerance:.2g}: "
             "biases or batch norms of removed outputs are not zero. Train with method.whole_units=true"
         )
-    left = {name: select(mask.bool(), kept.get(name, {})) for name, mask in masks.items()}
+    left = {name: _select(mask.bool(), kept.get(name, {})) for name, mask in masks.items()}
     return ThinNetwork(small, left, kept, difference)
 
 
@@ -64,7 +64,7 @@ def cut_(net: nn.Module, kept: KeptIndices) -> None:
         module_name, _, leaf = name.rpartition(".")
         module = net.get_submodule(module_name)
         tensor = getattr(module, leaf)
-        left = select(tensor.detach(), dims)
+        left = _select(tensor.detach(), dims)
         if isinstance(tensor, nn.Parameter):
             left = nn.Parameter(left, requires_grad=tensor.requires_grad)
         setattr(module, leaf, left)
@@ -72,7 +72,7 @@ def cut_(net: nn.Module, kept: KeptIndices) -> None:
         _resize_(net.get_submodule(name))
 
 
-def select(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
+def _select(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
     """A copy of `tensor` with only the indices that `dims` (dimension -> indices) lists."""
     for dim, left in dims.items():
         tensor = tensor.index_select(dim, left.to(tensor.device))

@@ -14,7 +14,7 @@ from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached
 from lth.pruning.structured.coupling import coupled_layers
 from lth.pruning.structured.schedule_rule import ScheduleRule
-from lth.pruning.structured.thin import cut_, output_difference, select, thin
+from lth.pruning.structured.thin import _select, cut_, output_difference, thin
 
 SHAPE = 3, 8, 8
 STREAMS = [("conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2")] + [
@@ -232,12 +232,12 @@ def test_indices_repeat_the_cut_and_mark_the_kept_weights():
     cut_(again, small.kept)
     assert output_difference(small.net, again, SHAPE) == 0
     for name, weight in net.state_dict().items():
-        left = select(weight, small.kept.get(name, {}))
+        left = _select(weight, small.kept.get(name, {}))
         assert torch.equal(left, small.net.state_dict()[name])
         if name in masks:
             positions = torch.arange(weight.numel()).view(weight.shape)
             assert torch.equal(
-                select(positions, small.kept.get(name, {})).flatten(), masks[name].flatten().nonzero()[:, 0]
+                _select(positions, small.kept.get(name, {})).flatten(), masks[name].flatten().nonzero()[:, 0]
             )
 
 

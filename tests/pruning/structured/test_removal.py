@@ -6,7 +6,7 @@ import torch
 from lth.pruning import Masks
 from lth.pruning.structured import units
 from lth.pruning.structured.groups import leader_group, single_group
-from lth.pruning.structured.removal import Removal, count_removed, remove_lowest
+from lth.pruning.structured.removal import Removal, _count_removed, _remove_lowest
 from lth.pruning.structured.schedule_rule import ScheduleRule
 from lth.pruning.timing import Firings
 
@@ -22,7 +22,7 @@ def agp(firings: Firings, start: float, end: float) -> list[float]:
 def test_agp_follows_the_published_sequence_and_counts():
     sparsities = agp(Firings(0, 30, 2), 0.1, 0.5)
     assert [round(s, 4) for s in sparsities] == AGP
-    assert [count_removed(1 - s, 32) for s in sparsities] == COUNTS
+    assert [_count_removed(1 - s, 32) for s in sparsities] == COUNTS
 
 
 @pytest.mark.parametrize("every", range(1, 12))
@@ -82,29 +82,29 @@ def test_a_firing_after_the_level_is_refused_and_windows_can_be_shares_of_it():
 @pytest.mark.parametrize("units", [1, 2, 3, 7, 10, 16, 32, 64, 1000])
 def test_counts_are_floors_and_never_all(units):
     for percent in range(100):
-        assert count_removed(1 - percent / 100, units) == min(percent * units // 100, units - 1)
-    assert count_removed(1e-12, units) == units - 1
-    assert count_removed(0.0, units) == units
-    assert count_removed(0.4, 10, group_size=4) == 4
+        assert _count_removed(1 - percent / 100, units) == min(percent * units // 100, units - 1)
+    assert _count_removed(1e-12, units) == units - 1
+    assert _count_removed(0.0, units) == units
+    assert _count_removed(0.4, 10, group_size=4) == 4
     with pytest.raises(ValueError, match=r"1\.5"):
-        count_removed(1.5, units)
+        _count_removed(1.5, units)
 
 
 def test_equal_filters_lose_exactly_as_many_as_asked():
     masks = Masks({"w": torch.ones(8, 3, 2, 2)})
     group = single_group("w", (8, 3, 2, 2), units.filters)
-    masks.copy_(remove_lowest(masks, group, torch.ones(8), 0.75))
+    masks.copy_(_remove_lowest(masks, group, torch.ones(8), 0.75))
     assert int(group.removed(masks).sum()) == 2
-    assert remove_lowest(masks, group, torch.ones(8), 0.8) == {}  # as many are gone already
-    assert remove_lowest(masks, group, torch.ones(8), 1.0) == {}
+    assert _remove_lowest(masks, group, torch.ones(8), 0.8) == {}  # as many are gone already
+    assert _remove_lowest(masks, group, torch.ones(8), 1.0) == {}
 
 
 def test_the_lowest_go_and_stay_gone():
     masks = Masks({"w": torch.ones(5, 2)})
     group = single_group("w", (5, 2), units.out_features)
-    masks.copy_(remove_lowest(masks, group, torch.tensor([5.0, 1, 4, 2, 3]), 0.6))
+    masks.copy_(_remove_lowest(masks, group, torch.tensor([5.0, 1, 4, 2, 3]), 0.6))
     assert group.removed(masks).tolist() == [False, True, False, True, False]
-    masks.copy_(remove_lowest(masks, group, torch.tensor([1.0, 9, 2, 9, 3]), 0.4))
+    masks.copy_(_remove_lowest(masks, group, torch.tensor([1.0, 9, 2, 9, 3]), 0.4))
     assert group.removed(masks).tolist() == [True, True, False, True, False]
 
 
@@ -112,16 +112,16 @@ def test_what_had_gone_before_need_not_count():
     masks = Masks({"w": torch.tensor([[0.0, 0, 0, 0, 1, 1, 1, 1, 1, 1]])})
     group = single_group("w", (1, 10), units.elements)
     scores = torch.arange(10.0)
-    assert remove_lowest(masks, group, scores, 0.6) == {}
-    assert remove_lowest(masks, group, scores, 0.5, removed_before=4)["w"].sum() == 3
+    assert _remove_lowest(masks, group, scores, 0.6) == {}
+    assert _remove_lowest(masks, group, scores, 0.5, removed_before=4)["w"].sum() == 3
 
 
 def test_a_leader_decides_for_all_and_may_have_nothing_to_remove():
     shapes = {"a": (4, 2), "b": (4, 3)}
     masks = Masks({name: torch.ones(shape) for name, shape in shapes.items()})
     group = leader_group(["b", "a"], shapes, units.out_features)
-    assert remove_lowest(masks, group, torch.tensor([3.0, 1, 2, 4]), 0.9) == {}
-    masks.copy_(remove_lowest(masks, group, torch.tensor([3.0, 1, 2, 4]), 0.5))
+    assert _remove_lowest(masks, group, torch.tensor([3.0, 1, 2, 4]), 0.9) == {}
+    masks.copy_(_remove_lowest(masks, group, torch.tensor([3.0, 1, 2, 4]), 0.5))
     for name in shapes:
         assert masks[name].any(1).tolist() == [True, False, False, True]
     with pytest.raises(ValueError, match="equally many units"):
@@ -135,7 +135,7 @@ def test_removal_is_of_whole_parts_of_every_unit(name):
     masks = Masks({"w": torch.ones(shape)})
     scores = torch.rand(group.n_units, generator=torch.Generator().manual_seed(0))
     sparsity = 1.0 if name == "layer" else 0.5
-    masks.copy_(remove_lowest(masks, group, scores, 1 - sparsity))
+    masks.copy_(_remove_lowest(masks, group, scores, 1 - sparsity))
     numbers = getattr(units, name)(shape)
     lost = {int(n) for n in numbers[masks["w"] == 0]}
     assert lost == set(scores.argsort()[: int(sparsity * group.n_units)].tolist())
