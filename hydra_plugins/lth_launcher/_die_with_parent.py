@@ -1,6 +1,7 @@
-"""Importing this makes a process die with its parent: a fork server can be told what to import, and nothing else.
+"""Importing this module makes the process die with its parent.
 
-The underscore keeps Hydra, which imports every module of a plugin, away from it.
+A fork server takes a list of modules to import and runs nothing else in itself, so the call is a module. Hydra imports
+every module of a plugin except those with a leading underscore.
 """
 
 from lth.training.signals import die_with_parent

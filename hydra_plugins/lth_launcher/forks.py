@@ -1,4 +1,4 @@
-"""Fresh processes that need not import torch and Lightning again: forks of one that has done nothing else."""
+"""Fresh processes without the time to import torch and Lightning: forks of a process that did only those imports."""
 
 import multiprocessing
 import os
@@ -10,15 +10,20 @@ from multiprocessing.connection import wait
 
 from lth.training.signals import die_with_parent
 
-# imports only: no thread, no device, no random draw; forks keep their server alive, so it must die by itself
+# These imports start no thread and touch no device or random state. Forks hold the server's pipe open, so it would
+# outlive a killed sweep: it is made to die with its parent.
 PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop", "hydra", "matplotlib.figure")
 
 
 def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable[[int], None]) -> list[int]:
     """Run each `[python, script, *arguments]` in a fork of a server that has imported; returns their exit codes.
 
-    An import costs some ten seconds of CPU, a fork milliseconds. started: told a command's position when it begins.
-    Everything happens in the calling thread: `multiprocessing` reads an exit code wrongly when two threads look at it.
+    commands: of the jobs
+    at_a_time: how many run together
+    started: called with the position of each command when it begins
+
+    An import costs some ten seconds of CPU, a fork milliseconds. All runs in the calling thread, because
+    `multiprocessing` misreads an exit code when two threads wait for it.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(PRELOADED))
@@ -46,7 +51,7 @@ def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     import numpy  # not at the top: Hydra imports this module to look for plugins
     import torch
 
-    random.seed()  # what nobody seeds differs between processes; forks would all go on with the server's numbers
+    random.seed()  # unseeded generators must differ between jobs; forks inherit the server's state
     numpy.random.seed()  # noqa: NPY002
     torch.seed()
     sys.argv = arguments

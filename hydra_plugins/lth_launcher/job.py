@@ -19,7 +19,12 @@ from lth.storage.folder import different_keys
 
 @dataclass
 class Job:
-    """One job: `overrides` without Hydra's own, the resolved `config` they make (None when they make none)."""
+    """One job of a sweep.
+
+    overrides: of its command line, without Hydra's own
+    config: the resolved configuration; None when the overrides are wrong
+    choices: group -> the option chosen
+    """
 
     overrides: list[str]
     config: dict[str, Any] | None = None
@@ -27,28 +32,25 @@ class Job:
 
     @property
     def folder(self) -> Path | None:
-        """Where the run lives, or None when the overrides are mistaken."""
+        """The run's folder; None when the overrides are wrong."""
         return Path(self.config["folder"]) if self.config else None
 
     @property
     def command(self) -> list[str]:
-        """The command line that runs it alone, so that neither it nor its ranks plan the sweep again.
+        """The command line of this job alone, so that neither it nor its ranks start the sweep again.
 
-        No `-m`, and one run even where the experiment's own `hydra.mode` is a sweep.
+        It has no `-m`, and sets `hydra.mode` because an experiment's file may ask for a sweep.
         """
         return [sys.executable, str(Path(sys.argv[0]).resolve()), *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
-        """Whether its folder holds this very configuration with its last level done, and nobody asks to start over.
-
-        `curve.png` is what a run draws last.
-        """
+        """Whether its folder holds this configuration with all levels done, and `overwrite` is not set."""
         if self.folder is None or self.config is None or self.config["overwrite"]:
             return False
         return self.done() and not different_keys(self._stored(), self.config)
 
     def done(self) -> bool:
-        """Whether a run in its folder came to its end."""
+        """Whether a run in its folder came to its end; `curve.png` is drawn after the last level."""
         return self.folder is not None and all(
             (self.folder / name).is_file() for name in ("config.yaml", "results.csv", "curve.png")
         )
@@ -72,7 +74,12 @@ class Job:
 
 
 def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
-    """The jobs of a sweep. One whose overrides are mistaken has no config, and will say so itself when it runs."""
+    """The jobs of a sweep. One with wrong overrides has no config, and reports its error when it runs.
+
+    context, config: Hydra's
+    job_overrides: one list a job
+    first: number of the first job
+    """
     return [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
 
 
@@ -95,7 +102,7 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs still to do; says which are done."""
+    """The jobs that are not finished; prints those that are."""
     todo = []
     for job in jobs:
         if job.finished():
@@ -106,7 +113,10 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def returns(jobs: Sequence[Job], failures: dict[int, str]) -> list[JobReturn]:
-    """What Hydra wants back. failures: by position in `jobs`, what went wrong."""
+    """The results that Hydra expects of a launcher, one a job.
+
+    failures: position in `jobs` -> what went wrong
+    """
     results = []
     for index, job in enumerate(jobs):
         result = JobReturn(overrides=job.overrides, cfg=None)
@@ -125,5 +135,11 @@ def summarise(jobs: Sequence[Job], failures: dict[int, str]) -> None:
 
 
 def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:
-    """The command of a job that an engine starts again: what its first start wiped must not be wiped twice."""
+    """The command of a job that an engine starts again.
+
+    A restarted job must not overwrite what its first start has trained.
+
+    command: of the first start
+    restarts: how often it was started before
+    """
     return [*command, "overwrite=false"] if restarts else list(command)

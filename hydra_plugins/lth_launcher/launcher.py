@@ -1,4 +1,4 @@
-"""What every launcher of lth does with a sweep: plan its jobs, skip what is finished, run the rest, report."""
+"""The part that all launchers share: plan the jobs of a sweep, skip finished ones, run the others, report."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfini
 
 
 class JobLauncher(Launcher):
-    """Runs each unfinished job of a sweep as a command line of its own; an engine says how, in `run`."""
+    """Runs each unfinished job of a sweep as its own command line. Subclasses say how, in `run`."""
 
     config: DictConfig
     hydra_context: HydraContext
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> list[str] | None:
-        """Run all `jobs`; returns what went wrong with each, nothing where it finished. None: nobody waits for them."""
+        """Run all `jobs`; returns for each what went wrong, "" where it finished. None if it does not wait for them."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context

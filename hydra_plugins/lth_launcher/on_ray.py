@@ -14,11 +14,13 @@ class RayLauncher(JobLauncher):
     """Runs each unfinished job of a sweep on the Ray cluster at `address`, as many at a time as its resources allow.
 
     address: `auto` for the cluster this machine belongs to, `host:port`, `ray://host:port`, or `local` for a cluster
-    of this machine alone that ends with the sweep. num_cpus, num_gpus, resources: what one job takes. retries: how
-    often a job is started again after its node was lost; it resumes. env: names of environment variables handed on.
+        of this machine alone that ends with the sweep
+    num_cpus, num_gpus, resources: what one job takes
+    retries: how often a job is started again after its node was lost; it resumes
+    env: names of environment variables passed to the jobs
 
-    Project, Python environment and `runs` must lie at the same path on all nodes. A job dies with its Ray worker, and
-    workers with the sweep, so a sweep killed and started again meets none of its jobs at work.
+    Project, Python environment and `runs` must lie at the same path on all nodes. A job dies with its Ray worker and
+    workers die with the sweep, so no job of a killed sweep still runs when the sweep is started again.
     """
 
     def __init__(

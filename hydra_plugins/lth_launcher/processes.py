@@ -14,9 +14,11 @@ from lth.training.signals import die_with_parent
 class ProcessLauncher(JobLauncher):
     """Runs each job of a sweep as `python run.py <its overrides>`, without `-m`, `jobs` at a time.
 
-    Distributed jobs start their ranks from their own command line, so that no rank plans the sweep again. Jobs that are
-    finished are skipped, and a job dies with its sweep. preload: fork each process from one that has imported torch and
-    Lightning and done nothing else, which saves the ten seconds that importing them takes.
+    jobs: how many run at a time
+    preload: fork each process from one that has imported torch and Lightning, which saves ten seconds a job
+
+    Distributed jobs start their ranks from their own command line, so that no rank starts the sweep again. Finished
+    jobs are skipped, and a job dies with its sweep.
     """
 
     def __init__(self, jobs: int = 1, preload: bool = True):

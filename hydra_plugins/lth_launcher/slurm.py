@@ -14,17 +14,19 @@ from hydra_plugins.lth_launcher.launcher import JobLauncher
 from hydra_plugins.lth_launcher.slurm_task import RankTask
 from lth.storage.atomic import write_text
 
-MARGIN = 15  # seconds kept of the time between signal and kill, to reach the controller
+MARGIN = 15  # seconds between the end of the grace period and the kill, in which the job is requeued
 
 
 class SlurmLauncher(JobLauncher):
     """Submits each unfinished job of a sweep, waits until Slurm has none of them left, and reports.
 
-    logs: folder, shared by all nodes, for submission files and one log a rank. poll_seconds: between two looks at
-    the queue. wait: false to leave once everything is submitted. requeues: how often one job may be queued again.
-    resources: what to ask for, by submitit's names; null is Slurm's default.
+    logs: folder, shared by all nodes, for submission files and one log a rank
+    poll_seconds: seconds between two queries of the queue
+    wait: false returns once everything is submitted
+    requeues: how often one job may be queued again
+    resources: what a job asks for, by submitit's names; null is Slurm's default
 
-    Whoever ends this process leaves the jobs in the queue; the same command again waits for those and submits the rest.
+    When this process is killed, the jobs stay in the queue; the same command waits for them and submits the rest.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class SlurmLauncher(JobLauncher):
 def queued() -> set[str]:
     """`<name> <number>` of the user's jobs that wait, run or end. Raises RuntimeError when Slurm does not answer."""
     command = ["squeue", "--me", "--array", "--noheader", "--format=%j %i"]
-    for _ in range(30):  # a controller may be away for minutes; that is no reason to give a sweep up
+    for _ in range(30):  # a restarting controller may not answer for minutes
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode == 0:
             return {line.strip() for line in found.stdout.splitlines()}
@@ -108,7 +110,7 @@ def queued() -> set[str]:
 
 
 def check_ranks(jobs: Sequence[Job], resources: Mapping[str, Any]) -> None:
-    """Raise ValueError where Slurm would start several ranks and the trainer knows only itself."""
+    """Raise ValueError where Slurm would start several ranks for a trainer that has one."""
     ranks = resources.get("nodes", 1) * resources.get("tasks_per_node", 1)
     for job in jobs:
         trainer = job.choices.get("trainer", "slurm")

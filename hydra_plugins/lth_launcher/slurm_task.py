@@ -10,7 +10,10 @@ from typing import Any
 from hydra_plugins.lth_launcher.job import without_overwrite
 from lth.training.signals import AGAIN, SIGNALS
 
-STOPPED = AGAIN, *(-signum for signum in SIGNALS)  # the latter: signalled before the training could listen
+STOPPED = (
+    AGAIN,
+    *(-signum for signum in SIGNALS),
+)  # negative: killed by the signal, before the training had set its handlers
 
 
 class RankTask:

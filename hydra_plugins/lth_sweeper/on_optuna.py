@@ -19,11 +19,15 @@ SAMPLERS = ("tpe", "random")
 class OptunaSweeper(Sweeper):
     """Runs `trials` jobs, `at_a_time` proposed together, for the highest validation accuracy of the last level.
 
-    `key=interval(a,b)` is a real number, with `tag(log,...)` on a logarithmic axis; `range(a,b)` and `a,b,c` are
-    searched too; other overrides are the same in every job. sampler: tpe or random; seed: its own.
+    trials: number of jobs
+    at_a_time: how many are proposed, and run, together
+    sampler: tpe or random
+    seed: of the sampler
 
-    The same command proposes the same jobs as long as they score the same, and finished jobs are skipped: a search that
-    was killed goes on where it was, without a database. A job that fails counts as a trial without a result.
+    `key=interval(a,b)` is a real number, with `tag(log,...)` on a logarithmic axis; `range(a,b)` and `a,b,c` are
+    searched too; other overrides are the same in every job. The same command proposes the same jobs as long as they
+    score the same, and finished jobs are skipped, so a killed search resumes without a database. A job that fails is a
+    trial without a result.
     """
 
     def __init__(self, trials: int = 20, at_a_time: int = 1, sampler: str = "tpe", seed: int = 0):
@@ -66,7 +70,7 @@ class OptunaSweeper(Sweeper):
 
 
 def draw(override: Override) -> Draw:
-    """What gives a trial its value of an override; the same value to all of them when it is no sweep."""
+    """A function from a trial to its override; one that is no sweep is the same for all trials."""
     key = override.get_key_element()
     if not override.is_sweep_override():
         fixed = f"{key}={override.get_value_element_as_str()}"

@@ -90,6 +90,8 @@ class Loop:
         curves, ticket = Curves(level, offset), KeepTicket(level, self.experiment.provenance(level))
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
+        # Lightning calls callbacks in this order: those of the boundary set masks and weights, then the ticket stores
+        # them; an epoch with a NaN loss stops before it is logged. Lightning moves `saving`, a Checkpoint, to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, cfg.allow_dead)
         trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *watching], loggers)

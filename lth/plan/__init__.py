@@ -1,7 +1,7 @@
 """The levels of an experiment and their budgets of training steps: pure functions of numbers."""
 
-from lth.plan.budget import Budget, Budgets, Cycles, Total
+from lth.plan.budget import Budget, Budgets, Cycles, LadderBudget
 from lth.plan.level import Level, steps_of
 from lth.plan.plans import in_turn, ladder, search, single
 
-__all__ = ["Budget", "Budgets", "Cycles", "Level", "Total", "in_turn", "ladder", "search", "single", "steps_of"]
+__all__ = ["Budget", "Budgets", "Cycles", "LadderBudget", "Level", "in_turn", "ladder", "search", "single", "steps_of"]

@@ -1,4 +1,4 @@
-"""Shares: how a budget is divided into cycles, or over levels. Pure functions of numbers.
+"""Budgets of optimizer steps, and how one is split into cycles or over levels. Pure functions of numbers.
 
 Strategies after cyclic sparse training (arXiv 2406.02773) and its released code.
 """
@@ -8,20 +8,25 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> real shares, not yet normalised
-ROUNDINGS = ("exact", "floor")
-STATES = ("fresh", "keep")
+_Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> fractional lengths, not yet normalised
+_ROUNDINGS = ("exact", "floor")
+_OPTIMIZER_STATES = ("fresh", "keep")
 
 
 def split(budget: int, parts: int, strategy: str = "constant", rounding: str = "exact") -> list[int]:
-    """`budget` in `parts` whole shares. `exact`: they sum to it, the rest of flooring going to the largest fractions,
-    earlier ones first. `floor`: as the released code does it; up to a share's worth is dropped.
+    """Split `budget` into `parts` positive integers.
 
-    Raises ValueError for names there are not, and where a part would get nothing.
+    budget: in steps or epochs
+    parts: how many
+    strategy: how the parts grow or shrink, a name in `STRATEGIES`
+    rounding: `exact` is the largest-remainder method, whose parts sum to the budget; `floor` rounds down as the
+        released code does, and may drop up to one step or epoch a part
+
+    Raises ValueError for an unknown strategy or rounding, and where a part would be 0.
     """
-    if strategy not in STRATEGIES or rounding not in ROUNDINGS:
+    if strategy not in STRATEGIES or rounding not in _ROUNDINGS:
         raise ValueError(
-            f"strategy {strategy!r} is not one of {tuple(STRATEGIES)}, or rounding {rounding!r} not one of {ROUNDINGS}"
+            f"strategy {strategy!r} is not one of {tuple(STRATEGIES)}, or rounding {rounding!r} not one of {_ROUNDINGS}"
         )
     if not isinstance(parts, int) or parts < 1:
         raise ValueError(f"{parts!r} parts: a budget has 1 or more of them")
@@ -71,7 +76,7 @@ def _plateau(budget: int, parts: int) -> list[Fraction]:
     return _linear(budget, parts // 2) + [Fraction(budget, parts)] * (parts - parts // 2)
 
 
-STRATEGIES: dict[str, Strategy] = {
+STRATEGIES: dict[str, _Strategy] = {
     "constant": lambda budget, parts: [Fraction(budget, parts)] * parts,
     "linear_decrease": lambda budget, parts: _linear(budget, parts)[::-1],
     "linear_increase": _linear,
@@ -85,10 +90,12 @@ STRATEGIES: dict[str, Strategy] = {
 
 @dataclass(frozen=True)
 class Cycles:
-    """How a level's length is divided into `n` cycles, each a whole learning-rate schedule of its own length.
+    """How a level is divided into cycles, each a whole learning-rate schedule.
 
-    strategy, rounding: of the lengths, as in `split`. skip_warmup: only the first cycle warms up. optimizer: its state
-    at the start of a cycle, `fresh` or `keep`.
+    n: number of cycles
+    strategy, rounding: of the cycles' lengths, as in `split`
+    skip_warmup: whether only the first cycle warms up
+    optimizer: its state at the start of a cycle, `fresh` or `keep`
     """
 
     n: int = 1
@@ -98,11 +105,11 @@ class Cycles:
     optimizer: str = "fresh"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in STATES:
-            raise ValueError(f"recipe.cycles.optimizer {self.optimizer!r} is not one of {STATES}")
+        if self.optimizer not in _OPTIMIZER_STATES:
+            raise ValueError(f"recipe.cycles.optimizer {self.optimizer!r} is not one of {_OPTIMIZER_STATES}")
 
     def lengths(self, budget: int) -> tuple[int, ...]:
-        """Lengths of the cycles of a level that is `budget` long. Raises ValueError naming the keys."""
+        """The cycles' lengths in a level of length `budget`. Raises ValueError naming the configuration keys."""
         try:
             return tuple(split(budget, self.n, self.strategy, self.rounding))
         except ValueError as error:
@@ -111,10 +118,11 @@ class Cycles:
 
 @dataclass(frozen=True)
 class Budget:
-    """Optimizer steps: `horizon` of a full level, `epoch` of one pass over the data.
+    """The optimizer steps of a level.
 
-    schedules: the lengths of the learning-rate schedules one after another on which a level's `first_step` counts;
-    empty = one, as long as the level.
+    horizon: steps of a full level
+    epoch: steps of one pass over the data
+    schedules: steps of the learning-rate schedules that follow one another; empty means one over the whole level
     """
 
     horizon: int
@@ -123,18 +131,30 @@ class Budget:
 
     @classmethod
     def of(cls, length: int, unit: int, epoch: int, cycles: Cycles) -> "Budget":
-        """A level that takes `length` times `unit` steps, less what the rounding of its cycles drops."""
+        """The budget of a level of `length` units, less what the rounding of its cycles drops.
+
+        length: in units (epochs, or steps)
+        unit: steps to a unit
+        epoch: steps to an epoch
+        cycles: how the level is divided
+        """
         lengths = tuple(unit * part for part in cycles.lengths(length))
         return cls(sum(lengths), epoch, lengths if len(lengths) > 1 else ())
 
     def over(self, levels: int) -> list["Budget"]:
-        """The budget of each of `levels` levels: for all the same."""
+        """The budget of each of `levels` levels: the same for all."""
         return [self] * levels
 
 
 @dataclass(frozen=True)
-class Total:
-    """The epochs of all levels of a ladder together, spread over them by `strategy`; `epoch` steps to an epoch."""
+class LadderBudget:
+    """The epochs of all levels of a ladder together, for plans that spread a fixed total over the levels.
+
+    epochs: of all levels together
+    epoch: steps to an epoch
+    strategy: how the epochs are spread, as in `split`
+    cycles: how each level is divided
+    """
 
     epochs: int
     epoch: int
@@ -142,7 +162,7 @@ class Total:
     cycles: Cycles = field(default_factory=Cycles)
 
     def over(self, levels: int) -> list[Budget]:
-        """The budget of each of `levels` levels. Raises ValueError where one gets too few epochs."""
+        """The budget of each of `levels` levels. Raises ValueError where a level would get no epoch."""
         try:
             shares = split(self.epochs, levels, self.strategy, self.cycles.rounding)
         except ValueError as error:
@@ -151,11 +171,11 @@ class Total:
 
     @property
     def horizon(self) -> int:
-        """No number: raises ValueError for plans whose levels are not the rungs of one ladder."""
+        """Raises ValueError: a plan asks for it only where its levels are not one ladder."""
         raise ValueError(
             f"recipe.total_epochs={self.epochs} is spread over the equal levels of a ladder; "
             "a level of another kind needs recipe.epochs or recipe.steps of its own"
         )
 
 
-Budgets = Mapping[str, Any]  # by the method's stages: a Budget, or the Total of a ladder
+Budgets = Mapping[str, Any]  # stage of the method -> Budget, or LadderBudget

@@ -13,11 +13,17 @@ _PERCENT = re.compile(r"\d+\.\d+")
 class Level:
     """One training run from start to finish at one density.
 
-    stage: the key of the method's `stages` that says what is trained and what happens at the boundary.
-    first_step, steps: where on the learning-rate schedule the level begins, and how many optimizer steps it takes.
-    budget: the steps of a full level of its kind. hold: train at the learning rate of `first_step` throughout.
-    source: index of the level whose end it begins from, None for the initial weights. order: index of the level whose
-    data order it shares; None = its own.
+    index: position in the experiment, from 0
+    name: of its folder and its row
+    density: fraction of prunable weights kept at its end, 0..1
+    stage: key in the method's `stages`, which say what is trained and which callbacks act
+    folder: where it is stored
+    first_step: step of the learning-rate schedule at which it begins
+    steps: how many optimizer steps it takes
+    budget: the steps of a full level of its stage
+    hold: whether the learning rate stays that of `first_step`
+    source: index of the level from whose end it starts; None = from the initial weights
+    order: index of the level whose data order it shares; None = its own
     """
 
     index: int
@@ -34,19 +40,22 @@ class Level:
 
     @property
     def first(self) -> bool:
-        """Whether nothing came before: there is nothing to load and nothing to rewind to."""
+        """Whether it starts from the initial weights, so that there is nothing to load or rewind to."""
         return self.source is None
 
     @property
     def stream(self) -> int:
-        """What the level's data order, augmentation, mixup and dropout are drawn from."""
+        """The number that seeds the level's data order, augmentation, mixup and dropout."""
         return self.index if self.order is None else self.order
 
 
 def steps_of(point: str | int | None, budget: Budget) -> int | None:
-    """Optimizer steps of a point in training: 500 or "500it" steps, "2ep" epochs, "5%" of the level; null stays null.
+    """The optimizer step of a point in training; None stays None.
 
-    "2ep" means after two full epochs. Raises ValueError for anything else, or a point beyond the level's end.
+    point: 500 or "500it" (steps), "2ep" (after two full epochs) or "5%" (of a full level)
+    budget: of the level
+
+    Raises ValueError for another form, or a point beyond the level's end.
     """
     if point is None:
         return None

@@ -1,6 +1,6 @@
-"""The plan of an experiment: which levels it has. Pure functions of numbers; the loop that runs them is `levels.py`."""
+"""The plan of an experiment: which levels it has. Pure functions of numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ def ladder(
     schedule: str = "restart",
     final: Mapping[str, Any] | None = None,
 ) -> list[Level]:
-    """Equal levels, one a density (IMP and its relatives), all of the stage `train`.
+    """One level a density, each from the end of the one before (IMP and its relatives), all of the stage `train`.
 
-    schedule: how the learning rate goes on after a pruning. `restart`: from the start, full length. `continue`: from
-    the rewind point, for what is left (arXiv 1903.01611). `hold`: constant at its last value (fine-tuning). `single`:
-    one schedule over all levels. final: the last level's own recipe; with anything in it, that level is of the stage
-    `final`.
+    densities: of the levels, falling
+    folder: of the run
+    budgets: by stage
+    rewind: the point that weights go back to, as in `steps_of`; None = they do not
+    schedule: the learning rate of a level after a pruning. `restart`: the whole schedule. `continue`: from the rewind
+        point on, for the steps after it (arXiv 1903.01611). `hold`: constant at the schedule's last value
+        (fine-tuning). `single`: one schedule over all levels
+    final: recipe fields of the last level; if any is set, that level is of the stage `final`
+
+    Raises ValueError for another schedule, or one that does not fit the budgets.
     """
     stages = ["train"] * (len(densities) - 1) + ["final" if _given(final) else "train"]
     each = budgets["train"].over(stages.count("train")) + [budgets[stage] for stage in stages if stage == "final"]
@@ -43,7 +49,7 @@ def ladder(
 def single(
     densities: list[float], folder: Path, budgets: Budgets, final: Mapping[str, Any] | None = None, **_: object
 ) -> list[Level]:
-    """One level, at the ladder's last density: dense training, or pruning before any training."""
+    """One level at the last density: dense training, or pruning before training. Raises ValueError for a `final`."""
     if _given(final):
         raise ValueError(f"method.final_recipe {_given(final)} is for a ladder; this method has one level: set recipe")
     return ladder(densities[-1:], folder, budgets)
@@ -52,9 +58,10 @@ def single(
 def search(
     densities: list[float], folder: Path, budgets: Budgets, warm: int | str | None = None, finetune: bool = True
 ) -> list[Level]:
-    """A level of stage `search` for every density after the ladder's start, then `finetune` of what was found.
+    """Levels of the stage `search`, one for each density after the first, then one of the stage `finetune`.
 
-    warm: first train the weights that are searched, in stage `warm`; null or 0 = search the initial ones.
+    warm: steps of a level of the stage `warm` that first trains the weights; None or 0 = search the initial ones
+    finetune: whether the subnetwork that was found is trained
     """
     searched = densities[1:] or densities
     stages = [("warm", densities[0])] if warm else []
@@ -71,7 +78,10 @@ def search(
 
 
 def in_turn(densities: list[float], folder: Path, budgets: Budgets, dense: bool = False) -> list[Level]:
-    """One level of stage `prune`, whose density falls while it trains; dense: after one of stage `dense`."""
+    """One level of the stage `prune`, whose density falls while it trains.
+
+    dense: whether a level of the stage `dense` comes before it
+    """
     stages = [("dense", densities[0])] if dense else []
     levels = []
     for index, (stage, density) in enumerate([*stages, ("prune", densities[-1])]):
@@ -102,6 +112,3 @@ def _phase(schedule: str, point: int | None, budget: Budget, before: int) -> tup
     if point is None or point >= budget.horizon:
         raise ValueError("schedule 'continue' needs a rewind point before the level's end")
     return point, budget.horizon - point
-
-
-Plan = Callable[..., list[Level]]

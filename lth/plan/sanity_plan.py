@@ -10,7 +10,7 @@ from pathlib import Path
 from lth.plan import Budgets, Level, steps_of
 
 SETTINGS = ("lt_imp", "lt_omp", "lr_rewind", "wr_imp", "wr_omp", "rr_imp", "rr_omp", "shuffle", "random", "sdt")
-CLOSE = 1e-6
+_TOLERANCE = 0.02  # relative; a density of `method.at` may be rounded
 
 
 class _Levels:
@@ -42,10 +42,17 @@ def sanity(
     settings: Sequence[str] = SETTINGS,
     rewind: int | str = "5%",
 ) -> list[Level]:
-    """Dense training, the IMP ladder, and at each density of `at` (null = the ladder's last) the controls asked for.
+    """Levels for dense training, the IMP ladder, and the controls at each checked density.
 
-    rewind: the early point that wr_imp and wr_omp go back to, and from which their schedule continues. Controls share
-    the data order of the ticket they doubt. Raises ValueError for settings or densities that there are not.
+    densities: of the ladder, falling
+    folder: of the run
+    budgets: by stage; a stage is named like its setting
+    at: the densities that are checked, on the ladder; None = its last one
+    settings: names in `SETTINGS`
+    rewind: the early point that wr_imp and wr_omp go back to, and from which their schedule continues
+
+    A control has the data order of the ticket that it is compared with.
+    Raises ValueError for an unknown setting, and for a density that is not on the ladder.
     """
     unknown = [setting for setting in settings if setting not in SETTINGS]
     if unknown:
@@ -77,6 +84,6 @@ def _controls(plan: _Levels, density: float, dense: Level, imp: Level, settings:
 
 def _rung(density: float, ladder: Sequence[float]) -> float:
     near = min(ladder[1:], key=lambda rung: abs(rung - density))
-    if abs(near - density) > 0.02 * density:
+    if abs(near - density) > _TOLERANCE * density:
         raise ValueError(f"method.at={density} is not on the ladder {[round(rung, 4) for rung in ladder]}")
     return near

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from lth.storage.renamed import current_path
+
 # configuration of a run whose config.yaml cannot be read
 UNREAD = {"seed": None, "choices": dict.fromkeys(("method", "model", "dataset"), "unknown")}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
@@ -51,7 +53,7 @@ class Run:
     def is_sanity_check(self) -> bool:
         """Whether it is a run of method=sanity, whose levels are controls that do not continue one another."""
         plan = self.config.get("method", {}).get("plan") or {}
-        return str(plan.get("_target_", "")).startswith("lth.plan.sanity_plan")
+        return current_path(str(plan.get("_target_", ""))).startswith("lth.plan.sanity_plan")
 
     @property
     def choices(self) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lth.plan import Budget, Total
+from lth.plan import Budget, LadderBudget
 from lth.plan.budget import STRATEGIES, Cycles
 from lth.training.schedules import Clocks, Schedule, constant, schedule_free
 
@@ -68,10 +68,10 @@ class Recipe:
         """Whether the optimizer averages the weights itself (schedule-free): it then has a train and an eval mode."""
         return hasattr(_target(self.optimizer), "eval")
 
-    def budget(self, epoch: int) -> Budget | Total:
+    def budget(self, epoch: int) -> Budget | LadderBudget:
         """Length of a level, or of all levels of a ladder together. epoch: optimizer steps of one epoch."""
         if self.total_epochs is not None:
-            return Total(self.total_epochs, epoch, self.level_strategy, self.cycles)
+            return LadderBudget(self.total_epochs, epoch, self.level_strategy, self.cycles)
         length, unit = (self.steps, 1) if self.steps is not None else (self.epochs, epoch)
         return Budget.of(length or 0, unit, epoch, self.cycles)
 

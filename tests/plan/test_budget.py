@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from lth.plan import Budget, Total
+from lth.plan import Budget, LadderBudget
 from lth.plan.budget import STRATEGIES, Cycles, split
 
 
@@ -132,10 +132,10 @@ def test_a_cycled_level_is_as_long_as_its_cycles():
 
 
 def test_a_total_is_spread_over_levels_and_each_level_over_its_cycles():
-    levels = Total(90, 10, "linear_decrease", Cycles(2)).over(5)
+    levels = LadderBudget(90, 10, "linear_decrease", Cycles(2)).over(5)
     assert [level.horizon for level in levels] == [300, 240, 180, 120, 60]
     assert levels[0].schedules == (150, 150)
     with pytest.raises(ValueError, match=r"recipe.total_epochs over the levels: 3 in 4 parts"):
-        Total(3, 10).over(4)
+        LadderBudget(3, 10).over(4)
     with pytest.raises(ValueError, match=r"recipe.cycles: 1 in 2 parts"):
-        Total(4, 10, cycles=Cycles(2)).over(4)
+        LadderBudget(4, 10, cycles=Cycles(2)).over(4)
