@@ -1,4 +1,4 @@
-"""Tickets: masks, the weights to start from, and where they came from."""
+"""Tickets: masks, the weights to train from, and their provenance."""
 
 from lth.tickets.from_ticket import ends_of_ticket, from_ticket
 from lth.tickets.ticket import Ticket

@@ -1,4 +1,4 @@
-"""Allocations that repeat layer densities of a ticket: all (`ER_imp` of arXiv 2210.02412), or those of its ends."""
+"""Allocations that repeat a ticket's layer densities: of all layers (`ER_imp`, arXiv 2210.02412) or the two ends."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,14 +10,27 @@ from lth.tickets.ticket import Ticket
 
 
 def from_ticket(scores: Scores, density: float, *, path: str | None) -> dict[str, int]:
-    """Layer densities of the ticket at `path`, scaled to the density asked for, matched by name and shape."""
+    """Weights to keep in each layer: the ticket's layer densities, scaled to `density`.
+
+    scores: only names and shapes are used; they must match the ticket's
+    density: fraction of all prunable weights kept, 0..1
+    path: of the ticket file
+
+    Raises ValueError without a path, or if the ticket does not fit the network.
+    """
     return in_proportion(scores, density, kept={n: float(mask.sum()) for n, mask in _masks(scores, path).items()})
 
 
 def ends_of_ticket(
     scores: Scores, density: float, *, path: str | None, base: Callable[..., dict[str, int]]
 ) -> dict[str, int]:
-    """`base` (`smart_ratio`), its `ends` at the densities that first and last layer have in the ticket at `path`."""
+    """Weights to keep in each layer: those of `base`, with first and last layer at the ticket's densities.
+
+    base: an allocation with the argument `ends`, such as `smart_ratio`
+    scores, density, path: as for `from_ticket`
+
+    Raises ValueError without a path, or if the ticket does not fit the network.
+    """
     masks = _masks(scores, path)
     first, *_, head = scores
     if missing := [n for n in (first, head) if n not in masks]:

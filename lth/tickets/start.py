@@ -1,4 +1,4 @@
-"""Starting an experiment from a ticket file: its masks as the support, its weights as the initial ones."""
+"""An experiment that starts from a ticket file: its masks become the support, its weights the initial weights."""
 
 import torch
 from torch import nn
@@ -8,7 +8,14 @@ from lth.tickets.ticket import Ticket
 
 
 def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path: str | None) -> Masks:
-    """Exactly the ticket's masks. Raises ValueError where names or shapes do not fit the network."""
+    """`masks`, set in place to the ticket's masks.
+
+    net: unused; part of every support's arguments
+    density: must be None or the ticket's own
+    path: of the ticket file
+
+    Raises ValueError without a path, for another density, and if names or shapes do not fit the network.
+    """
     if path is None:
         raise ValueError("this starts from a ticket: give ticket=PATH")
     ticket = Ticket.load(path)
@@ -21,7 +28,13 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
 
 @torch.no_grad()
 def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None) -> None:
-    """Put the ticket's starting weights (and batch-norm statistics) into `net`, in place."""
+    """Copy the ticket's weights and batch-norm statistics into `net`, in place.
+
+    masks, seed: unused; part of the arguments of every initialisation
+    path: of the ticket file
+
+    Raises ValueError without a path, and if names or shapes do not fit the network.
+    """
     if path is None:
         raise ValueError("these weights are a ticket's: give ticket=PATH")
     weights, state = Ticket.load(path).weights, net.state_dict()

@@ -1,4 +1,4 @@
-"""The thinned file: a smaller network's weights and masks, and the indices that map them to the original network."""
+"""The thinned file: weights and masks of a smaller network, and the indices its weights have in the original."""
 
 import json
 from collections.abc import Mapping
@@ -15,13 +15,14 @@ from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.storage.atomic import write_with
 from lth.tickets.ticket import pack, unpack
 
-_FORMAT = "lth-thinned-1"
+FORMAT = "lth-thinned-1"
 
 
-class _ThinningRecipe(NamedTuple):
-    """How a network was thinned, in the form of Distiller's ThinningRecipe.
+class Recipe(NamedTuple):
+    """How a network was thinned, in Distiller's form.
 
-    `parameters`: tensor name -> list of (dimension, indices that stay). `modules` is empty.
+    modules: module name -> attribute name -> (dimension, remaining indices), or a list of them
+    parameters: tensor name -> list of (dimension, remaining indices)
     """
 
     modules: Mapping[str, Mapping[str, Any]]
@@ -30,13 +31,12 @@ class _ThinningRecipe(NamedTuple):
 
 @dataclass(frozen=True)
 class ThinnedFile:
-    """The contents of a thinned file.
+    """The content of a thinned file.
 
-    Args:
-      weights: parameters and buffers of the smaller network
-      masks: masks (bool) of its weights
-      kept: the indices that its tensors keep of the original's
-      header: the original network, and the file that the weights come from (JSON values)
+    weights: whole state of the small network
+    masks: 0/1, of the small network's shapes
+    kept: tensor name -> dimension -> indices that remain of the original network
+    header: the original network and the provenance of the weights (JSON values)
     """
 
     weights: Mapping[str, Tensor]
@@ -45,9 +45,9 @@ class ThinnedFile:
     header: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def recipe(self) -> _ThinningRecipe:
-        """`kept` as a thinning recipe, which `lth.tickets.formats` reads from Distiller's files too."""
-        return _ThinningRecipe({}, {name: list(dims.items()) for name, dims in self.kept.items()})
+    def recipe(self) -> Recipe:
+        """`kept` in the form that `index_maps` reads."""
+        return Recipe({}, {name: list(dims.items()) for name, dims in self.kept.items()})
 
     def save(self, path: str | Path) -> None:
         """Write weights, packed masks and indices as safetensors, the header as JSON."""
@@ -55,7 +55,7 @@ class ThinnedFile:
         tensors |= {f"mask/{n}": pack(m) for n, m in self.masks.items()}
         tensors |= {f"index/{d}/{n}": i.int().cpu() for n, dims in self.kept.items() for d, i in dims.items()}
         shapes = {n: list(m.shape) for n, m in self.masks.items()}
-        header = json.dumps({**self.header, "format": _FORMAT, "shapes": shapes})
+        header = json.dumps({**self.header, "format": FORMAT, "shapes": shapes})
         write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth_thin": header}))
 
     @classmethod
@@ -66,8 +66,8 @@ class ThinnedFile:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads(file.metadata()["lth_thin"])
             tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} has thinned format {header.get('format')!r}; this version reads {_FORMAT!r}")
+        if header.get("format") != FORMAT:
+            raise ValueError(f"{path} has thinned format {header.get('format')!r}; this version reads {FORMAT!r}")
         weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
         masks = {n: unpack(tensors[f"mask/{n}"], shape) for n, shape in header.pop("shapes").items()}
         kept: dict[str, dict[int, Tensor]] = {}
@@ -79,7 +79,10 @@ class ThinnedFile:
 
     @torch.no_grad()
     def fill_(self, net: nn.Module) -> nn.Module:
-        """Thin the original network `net` in place and load these weights. Raises ValueError where they do not fit."""
+        """Cut the original network `net` to the small shapes and load the weights, in place; sets evaluation mode.
+
+        Raises ValueError if they do not fit.
+        """
         try:
             cut_(net, self.kept)
             net.load_state_dict(dict(self.weights))
@@ -89,7 +92,7 @@ class ThinnedFile:
 
 
 def is_thinned(path: str | Path) -> bool:
-    """Whether a safetensors file has the header of a thinned file. Raises FileNotFoundError without a file."""
+    """Whether a file is a safetensors file with a thinned file's header."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
     try:

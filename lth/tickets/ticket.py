@@ -1,4 +1,4 @@
-"""The ticket: masks, the weights to start from, and where they came from, in one file that is read without pickle."""
+"""The ticket: masks, weights to train from and provenance in one safetensors file, which is read without pickle."""
 
 import json
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ FORMAT = "lth-ticket-1"
 
 @dataclass
 class Ticket:
-    """A subnetwork as a thing to keep.
+    """A subnetwork and its provenance.
 
-    masks: parameter name -> bool tensor, True = kept. weights: the full state the ticket trains from, buffers
-    included, unmasked. header: density, network, dataset, seeds, method, level, parent and the like (JSON values).
+    masks: parameter name -> bool tensor of the parameter's shape, True = kept
+    weights: the whole unmasked state that training starts from, buffers included
+    header: density, network, dataset, seeds, method, level, parent and the like (JSON values)
     """
 
     masks: Mapping[str, Tensor]
@@ -60,15 +61,16 @@ class Ticket:
             "density": self.density,
         }
         header = {**own, **self.header, **own}
-        header = json.loads(json.dumps(header))  # as it will be read: keys are text, tuples are lists
-        header["sha256"] = checksums(header, tensors)
+        header = json.loads(json.dumps(header))  # keys become text, tuples lists: as the reader sees it
+        header["sha256"] = _checksums(header, tensors)
         write_with(path, lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":
-        """Read a ticket file. Raises FileNotFoundError, or ValueError with one line for any other kind of file.
+        """Read a ticket file.
 
-        Checksums cover all it holds: a file damaged by as little as one bit is refused.
+        Raises FileNotFoundError, and ValueError with one line of text for another kind of file or a damaged one:
+        checksums cover the whole content.
         """
         if not Path(path).is_file():
             inside = sorted(Path(path).glob("**/ticket.safetensors"))[-1:]
@@ -79,7 +81,7 @@ class Ticket:
                 tensors = {key: file.get_tensor(key) for key in list(file.keys())}
         except SafetensorError as error:
             raise ValueError(f"{path} is not a ticket: {error}") from None
-        found = checksums(header, tensors)
+        found = _checksums(header, tensors)
         damaged = [part for part, digest in found.items() if digest != header["sha256"].get(part)]
         if damaged:
             raise ValueError(f"{path} is damaged: the checksum of its {' and '.join(damaged)} does not match")
@@ -88,8 +90,8 @@ class Ticket:
         return cls(masks, weights, header)
 
 
-def checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """SHA-256 of what a ticket file holds: its header (but for the checksums), its masks, its weights."""
+def _checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """SHA-256 of a ticket file's header (without the checksums), of its masks and of its weights."""
     text = json.dumps({key: value for key, value in header.items() if key != "sha256"}, sort_keys=True)
     masks = {key: tensor for key, tensor in tensors.items() if key.startswith("mask/")}
     rest = {key: tensor for key, tensor in tensors.items() if key not in masks}
@@ -101,12 +103,12 @@ def checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
 
 
 def pack(mask: Tensor) -> Tensor:
-    """Bits of a 0/1 tensor as uint8, eight weights a byte, in flat index order."""
+    """The bits of a 0/1 tensor, eight in a byte, in flat index order: uint8, 1-D."""
     return torch.from_numpy(np.packbits(mask.bool().contiguous().cpu().numpy().reshape(-1)))
 
 
 def unpack(bits: Tensor, shape: list[int]) -> Tensor:
-    """The bool tensor of `shape` that `pack` packed."""
+    """The bool tensor of `shape` whose bits `pack` returned. Raises ValueError if their number does not fit."""
     count = int(np.prod(shape, dtype=np.int64))
     if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
         raise ValueError(f"{bits.numel()} packed bytes of {bits.dtype} do not hold a mask of shape {shape}")

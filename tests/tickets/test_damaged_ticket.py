@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from lth.tickets import Ticket
-from lth.tickets.ticket import FORMAT, checksums, pack
+from lth.tickets.ticket import FORMAT, _checksums, pack
 from tests.support.ticket_samples import contents, refuse, saved, ticket
 
 
@@ -118,7 +118,7 @@ def test_what_was_exchanged_by_hand_is_noticed_and_named(part, change, tmp_path)
     path = tmp_path / "t"
     tensors = {"mask/a": pack(torch.tensor([1, 0, 1])), "weight/a": torch.tensor([1.0, 2.0])}
     header = {"format": FORMAT, "level": 1, "shapes": {"a": [3]}}
-    header["sha256"] = checksums(header, tensors)
+    header["sha256"] = _checksums(header, tensors)
     save_file(tensors, path, metadata={"lth": json.dumps(header)})
     assert Ticket.load(path).kept == 2
     change(header, tensors)

@@ -1,1 +1,8 @@
-"""A ticket for other programs: each format is a file here whose `write` says what it made, and checks it first."""
+"""Tickets as networks for other programs; each module here writes one format.
+
+All have `write(ticket, path, net, image_shape, **options) -> str`. It writes the masked network, checks that the file
+computes the same outputs, and returns a line of text that describes the file.
+ticket: masks and starting weights
+net: the network the ticket belongs to, with any weights
+image_shape: channels, height and width of the images it reads
+"""

@@ -1,8 +1,9 @@
-"""Compressed sparse rows for inference on a CPU: pruned weights are neither stored nor multiplied."""
+"""Compressed sparse rows (CSR) for inference on a CPU: pruned weights are neither stored nor multiplied."""
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from statistics import median
@@ -18,11 +19,11 @@ from lth.storage.atomic import write_with
 from lth.tickets.export.masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
-PARTS = ("crow", "col", "values")
-ROUNDS = 15  # timed runs of each kind, in turn
+_PARTS = ("crow", "col", "values")
+_ROUNDS = 15  # timed runs of each network
 
 
-class SparseLinear(nn.Module):
+class _SparseLinear(nn.Module):
     """A linear layer whose weight is a CSR matrix."""
 
     def __init__(self, layer: nn.Linear, weight: Tensor):
@@ -35,8 +36,8 @@ class SparseLinear(nn.Module):
         return outputs if self.bias is None else outputs + self.bias
 
 
-class SparseConv2d(nn.Module):
-    """A convolution as a CSR matrix times the patches of the image. One group, zero padding."""
+class _SparseConv2d(nn.Module):
+    """A convolution of one group with zero padding, as a CSR matrix times the patches of the image."""
 
     def __init__(self, layer: nn.Conv2d, weight: Tensor):
         super().__init__()
@@ -62,17 +63,18 @@ class SparseConv2d(nn.Module):
 
 
 def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int], batch: int = 1) -> str:
-    """Write CSR parts of every masked layer and the rest as it is (safetensors), and measure against the dense net.
+    """Write masked layers as CSR and everything else dense (safetensors), and compare the speed with the dense network.
 
-    batch: images at a time when measuring. Layers that cannot be CSR (groups, other paddings, attention) stay dense.
+    Convolutions with groups or other padding, and layers that attention reads, stay dense.
+
+    batch: images at a time when the speed is measured
     """
     dense = masked_net(ticket, net)
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}
     for name, value in dense.state_dict().items():
         if name in ticket.masks and _layer(dense, name) is not None:
-            parts = rows_of(value.flatten(1))
-            tensors |= {f"csr/{name}/{part}": tensor for part, tensor in zip(PARTS, parts, strict=True)}
+            tensors |= {f"csr/{name}/{part}": tensor for part, tensor in _csr(value.flatten(1)).items()}
             shapes[name] = list(value.shape)
         else:
             tensors[f"dense/{name}"] = value.contiguous()
@@ -81,7 +83,7 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
     probe = images(image_shape, batch, net)
     with torch.no_grad():
         difference = check_equal(str(path), dense(probe), sparse(probe))
-        fast, slow = timed(lambda: sparse(probe), lambda: dense(probe))
+        fast, slow = _timed(lambda: sparse(probe), lambda: dense(probe))
     size = sum(t.numel() * t.element_size() for t in dense.state_dict().values())
     return (
         f"CSR of {len(shapes)} layers; outputs differ by {difference:.1g} (relative); {path.stat().st_size:,} bytes, "
@@ -91,7 +93,10 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
 
 
 def load(path: str | Path, net: nn.Module) -> nn.Module:
-    """A copy of `net` that computes with the file's sparse matrices, in evaluation mode; for inference on a CPU."""
+    """A copy of `net` with the file's sparse matrices, in evaluation mode, for inference on a CPU.
+
+    Raises ValueError for another kind of file, and if it does not fit `net`.
+    """
     copy = deepcopy(net).eval().requires_grad_(False)
     with safe_open(str(path), framework="pt") as file:
         shapes = json.loads((file.metadata() or {}).get("lth_csr", "null"))
@@ -100,7 +105,7 @@ def load(path: str | Path, net: nn.Module) -> nn.Module:
         rest = {
             key.removeprefix("dense/"): file.get_tensor(key) for key in list(file.keys()) if key.startswith("dense/")
         }
-        parts = {name: [file.get_tensor(f"csr/{name}/{part}") for part in PARTS] for name in shapes}
+        parts = {name: [file.get_tensor(f"csr/{name}/{part}") for part in _PARTS] for name in shapes}
     expected = {n: w.shape for n, w in copy.state_dict().items()}
     found = {n: w.shape for n, w in rest.items()} | {n: torch.Size(shape) for n, shape in shapes.items()}
     if found != expected:
@@ -109,29 +114,37 @@ def load(path: str | Path, net: nn.Module) -> nn.Module:
     copy.load_state_dict(rest, strict=False)
     for name, (crow, col, values) in parts.items():
         rows, columns = shapes[name][0], torch.Size(shapes[name][1:]).numel()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*CSR tensor support is in beta.*")
+        with _beta_accepted():
             matrix = torch.sparse_csr_tensor(crow, col, values, (rows, columns), check_invariants=True)
         layer = _layer(copy, name)
         assert layer is not None
-        made = SparseLinear(layer, matrix) if isinstance(layer, nn.Linear) else SparseConv2d(layer, matrix)
-        copy.set_submodule(name.rpartition(".")[0], made)
+        sparse = _SparseLinear(layer, matrix) if isinstance(layer, nn.Linear) else _SparseConv2d(layer, matrix)
+        copy.set_submodule(name.rpartition(".")[0], sparse)
     return copy
 
 
-def rows_of(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each row begins, the column of each value, and the values, of what is not zero."""
-    rows, columns = matrix.nonzero(as_tuple=True)
-    begins = torch.bincount(rows + 1, minlength=len(matrix) + 1).cumsum(0)
-    return begins.int(), columns.int(), matrix[rows, columns]
+def _csr(matrix: Tensor) -> dict[str, Tensor]:
+    """Row pointers, column indices (both int32) and values of the nonzero elements."""
+    with _beta_accepted():
+        sparse = matrix.to_sparse_csr()
+    indices = sparse.crow_indices().int(), sparse.col_indices().int()
+    return dict(zip(_PARTS, (*indices, sparse.values()), strict=True))
 
 
-def timed(a: Callable[[], object], b: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of each, in turn, so that a machine that slows down slows both."""
+@contextmanager
+def _beta_accepted() -> Iterator[None]:
+    """Without torch's warning that CSR tensors are in beta."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*CSR tensor support is in beta.*")
+        yield
+
+
+def _timed(a: Callable[[], object], b: Callable[[], object]) -> tuple[float, float]:
+    """Median seconds of each, run alternately so that a slower phase of the machine slows both."""
     for run in (a, b):
         run()
     seconds: tuple[list[float], list[float]] = [], []
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         for run, times in zip((a, b), seconds, strict=True):
             start = perf_counter()
             run()
@@ -140,12 +153,12 @@ def timed(a: Callable[[], object], b: Callable[[], object]) -> tuple[float, floa
 
 
 def _layer(net: nn.Module, name: str) -> nn.Linear | nn.Conv2d | None:
-    """The layer a weight belongs to, where its product can be a sparse matrix's."""
+    """The layer a weight belongs to, or None if it cannot be computed as a sparse product."""
     module, _, attribute = name.rpartition(".")
     layer = net.get_submodule(module)
     if attribute != "weight":
         return None
-    if type(layer) is nn.Linear:  # not its subclasses: attention reads its projection's weight without calling it
+    if type(layer) is nn.Linear:  # no subclass: attention reads the weight of its projection without calling the layer
         return layer
     simple = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
     return layer if simple and not isinstance(layer.padding, str) else None

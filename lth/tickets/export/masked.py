@@ -1,4 +1,4 @@
-"""The network a ticket stands for: its starting weights, pruned ones exactly zero."""
+"""The masked network of a ticket: its starting weights, with pruned weights exactly zero."""
 
 from copy import deepcopy
 
@@ -10,12 +10,12 @@ from lth.tickets.ticket import Ticket
 
 
 def masked_state(ticket: Ticket) -> dict[str, Tensor]:
-    """The whole state with pruned weights zero, under plain names."""
+    """The whole state dict with pruned weights zero."""
     return masked(ticket.weights, ticket.masks)
 
 
 def masked_net(ticket: Ticket, net: nn.Module) -> nn.Module:
-    """A copy of `net` with that state, in evaluation mode. Raises ValueError where names or shapes differ."""
+    """A copy of `net` with the ticket's masked state, in evaluation mode. Raises ValueError if it does not fit."""
     copy = deepcopy(net)
     try:
         copy.load_state_dict(masked_state(ticket))
@@ -25,14 +25,17 @@ def masked_net(ticket: Ticket, net: nn.Module) -> nn.Module:
 
 
 def images(image_shape: tuple[int, int, int], n: int, net: nn.Module, seed: int = 0) -> Tensor:
-    """Random images to compare outputs on, in the network's precision."""
+    """`n` random images (n, C, H, W) in the network's precision, to compare outputs on."""
     drawn = torch.randn(n, *image_shape, generator=torch.Generator().manual_seed(seed))
     return drawn.to(next(net.parameters()).dtype)
 
 
 def check_equal(what: str, expected: Tensor, found: Tensor, tolerance: float = 1e-4) -> float:
-    """The largest difference relative to the largest output. Raises ValueError beyond `tolerance`."""
+    """The largest difference of two outputs, relative to the largest output.
+
+    what: names the file in the message of the ValueError raised if the difference exceeds `tolerance`
+    """
     difference = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not difference <= tolerance:
-        raise ValueError(f"{what} computes something else than the masked network: outputs differ by {difference:.2g}")
+        raise ValueError(f"{what} does not compute the outputs of the masked network: they differ by {difference:.2g}")
     return difference

@@ -1,4 +1,4 @@
-"""ONNX: the masked network for other runtimes, compared with onnxruntime before the file gets its name."""
+"""ONNX: the masked network for other runtimes, checked with onnxruntime before the file gets its name."""
 
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +13,11 @@ from lth.tickets.ticket import Ticket
 
 
 def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int]) -> str:
-    """Write `images` -> `logits` of any batch size. A file that computes something else is removed: ValueError."""
-    runtime, _, _ = (needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
+    """Write a graph from `images` to `logits` for any batch size.
+
+    Raises ValueError, and leaves no file, if onnxruntime computes other outputs than the network.
+    """
+    runtime, _, _ = (_needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
     whole = masked_net(ticket, net)
     differences: list[float] = []
 
@@ -40,8 +43,8 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
     return f"ONNX of any batch size; in onnxruntime outputs differ by {differences[0]:.1g} from the masked network"
 
 
-def needed(package: str) -> Any:
-    """The optional library. Raises ImportError naming the extra that brings it."""
+def _needed(package: str) -> Any:
+    """The optional library. Raises ImportError naming the extra that installs it."""
     try:
         return import_module(package)
     except ImportError:

@@ -1,4 +1,4 @@
-"""torch.export: the masked network as a graph that runs without its Python code, for any batch size."""
+"""torch.export: the masked network as a graph for any batch size, which runs without the network's Python code."""
 
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from lth.tickets.ticket import Ticket
 
 
 def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int]) -> str:
-    """Write a `.pt2` file (torch.export.load reads it) and compare it with the masked network on another batch size."""
+    """Write a `.pt2` file for torch.export.load, and check it on another batch size than it was traced with.
+
+    Raises ValueError for another suffix than `.pt2`, and if the file computes other outputs than the network.
+    """
     if path.suffix != ".pt2":
-        raise ValueError(f"{path.name} must end in .pt2, or torch.export.load does not read it")
+        raise ValueError(f"{path.name} must end in .pt2: torch.export.load reads no other name")
     whole = masked_net(ticket, net)
     program = torch.export.export(
         whole, (images(image_shape, 2, net),), dynamic_shapes=({0: torch.export.Dim("batch")},)

@@ -1,1 +1,1 @@
-"""Reading and writing the files of other programs, and of lth, without running what they hold."""
+"""Reads checkpoints, state dicts and tickets, of lth and of other programs, without running code that they hold."""

@@ -1,4 +1,4 @@
-"""The last step of every import: masks and weights that fit each other, and a line on where they come from."""
+"""Steps that the layouts share: read a file that must store masks, choose the weights, make the ticket."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,21 @@ from lth.tickets.ticket import Ticket
 def assemble(
     layout: str, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: Path, **options: Any
 ) -> Ticket:
-    """A ticket of checked parts. options: how the source was read, for the header."""
+    """A ticket of masks and weights that fit each other.
+
+    layout: name of the program the files come from
+    source: the file that holds the masks; its name and hash go into the header
+    options: how the source was read, for the header; None is left out
+
+    Raises ValueError as `complete` does.
+    """
     kept = {name: value for name, value in options.items() if value is not None}
     header = {"method": f"import from {layout}", "parent": source_of(source), "import": {"from": layout, **kept}}
     return Ticket(complete(masks, weights), {n: w.clone() for n, w in weights.items()}, header)
 
 
 def masked(source: Path, prefix: str | None = None) -> tuple[Content, Mapping[str, Tensor]]:
-    """The content of a file that must store masks, and those masks."""
+    """Content and masks of a file. Raises ValueError if it stores no masks."""
     content = read(source, prefix)
     if content.masks is None:
         raise ValueError(f"{source} stores no masks")
@@ -29,5 +36,5 @@ def masked(source: Path, prefix: str | None = None) -> tuple[Content, Mapping[st
 
 
 def starting(weights: Path | None, otherwise: Content, prefix: str | None = None) -> Mapping[str, Tensor]:
-    """The weights to start from: those of the file given, else those beside the masks."""
+    """The weights to start from: those of the file `weights`, or without one those of `otherwise`."""
     return otherwise.weights if weights is None else read(weights, prefix).weights

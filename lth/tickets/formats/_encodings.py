@@ -1,4 +1,4 @@
-"""Masks inside a state dict: the four ways in which libraries store them beside the weights."""
+"""Masks inside a state dict: four ways in which libraries store them beside the weights."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-AO_MASK = re.compile(r"^(?P<module>.*?)parametrizations\.(?P<weight>\w+)\.\d+\.mask$")
+_AO_MASK = re.compile(r"^(?P<module>.*?)parametrizations\.(?P<weight>\w+)\.\d+\.mask$")
 
 
 def separate(state: Mapping[str, Tensor]) -> tuple[State, dict[str, State]]:
-    """Weights under their plain names, and the masks by the encoding in which they were found."""
+    """Weights under the plain network's names, and masks by the encoding they are stored in."""
     weights, found = dict(state), {}
-    for name, encoding in ENCODINGS.items():
+    for name, encoding in _ENCODINGS.items():
         weights, masks = encoding(weights)
         if masks:
             found[name] = masks
@@ -32,7 +32,7 @@ def _torch_prune(state: State) -> tuple[State, State]:
 
 def _torch_ao(state: State) -> tuple[State, State]:
     """`parametrizations.<weight>.original` and `parametrizations.<weight>.0.mask` (torch.ao.pruning)."""
-    matches = {name: match for name in state if (match := AO_MASK.match(name))}
+    matches = {name: match for name in state if (match := _AO_MASK.match(name))}
     masks = {m["module"] + m["weight"]: state[name] for name, m in matches.items()}
     renamed = {
         f"{m['module']}parametrizations.{m['weight']}.original": m["module"] + m["weight"] for m in matches.values()
@@ -60,7 +60,7 @@ def _open_lth(state: State) -> tuple[State, State]:
     return {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}, masks
 
 
-ENCODINGS: dict[str, Callable[[State], tuple[State, State]]] = {
+_ENCODINGS: dict[str, Callable[[State], tuple[State, State]]] = {
     "torch.nn.utils.prune": _torch_prune,
     "torch.ao.pruning": _torch_ao,
     "turboprune": _beside_weight,
@@ -69,7 +69,7 @@ ENCODINGS: dict[str, Callable[[State], tuple[State, State]]] = {
 
 
 def agreed(found: Mapping[str, Mapping[str, Tensor]]) -> State | None:
-    """The masks, which several encodings in one file must agree about; None without any. Raises ValueError."""
+    """The masks as bool, None if there are none. Raises ValueError if two encodings in one file differ."""
     masks: State = {}
     for encoding, layers in found.items():
         for name, mask in layers.items():
@@ -81,7 +81,7 @@ def agreed(found: Mapping[str, Mapping[str, Tensor]]) -> State | None:
 
 
 def as_bool(mask: Tensor, name: str) -> Tensor:
-    """A 0/1 tensor as bool. Raises ValueError for any other value: scores and fractions are no mask."""
+    """A 0/1 tensor as bool. Raises ValueError naming the weight for other values, as scores would have."""
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError(f"the mask of {name} has values other than 0 and 1")
     return mask.bool()

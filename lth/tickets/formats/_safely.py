@@ -1,7 +1,7 @@
-"""Reading files of other programs without running what they hold."""
+"""Loads files of other programs without running code that they hold."""
 
 import pickle
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -12,38 +12,38 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-Recipe = namedtuple("Recipe", ["modules", "parameters"])  # stands for Distiller's ThinningRecipe
+from lth.tickets.thinned import Recipe
 
 
-class Ignored:
-    """Stands for an object that no ticket needs: built from anything, holding nothing."""
+class _Ignored:
+    """Replaces an object that no ticket needs; takes any arguments and keeps none."""
 
-    def __new__(cls, *_: Any, **__: Any) -> "Ignored":
+    def __new__(cls, *_: Any, **__: Any) -> "_Ignored":
         return super().__new__(cls)
 
     def __setstate__(self, _: Any) -> None: ...
 
 
-# what checkpoints of pruning libraries hold besides tensors and plain containers, by the name they pickle it under
-STUBS = {
+# Pickled name -> class loaded in its place, for objects that pruning libraries store beside tensors and containers.
+_STUBS = {
     "distiller.thinning.ThinningRecipe": Recipe,
     "mask.Mask": OrderedDict,
     "pruning.mask.Mask": OrderedDict,
     "pytorch_lightning.utilities.parsing.AttributeDict": OrderedDict,
     "lightning.pytorch.utilities.parsing.AttributeDict": OrderedDict,
     "lightning_fabric.utilities.data.AttributeDict": OrderedDict,
-    "numpy.core.multiarray.scalar": Ignored,
-    "numpy._core.multiarray.scalar": Ignored,
-    "numpy.dtype": Ignored,
-    "_codecs.encode": Ignored,
-    **{f"torch.optim.{n.lower()}.{n}": Ignored for n in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta")},
+    "numpy.core.multiarray.scalar": _Ignored,
+    "numpy._core.multiarray.scalar": _Ignored,
+    "numpy.dtype": _Ignored,
+    "_codecs.encode": _Ignored,
+    **{f"torch.optim.{n.lower()}.{n}": _Ignored for n in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta")},
 }
 
 
 def load(path: str | Path) -> Any:
-    """What a torch checkpoint, a safetensors file or a pickled numpy dictionary holds, tensors on the CPU.
+    """The content of a torch checkpoint, a safetensors file or a pickled numpy dictionary, with tensors on the CPU.
 
-    Raises FileNotFoundError, or ValueError with one line for a file that is none of these or holds code to run.
+    Raises FileNotFoundError, and ValueError with one line of text for another kind of file or one that holds code.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,7 +53,7 @@ def load(path: str | Path) -> Any:
             return load_file(path)
         if path.suffix == ".npy":
             return _load_numpy(path)
-        with torch.serialization.safe_globals([(stub, name) for name, stub in STUBS.items()]):
+        with torch.serialization.safe_globals([(stub, name) for name, stub in _STUBS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"{path} is refused: {_one_line(error)}") from None
@@ -62,12 +62,12 @@ def load(path: str | Path) -> Any:
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, for a ticket's provenance."""
+    """SHA-256 of a file's bytes, in hexadecimal."""
     return sha256(Path(path).read_bytes()).hexdigest()
 
 
 class _Restricted(pickle.Unpickler):
-    """Knows tensors, arrays and dictionaries. Any other name in a pickle is an error, so nothing of it is called."""
+    """Unpickles tensors, arrays and dictionaries only. Any other name is an error, so no foreign code is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"

@@ -1,4 +1,4 @@
-"""Masks from learned scores, by the rules of the programs that learned them."""
+"""Masks from learned scores, by the rules of the programs that learn them. Densities are fractions kept, 0..1."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from lth.pruning.topk import largest
 
 
 def layers_with(state: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
-    """Weight name -> the tensor called `suffix` beside it."""
+    """Weight name -> the tensor stored as `suffix` in the same layer."""
     end = f".{suffix}"
     return {
         f"{n.removesuffix(end)}.weight": t
@@ -20,12 +20,12 @@ def layers_with(state: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
 
 
 def largest_by_layer(scores: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-    """Each layer loses the int((1 - density) n) smallest magnitudes (hidden-networks, edge-popup)."""
+    """Prune the int((1 - density) n) smallest magnitudes of each layer of n weights (edge-popup, hidden-networks)."""
     return {n: largest({n: s.abs()}, s.numel() - int((1 - density) * s.numel()))[n] for n, s in scores.items()}
 
 
 def above_global(scores: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-    """Magnitudes above the c-th smallest of the network, c = ceil((1 - density) N) (global edge-popup)."""
+    """Keep magnitudes above the c-th smallest of all N weights, c = ceil((1 - density) N) (global edge-popup)."""
     together = torch.cat([score.abs().flatten() for score in scores.values()])
     c = math.ceil(round((1 - density) * together.numel(), 6))
     threshold = together.sort().values[c - 1] if c else together.min() - 1
@@ -33,7 +33,10 @@ def above_global(scores: Mapping[str, Tensor], density: float) -> dict[str, Tens
 
 
 def given_density(density: float | None, why: str) -> float:
-    """The fraction kept, which the file does not say. Raises ValueError without it, and outside (0, 1]."""
+    """`density`, checked: the file does not store it. Raises ValueError for None and for values outside (0, 1].
+
+    why: begins the message, e.g. "an edge-popup checkpoint needs"
+    """
     if density is None or not 0 < density <= 1:
         raise ValueError(f"density={density}: {why} the fraction of weights kept, 0..1, which the file does not hold")
     return density

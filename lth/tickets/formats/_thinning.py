@@ -1,4 +1,4 @@
-"""Distiller's thinning recipes: where the weights of a thinned network stood in the one it was cut from."""
+"""Distiller's thinning recipes: positions of a thinned network's weights in the original network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +8,12 @@ from torch import Tensor
 
 
 def index_maps(shapes: Mapping[str, torch.Size], recipes: Sequence[Any]) -> dict[str, Tensor]:
-    """Flat index in the original tensor of every weight that is left, for each tensor that was cut.
+    """Tensor name -> flat indices, in the original tensor, of the weights that remain; only for tensors that were cut.
 
-    shapes: of the original tensors. recipes: in the order in which they were applied; each names tensors and lists
-    (dim, indices) or (dim, indices, view shape, final shape).
+    shapes: of the original tensors
+    recipes: in the order applied; each maps tensor names to (dim, indices) or (dim, indices, view shape, final shape)
+
+    Raises ValueError for a recipe that names an unknown tensor.
     """
     maps: dict[str, Tensor] = {}
     for recipe in recipes:
@@ -26,7 +28,12 @@ def index_maps(shapes: Mapping[str, torch.Size], recipes: Sequence[Any]) -> dict
 
 
 def widen(mask: Tensor, index_map: Tensor, shape: torch.Size) -> Tensor:
-    """The mask of the original tensor: what was cut away is pruned."""
+    """A mask of the original tensor in which the removed weights are pruned.
+
+    mask: of the thinned tensor
+    index_map: flat indices of its weights in the original tensor, see `index_maps`
+    shape: of the original tensor
+    """
     full = torch.zeros(shape.numel(), dtype=torch.bool)
     full[index_map.flatten()] = mask.bool().flatten()
     return full.view(shape)
@@ -39,7 +46,7 @@ def _cut(grid: Tensor, dim: int, indices: Tensor, view: Sequence[int] = (), fina
 
 
 def _statistics(modules: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Batch-norm statistics are cut as attributes of their modules."""
+    """Batch-norm statistics, which a recipe lists as attributes of modules, by their names in the state dict."""
     return {
         f"{module}.{attribute}": value
         for module, attributes in modules.items()

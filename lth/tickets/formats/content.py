@@ -1,4 +1,4 @@
-"""What a file of any kind holds that a ticket needs: weights, masks, and how far it was trained."""
+"""What a ticket needs from a file of any kind: weights, masks, and whether the network was trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +15,20 @@ from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import ThinnedFile, is_thinned
 from lth.tickets.ticket import Ticket
 
-STATES = ("state_dict", "model_state_dict", "model", "weights")  # where programs put the state dict
-OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer")
+_STATES = ("state_dict", "model_state_dict", "model", "weights")  # keys under which programs store the state dict
+_OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer")
 
 
 @dataclass(frozen=True)
 class Content:
-    """Weights and masks of one file. masks: as stored, None without any; other shapes than the weights' are possible.
+    """Weights and masks of one file.
 
-    trained: what shows that steps were taken, or an empty string. recipes: how the network was thinned.
+    weights: the whole state, buffers included, under the names of the plain network
+    masks: bool, as stored; None if the file has none; a thinned network's may have other shapes than its weights
+    trained: evidence that the network was trained, in words; empty for an untrained one
+    recipes: how the network was thinned, in the order applied
+    source: name and SHA-256 of the file
+    header: of a ticket or thinned file, else empty
     """
 
     weights: Mapping[str, Tensor]
@@ -35,10 +40,12 @@ class Content:
 
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
-    """Read a ticket, a thinned file, a checkpoint of lth, Lightning, Distiller, TurboPrune, open_lth, or a state dict.
+    """Read a ticket, thinned file, state dict, or checkpoint of lth, Lightning, Distiller, TurboPrune or open_lth.
 
-    prefix: the name under which the training code holds the network, where it is none of the usual. Raises
-    FileNotFoundError, and ValueError for anything else.
+    prefix: the part of every name that comes before the network's own, e.g. `backbone.`; `net.`, `model.` and
+        `network.` are recognised without it
+
+    Raises FileNotFoundError for a missing file and ValueError for a file of another kind.
     """
     if is_ticket(path):
         ticket = Ticket.load(path)
@@ -50,10 +57,16 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
 
 
 def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> Content:
-    """The content of what `load` returned."""
+    """The content of a checkpoint that was loaded.
+
+    loaded: a dictionary that is a state dict or holds one
+    path: the file it was read from, for messages and for `source`
+
+    Raises ValueError if there are no weights in it.
+    """
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{path} holds a {type(loaded).__name__}, not a dictionary")
-    key = next((k for k in STATES if isinstance(loaded.get(k), Mapping)), None)
+    key = next((k for k in _STATES if isinstance(loaded.get(k), Mapping)), None)
     state = loaded[key] if key else loaded
     tensors = {str(n): v for n, v in state.items() if torch.is_tensor(v)}
     if not tensors:
@@ -62,17 +75,17 @@ def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> C
     found |= {name: masks for name, masks in _beside(loaded).items() if masks}
     scheduled = loaded.get("thinning_recipes") or ()
     recipes = tuple(r._replace(modules=plain(r.modules), parameters=plain(r.parameters)) for r in scheduled)
-    trained = evidence(loaded if key else {}, weights)
+    trained = _evidence(loaded if key else {}, weights)
     return Content(weights, agreed(found), trained, recipes, source_of(path))
 
 
-def evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """What shows that a network was trained, in words; empty for an untrained one."""
+def _evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """The first sign of training: a counter of steps, optimizer state, or batches counted by batch norm."""
     for key in ("global_step", "epoch", "ep", "it"):
         value = checkpoint.get(key)
         if isinstance(value, int) and value > 0:
             return f"{key}={value}"
-    for key in OPTIMIZERS:
+    for key in _OPTIMIZERS:
         states = checkpoint.get(key) or []
         for state in states if isinstance(states, list) else [states]:
             if isinstance(state, Mapping) and state.get("state"):
@@ -84,12 +97,12 @@ def evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> st
 
 
 def source_of(path: str | Path) -> dict[str, Any]:
-    """A file's name and hash, for provenance."""
+    """Name and SHA-256 of a file, for the header of a ticket made from it."""
     return {"file": Path(path).name, "sha256": digest(path)}
 
 
 def is_ticket(path: str | Path) -> bool:
-    """Whether a file is a safetensors file that calls itself a ticket; sound or not."""
+    """Whether a file is a safetensors file with a ticket's header. Its content is not checked."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
     try:
@@ -100,7 +113,7 @@ def is_ticket(path: str | Path) -> bool:
 
 
 def _beside(loaded: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """Masks outside the state dict: lth's own, and those of Distiller's schedule, where None is unpruned."""
+    """Masks stored beside the state dict: lth's, and Distiller's, where None stands for a layer without a mask."""
     own = loaded.get("masks") if isinstance(loaded.get("masks"), Mapping) else {}
     schedule = loaded.get("compression_sched")
     scheduled = schedule.get("masks_dict") if isinstance(schedule, Mapping) else None

@@ -1,4 +1,4 @@
-"""A ticket from two checkpoints: the masks of a pruned network on the weights it began with (Distiller's workflow)."""
+"""A ticket from two checkpoints: masks of a pruned network and the initial weights it was trained from."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,12 +22,17 @@ def extract(
     rewind_step: int | None = None,
     form: str = "masked",
 ) -> Ticket:
-    """The masks stored in `trained` on the whole state of `initial`, buffers included; nothing else is taken along.
+    """The masks of `trained` with the whole state of `initial`, buffers included.
 
-    allow_zeros: read exact zeros of the weights that include and exclude (globs) leave, where no mask is stored.
-    rewind_step: the step of `initial` when it was trained on purpose. form: of a network that was thinned, `masked`
-    prunes in the original what was cut away, `thinned` cuts the initial weights too. Raises ValueError for a trained
-    `initial`, for names or shapes that differ, and for masks that are missing.
+    initial: the untrained network, or the one at `rewind_step`
+    trained: the pruned network
+    allow_zeros: without stored masks, prune the weights that are exactly zero in `trained`
+    include, exclude: globs that choose the prunable weights by name
+    rewind_step: number of steps `initial` was trained for; without it a trained `initial` is refused
+    form: for a thinned network; `masked` gives a ticket of the original shapes in which removed weights are pruned,
+        `thinned` one of the small network
+
+    Raises ValueError for a trained `initial`, for names or shapes that differ, and for missing masks.
     """
     if form not in FORMS:
         raise ValueError(f"form={form!r} is not one of {FORMS}")
@@ -59,7 +64,7 @@ def extract(
 def _masks(
     trained: Content, maps: Mapping[str, Tensor], names: Sequence[str], allow_zeros: bool
 ) -> Mapping[str, Tensor]:
-    """What the checkpoint stores, or its zeros. A thinned network may have no zero left: what was cut away counts."""
+    """The stored masks, or else the zeros. A thinned network may have no zeros: its pruned weights were removed."""
     if trained.masks is not None:
         return trained.masks
     if not allow_zeros:
@@ -72,7 +77,7 @@ def _masks(
 def _widened(
     masks: Mapping[str, Tensor], originals: Mapping[str, Tensor], maps: Mapping[str, Tensor], names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Masks of the original shapes. Only prunable weights: what is cut from the rest is read by nobody any more."""
+    """Masks of the original shapes, for prunable weights only: other cut tensors need no mask."""
     wide = dict(masks)
     for name in names:
         if name in maps:
@@ -96,7 +101,7 @@ def _check_shapes(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], 
 
 
 def _network(initial: Content, trained: Content) -> dict[str, object]:
-    """What lth knows of the network, where one of the two is its own ticket."""
+    """The header entries that describe the network, if one of the two is a ticket of lth."""
     headers = [content.header for content in (initial, trained) if content.header.get("network")]
     return (
         {key: headers[0][key] for key in ("network", "model", "dataset", "seeds") if key in headers[0]}

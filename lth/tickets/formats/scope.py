@@ -1,4 +1,4 @@
-"""Which of the tensors in a file are prunable weights: named, checked, and never guessed from their values."""
+"""The prunable weights among the tensors of a file, chosen by name and shape, never by their values."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -8,9 +8,11 @@ from torch import Tensor
 
 
 def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
-    """Names of conv and linear weights (two or more dimensions, called weight), narrowed by globs on whole names.
+    """Names of the prunable weights: called `weight`, floating point, two or more dimensions.
 
-    Raises ValueError for a pattern that matches none of them.
+    include, exclude: globs on whole names that narrow the choice
+
+    Raises ValueError for a pattern that matches no prunable weight.
     """
     names = [n for n, w in weights.items() if w.dim() >= 2 and n.endswith("weight") and w.is_floating_point()]
     for pattern in (*include, *exclude):
@@ -22,10 +24,14 @@ def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclud
 def complete(
     masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], names: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
-    """Bool masks of `names` in the order stored, then ones for those without; without names, of what has a mask.
+    """Bool masks of all prunable weights.
 
-    Raises ValueError for masks of unknown names, of other shapes than their weights, or outside the scope: a bias or
-    a batch norm that is pruned would be trained as if it were not.
+    masks: 0/1 tensors; weights without one get a mask of ones
+    weights: the whole state
+    names: the prunable weights; None: the conv and linear weights that have a mask
+
+    Raises ValueError for a mask of an unknown name or of another shape than its weight, and for one outside `names`
+    that prunes: lth trains biases and batch norm unmasked.
     """
     unknown = [n for n in masks if n not in weights]
     wrong = [
@@ -38,7 +44,7 @@ def complete(
     inside = set(names) if names is not None else {n for n in scope(weights) if n in masks}
     outside = [n for n, m in masks.items() if n not in inside and not bool(m.all())]
     if outside:
-        raise ValueError(f"these are pruned, but are no prunable weights of the scope: {outside}")
+        raise ValueError(f"these are pruned, but are not prunable weights: {outside}")
     if not inside:
         raise ValueError("there is no mask of a conv or linear weight")
     order = [*(n for n in masks if n in inside), *(n for n in weights if n in inside and n not in masks)]
@@ -46,7 +52,7 @@ def complete(
 
 
 def from_zeros(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """Masks that keep what is not exactly zero, over `names` alone. Raises ValueError where nothing is zero."""
+    """Masks that prune the exact zeros of the weights `names`. Raises ValueError if there is no zero."""
     masks = {name: weights[name] != 0 for name in names}
     if all(bool(mask.all()) for mask in masks.values()):
         raise ValueError(f"there is no zero in {list(names)}: the network is not pruned, or stores its weights dense")

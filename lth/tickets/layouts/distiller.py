@@ -1,4 +1,4 @@
-"""Distiller: a checkpoint whose pruning schedule holds the masks, under a DataParallel's names."""
+"""Distiller: a checkpoint whose pruning schedule holds the masks, with DataParallel's names."""
 
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from lth.tickets.ticket import Ticket
 
 
 def read(source: Path, weights: Path | None = None, form: str = "masked") -> Ticket:
-    """Masks of `compression_sched.masks_dict`, on the untrained weights; thinned checkpoints go by their recipes.
+    """Masks of `compression_sched.masks_dict`; of a thinned checkpoint by its recipes.
 
-    Without `weights` the ticket starts from the pruned weights themselves. A thinned one needs them.
+    weights: the untrained checkpoint; without it the ticket starts from the trained weights, and thinned checkpoints
+        are refused
+    form: see `extract`
     """
     content, masks = masked(source)
     if weights is not None:
@@ -23,12 +25,12 @@ def read(source: Path, weights: Path | None = None, form: str = "masked") -> Tic
         }
         return found
     if content.recipes:
-        raise ValueError(f"{source} was thinned: give the untrained checkpoint it began with")
+        raise ValueError(f"{source} was thinned: give the untrained checkpoint it was made from")
     return assemble("distiller", masks, content.weights, source, trained=content.trained or None)
 
 
 def write(ticket: Ticket, path: Path) -> None:
-    """A checkpoint with the starting weights and `masks_dict`; every parameter has an entry, None where unpruned."""
+    """A checkpoint of the starting weights and `masks_dict`, where parameters without a mask are None."""
     state = {f"module.{name}": weight for name, weight in ticket.weights.items()}
     masks = {f"module.{n}": ticket.masks[n].float() if n in ticket.masks else None for n in ticket.weights}
     write_torch(path, {"epoch": 0, "state_dict": state, "compression_sched": {"masks_dict": masks}})

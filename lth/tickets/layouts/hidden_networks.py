@@ -9,7 +9,10 @@ from lth.tickets.ticket import Ticket
 
 
 def read(source: Path, weights: Path | None = None, density: float | None = None) -> Ticket:
-    """Per layer the largest scores' magnitudes at `density` (its `prune_rate`); the weights are those in the file."""
+    """Keep the largest score magnitudes of each layer.
+
+    density: fraction of weights kept, the program's `prune_rate`; required
+    """
     density = given_density(density, "an edge-popup checkpoint needs")
     content = read_content(source)
     scores = layers_with(content.weights, "scores")

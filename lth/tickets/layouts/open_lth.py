@@ -1,4 +1,4 @@
-"""open_lth (facebookresearch): a level's folder with mask.pth and the model's checkpoints."""
+"""open_lth (facebookresearch): the folder of a level, with mask.pth and checkpoints of the model."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ from lth.tickets.formats._safely import load
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.ticket import Ticket
 
-START = "model_ep0_it0.pth"
+_START = "model_ep0_it0.pth"
 
 
 def read(source: Path, weights: Path | None = None) -> Ticket:
     """From a folder or its `mask.pth`, with the weights of `model_ep0_it0.pth`; or from a `checkpoint.pth` alone.
 
-    A `sparsity_report.json` beside the mask must agree with it.
+    Raises ValueError if a `sparsity_report.json` beside the mask contradicts it.
     """
     source = Path(source)
     if source.name == "checkpoint.pth":
@@ -30,9 +30,9 @@ def read(source: Path, weights: Path | None = None) -> Ticket:
     folder, file = (source, source / "mask.pth") if source.is_dir() else (source.parent, source)
     masks = {n: as_bool(m, n) for n, m in plain(load(file)).items()}
     _check_report(folder / "sparsity_report.json", masks)
-    start = Path(weights) if weights is not None else folder / START
+    start = Path(weights) if weights is not None else folder / _START
     if not start.is_file():
-        raise FileNotFoundError(f"no weights at {start}: give those the ticket starts from")
+        raise FileNotFoundError(f"no weights at {start}: give the file of the weights that the ticket starts from")
     return assemble("open_lth", masks, read_content(start).weights, file, start=start.name)
 
 
@@ -40,7 +40,7 @@ def write(ticket: Ticket, path: Path) -> None:
     """A folder with `mask.pth`, `sparsity_report.json` and `model_ep0_it0.pth`."""
     path.mkdir(parents=True, exist_ok=True)
     write_torch(path / "mask.pth", {name: mask.int() for name, mask in ticket.masks.items()})
-    write_torch(path / START, dict(ticket.weights))
+    write_torch(path / _START, dict(ticket.weights))
     report = {"total": float(ticket.total), "unpruned": float(ticket.kept)}
     write_text(path / "sparsity_report.json", json.dumps(report, indent=4))
 

@@ -1,4 +1,4 @@
-"""Rare gems (pruning_is_enough; arXiv 2202.12002): flags and scores beside each weight, or the masks of its IMP."""
+"""Rare gems (repository pruning_is_enough, arXiv 2202.12002): flags and scores of each weight, or the masks of IMP."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ from lth.tickets.formats.content import read as read_content
 from lth.tickets.ticket import Ticket
 
 Layers = Mapping[str, Tensor]
-BESIDE = (".flag", ".scores", ".bias_flag", ".bias_scores")
-NEEDS = "this algorithm needs"
-ALGORITHMS: dict[str, Callable[[Layers, Layers, float | None], dict[str, Tensor]]] = {
+_BESIDE = (".flag", ".scores", ".bias_flag", ".bias_scores")
+_NEEDS = "this algorithm needs"
+_ALGORITHMS: dict[str, Callable[[Layers, Layers, float | None], dict[str, Tensor]]] = {
     "hc_iter": lambda flags, scores, _: {n: (flags[n] == 1) & (scores[n] > 0.5) for n in scores},
     "hc": lambda flags, scores, _: {n: (flags[n] == 1) & (torch.round(scores[n]) == 1) for n in scores},
-    "ep": lambda flags, scores, density: largest_by_layer(scores, given_density(density, NEEDS)),
-    "global_ep": lambda flags, scores, density: above_global(scores, given_density(density, NEEDS)),
+    "ep": lambda flags, scores, density: largest_by_layer(scores, given_density(density, _NEEDS)),
+    "global_ep": lambda flags, scores, density: above_global(scores, given_density(density, _NEEDS)),
     "smart_ratio": lambda flags, scores, _: {n: flags[n] == 1 for n in flags},
 }
 
@@ -30,24 +30,26 @@ ALGORITHMS: dict[str, Callable[[Layers, Layers, float | None], dict[str, Tensor]
 def read(
     source: Path, weights: Path | None = None, algorithm: str | None = None, density: float | None = None
 ) -> Ticket:
-    """A state dict by `algorithm`: hc_iter (Gem-Miner), hc, ep, global_ep, smart_ratio; or an IMP's `_mask.npy`.
+    """A state dict with flags and scores, or a `_mask.npy` of IMP.
 
-    ep and global_ep need `density`. An IMP mask needs the weights of its rewind checkpoint.
+    weights: required for IMP, the rewind checkpoint
+    algorithm: hc_iter (Gem-Miner), hc, ep, global_ep or smart_ratio; required for a state dict
+    density: fraction of weights kept; required for ep and global_ep
     """
     source = Path(source)
     if source.suffix == ".npy":
         return _read_imp(source, weights)
-    if algorithm not in ALGORITHMS:
+    if algorithm not in _ALGORITHMS:
         raise ValueError(
-            f"algorithm={algorithm!r} is not one of {list(ALGORITHMS)}: the file does not say which it was"
+            f"algorithm={algorithm!r} is not one of {list(_ALGORITHMS)}: the file does not say which was used"
         )
     content = of_checkpoint(load(source), source)
     flags, scores = layers_with(content.weights, "flag"), layers_with(content.weights, "scores")
     if not flags or set(flags) != set(scores):
-        raise ValueError(f"{source} does not hold a flag and scores beside each weight")
-    masks = ALGORITHMS[algorithm](flags, scores, density)
+        raise ValueError(f"{source} does not hold flags and scores of each weight")
+    masks = _ALGORITHMS[algorithm](flags, scores, density)
     differing = [name for name in masks if not torch.equal(masks[name], flags[name] == 1)]
-    start = {n: w for n, w in starting(weights, content).items() if not n.endswith(BESIDE)}
+    start = {n: w for n, w in starting(weights, content).items() if not n.endswith(_BESIDE)}
     return assemble(
         "rare_gems", masks, start, source, algorithm=algorithm, density=density, differs_from_flags=differing or None
     )
@@ -55,6 +57,6 @@ def read(
 
 def _read_imp(source: Path, weights: Path | None) -> Ticket:
     if weights is None:
-        raise ValueError(f"{source} holds masks alone: give the weights of its rewind checkpoint")
+        raise ValueError(f"{source} holds only masks: give the weights of its rewind checkpoint")
     masks = {n: as_bool(m, n) for n, m in plain(load(source)).items() if not n.endswith("_mask_bias")}
     return assemble("rare_gems", masks, read_content(weights).weights, source, start=Path(weights).name)

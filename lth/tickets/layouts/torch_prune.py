@@ -1,4 +1,4 @@
-"""torch.nn.utils.prune, and torch.ao.pruning: a state dict with masks beside the original weights."""
+"""torch.nn.utils.prune and torch.ao.pruning: a state dict of masks and unmasked weights."""
 
 from pathlib import Path
 
@@ -10,7 +10,11 @@ from lth.tickets.ticket import Ticket
 
 
 def read(source: Path, weights: Path | None = None, allow_zeros: bool = False, prefix: str | None = None) -> Ticket:
-    """Masks of `<name>_mask`, weights of `<name>_orig`. After `prune.remove` only zeros are left: allow_zeros."""
+    """Masks of `<name>_mask`, weights of `<name>_orig`.
+
+    allow_zeros: without masks, as after `prune.remove`, prune the weights that are exactly zero
+    prefix: see `lth.tickets.formats.content.read`
+    """
     content = read_content(source, prefix)
     masks = content.masks
     if masks is None and not allow_zeros:

@@ -1,4 +1,4 @@
-"""TurboPrune: weights stored dense with a float mask beside them; the start lies in a file of its own."""
+"""TurboPrune: dense weights with a float mask beside each; the starting weights have a file of their own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,10 @@ from lth.tickets.ticket import Ticket
 
 
 def read(source: Path, weights: Path | None = None) -> Ticket:
-    """Masks of `model_level_<l>.pt`, weights of `model_init.pt` or `model_rewind.pt`, whose own masks are another's.
+    """Masks of `model_level_<l>.pt`, weights of `model_init.pt` or `model_rewind.pt`.
 
-    Linear layers kept as convolutions of shape (out, in, 1) become (out, in). Zeros say nothing here.
+    The masks stored in the file of the weights belong to another level and are ignored. Linear layers stored as
+    convolutions of shape (out, in, 1) become (out, in). Weights that are zero need not be pruned.
     """
     content, masks = masked(source)
     return assemble("turboprune", _squeezed(masks), _squeezed(starting(weights, content)), source)

@@ -1,4 +1,4 @@
-"""What a treatment is given and what it returns."""
+"""Arguments and result of a treatment, and the steps that several treatments share."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -10,11 +10,20 @@ from lth.pruning.allocation import Allocation
 from lth.pruning.topk import Scores, largest
 
 State = Mapping[str, Tensor]
-Draw = Callable[[int], nn.Module]  # seed -> the network, freshly initialised from it
+Draw = Callable[[int], nn.Module]  # seed -> the network with initial weights drawn from it
 
 
 class Treatment(Protocol):
-    """New masks (bool) and weights from a ticket's. Raises ValueError where it lacks what it needs."""
+    """New masks (bool) and weights from those of a ticket, which are not changed.
+
+    masks: parameter name -> 0/1 or bool tensor
+    weights: the whole state that training starts from
+    draw: builds the network with initial weights drawn from a seed
+    seed: of everything the treatment draws
+    scores: the criterion's scores for the ticket, larger = keep
+
+    Raises ValueError if `draw` or `scores` is needed and missing.
+    """
 
     def __call__(
         self, masks: State, weights: State, draw: Draw | None = None, seed: int = 0, scores: Scores | None = None
@@ -22,30 +31,30 @@ class Treatment(Protocol):
 
 
 def bools(masks: State) -> dict[str, Tensor]:
-    """The masks as bool tensors of their own."""
+    """Copies of the masks as bool tensors."""
     return {name: mask.bool().clone() for name, mask in masks.items()}
 
 
-def density_of(masks: State) -> float:
-    """Fraction of prunable weights kept, 0..1."""
+def _density(masks: State) -> float:
     return sum(int(torch.count_nonzero(m)) for m in masks.values()) / sum(m.numel() for m in masks.values())
 
 
 def keep_by(scores: Scores, masks: State, allocation: Allocation | None) -> dict[str, Tensor]:
-    """Masks that keep the largest scores: as many as `masks` in each layer, or in all, shared out by `allocation`."""
+    """Masks that keep the largest scores, as many in total as `masks` keeps.
+
+    allocation: divides the total among the layers; None keeps the count of every layer
+    """
     if allocation is None:
         counts = {name: int(torch.count_nonzero(mask)) for name, mask in masks.items()}
     else:
-        counts = allocation(scores, density_of(masks))
+        counts = allocation(scores, _density(masks))
     return {name: largest({name: score}, counts[name])[name] for name, score in scores.items()}
 
 
 def scores_for(masks: State, scores: Scores | None, treatment: str) -> dict[str, Tensor]:
-    """The scores of the ticket's layers, in its order. Raises ValueError where they are missing or do not fit."""
+    """The scores in the order of `masks`. Raises ValueError naming the treatment if they are missing or do not fit."""
     if scores is None:
-        raise ValueError(
-            f"treatment={treatment} needs the scores that the ticket's criterion gave; none were handed in"
-        )
+        raise ValueError(f"treatment={treatment} needs the scores that the ticket's criterion gave; there are none")
     wrong = [name for name, mask in masks.items() if name not in scores or scores[name].shape != mask.shape]
     if wrong:
         raise ValueError(f"treatment={treatment}: the scores do not fit the ticket at {wrong}")

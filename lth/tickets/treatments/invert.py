@@ -1,4 +1,4 @@
-"""The weights the criterion would have removed first (arXiv 2009.08576)."""
+"""Inverted scores: keep what the criterion would prune first (arXiv 2009.08576)."""
 
 from lth.pruning.allocation import Allocation
 from lth.pruning.topk import Scores
@@ -14,6 +14,9 @@ def invert(
     *,
     allocation: Allocation | None = None,
 ) -> tuple[State, State]:
-    """Masks that keep the smallest scores; layers keep the ticket's counts, or those `allocation` gives them."""
-    given = scores_for(masks, scores, "invert")
-    return keep_by({name: -score for name, score in given.items()}, masks, allocation), dict(weights)
+    """Masks that keep the smallest scores.
+
+    allocation: divides the number of kept weights among the layers; None keeps the ticket's count of every layer
+    """
+    checked = scores_for(masks, scores, "invert")
+    return keep_by({name: -score for name, score in checked.items()}, masks, allocation), dict(weights)

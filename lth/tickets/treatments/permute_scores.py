@@ -1,4 +1,4 @@
-"""Scores that no longer belong to their weights, with the criterion's own values and allocation."""
+"""Permuted scores: the criterion's values and layer densities, at random positions."""
 
 import torch
 
@@ -17,7 +17,10 @@ def permute_scores(
     *,
     allocation: Allocation | None = None,
 ) -> tuple[State, State]:
-    """Each layer's scores permuted within it, then the largest kept; counts as in `invert`."""
+    """Masks that keep the largest scores after the scores of each layer are permuted.
+
+    allocation: see `invert`
+    """
     permuted = {}
     for name, score in scores_for(masks, scores, "permute_scores").items():
         order = torch.randperm(score.numel(), generator=generator("permute scores", seed, name))

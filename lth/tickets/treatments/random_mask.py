@@ -17,7 +17,10 @@ def random(
     *,
     allocation: Allocation = global_,
 ) -> tuple[State, State]:
-    """As many kept weights as the ticket has, anywhere in the network; or shared out over layers by `allocation`."""
+    """Masks that keep as many weights as the ticket, at random positions.
+
+    allocation: divides that number among the layers; by default positions are drawn from the whole network
+    """
     drawn = {
         name: torch.rand(mask.shape, generator=generator("random", seed, name), dtype=torch.float64)
         for name, mask in masks.items()

@@ -1,4 +1,4 @@
-"""Other initial weights under the same masks (random re-initialisation, arXiv 1803.03635, 2107.00166)."""
+"""Random re-initialisation: new initial weights under the ticket's masks (arXiv 1803.03635, 2107.00166)."""
 
 import torch
 from torch import Tensor
@@ -20,13 +20,16 @@ def reinit(
     rule: InitialWeights | None = None,
     keep_signs: bool = False,
 ) -> tuple[State, State]:
-    """The whole state anew, batch-norm statistics included, by the network's own initialiser; masks as they are.
+    """A new state from the network's initialiser, batch-norm statistics included; masks unchanged.
 
-    rule: another distribution for the masked layers (`lth.pruning.initial_weights`). keep_signs: new magnitudes under
-    the ticket's signs (arXiv 1905.01067). The new seed is a hash of `seed`, never the ticket's own.
+    seed: a hash of it seeds the new weights, so that they differ from the ticket's
+    rule: another distribution for the masked layers, from `lth.pruning.initial_weights`
+    keep_signs: new magnitudes with the ticket's signs (arXiv 1905.01067)
+
+    Raises ValueError without `draw`, if the network does not fit the ticket, and if the weights stay the same.
     """
     if draw is None:
-        raise ValueError("treatment=reinit draws the weights anew: it needs the network (a ticket that names its own)")
+        raise ValueError("treatment=reinit draws new weights: it needs the network, which the ticket does not name")
     with torch.random.fork_rng():
         net = draw(derive("reinit", seed))
     if rule is not None:
@@ -36,7 +39,7 @@ def reinit(
     if keep_signs:
         new |= {name: new[name].abs() * weights[name].sign() for name in masks}
     if all(torch.equal(new[name], weights[name].to(new[name])) for name in masks):
-        raise ValueError("treatment=reinit: the weights drawn anew are the ticket's own; is the initialiser constant?")
+        raise ValueError("treatment=reinit: the new weights equal the ticket's; is the initialiser constant?")
     return bools(masks), new
 
 
