@@ -1,7 +1,7 @@
-"""Datasets: small ones as one tensor on the training device, large ones decoded as they are needed.
+"""Datasets: small ones as one tensor on the training device, large ones decoded batch by batch.
 
-Shuffling and augmentation are pure functions of seed, level, epoch and image; flips and normalisation, and for small
-images everything, are batched tensor operations on the device.
+Order and augmentation are pure functions of seed, level, epoch and image. Flips and normalisation, and for small images
+all augmentation, are tensor operations on whole batches on the device.
 """
 
 from lth.datamodules.acs_employment import ACSEmployment

@@ -6,25 +6,28 @@ from typing import Any
 
 import torch
 
+from lth.datamodules._files import folder
+from lth.datamodules._splits import check_fraction
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.files import folder
-from lth.datamodules.parts import check_fraction
 
-FILE = "psam_p01.csv"
-SOURCE = "https://www2.census.gov/programs-surveys/acs/data/pums/2018/1-Year/csv_pal.zip"
+_FILE = "psam_p01.csv"
+_SOURCE = "https://www2.census.gov/programs-surveys/acs/data/pums/2018/1-Year/csv_pal.zip"
 FEATURES = (
     *("AGEP", "SCHL", "MAR", "RELP", "DIS", "ESP", "CIT", "MIG"),
     *("MIL", "ANC", "NATIVITY", "DEAR", "DEYE", "DREM", "SEX", "RAC1P"),
 )
-EMPLOYED = 1  # of ESR: a civilian at work
+_EMPLOYED = 1  # value of ESR for an employed civilian at work
 
 
 class ACSEmployment(Arrays):
-    """The Census Bureau's person file psam_p01.csv in `root`, or in `root`/2018/1-Year where folktables puts it.
+    """The Census Bureau's person file psam_p01.csv in `root`, or in `root`/2018/1-Year as folktables stores it.
 
-    A sample is an image of 16 channels and one pixel: age in years and 15 codes, a missing one 0, as folktables'
-    task of this name has them; class 1 is employed. Nobody is left out.
-    test_share, test_seed: scikit-learn's train_test_split with this test_size and random_state.
+    A sample is an image of one pixel and 16 channels: age in years and 15 codes, 0 for a missing one, as in folktables'
+    task of this name. Class 1 is employed. All persons of the file are used.
+
+    test_share: fraction of the samples for the test set, drawn by scikit-learn's train_test_split
+    test_seed: its random_state
+    arrays: the other keys, see `Arrays`
     """
 
     def __init__(self, *, test_share: float = 0.2, test_seed: int = 0, **arrays: Any) -> None:
@@ -35,27 +38,27 @@ class ACSEmployment(Arrays):
     def read(self, root: str | None) -> Parts:
         from sklearn.model_selection import train_test_split
 
-        table = torch.tensor(read_columns(found(folder(root)), (*FEATURES, "ESR")), dtype=torch.uint8)
-        images, labels = table[:, :-1, None, None], (table[:, -1] == EMPLOYED).long()
+        table = torch.tensor(_read_columns(_find(folder(root)), (*FEATURES, "ESR")), dtype=torch.uint8)
+        images, labels = table[:, :-1, None, None], (table[:, -1] == _EMPLOYED).long()
         train, test = train_test_split(
             torch.arange(len(labels)), test_size=self.test_share, random_state=self.test_seed
         )
         return images[train], labels[train], images[test], labels[test]
 
 
-def found(base: Path) -> Path:
-    """The file; FileNotFoundError saying where to get it."""
-    places = [base / FILE, base / "2018" / "1-Year" / FILE]
+def _find(base: Path) -> Path:
+    """The path of the file. Raises FileNotFoundError that names the source."""
+    places = [base / _FILE, base / "2018" / "1-Year" / _FILE]
     for path in places:
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{' and '.join(map(str, places))} are missing; unpack either from {SOURCE}")
+    raise FileNotFoundError(f"{' and '.join(map(str, places))} are missing; unpack either from {_SOURCE}")
 
 
-def read_columns(path: Path, columns: tuple[str, ...]) -> list[list[int]]:
-    """The rows of a CSV file at these columns, 0 where nothing stands.
+def _read_columns(path: Path, columns: tuple[str, ...]) -> list[list[int]]:
+    """The rows of a CSV file, reduced to `columns`; an empty cell is 0.
 
-    ValueError naming the line where the file lacks a column or has anything else than a whole number up to 255.
+    Raises ValueError naming a missing column, or the line of a cell that is not a whole number 0..255.
     """
     with path.open(newline="") as file:
         rows = csv.reader(file)
@@ -63,12 +66,12 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> list[list[int]]:
         if lacking := [column for column in columns if column not in header]:
             raise ValueError(f"{path} lacks the columns {', '.join(lacking)}; the person file of 2018 has them")
         at = [header.index(column) for column in columns]
-        return [[number(row, index, f"{path}, line {rows.line_num}") for index in at] for row in rows]
+        return [[_cell(row, index, f"{path}, line {rows.line_num}") for index in at] for row in rows]
 
 
-def number(row: list[str], index: int, where: str) -> int:
-    """One cell; ValueError saying `where` it is."""
+def _cell(row: list[str], index: int, where: str) -> int:
+    """The value of one cell. Raises ValueError that begins with `where`."""
     text = row[index] if index < len(row) else "nothing: the line is cut off"
     if text and not (text.isascii() and text.isdigit() and int(text) < 256):
-        raise ValueError(f"{where}: {text!r} is no whole number 0..255")
+        raise ValueError(f"{where}: {text!r} is not a whole number 0..255")
     return int(text or 0)

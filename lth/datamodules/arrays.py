@@ -1,4 +1,4 @@
-"""A dataset as one tensor on the training device, placed there once per run however many levels the run has."""
+"""A dataset as one tensor, which is copied to the training device once for all levels of a run."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -6,23 +6,24 @@ from typing import Any
 
 from torch import Tensor
 
+from lth.datamodules._normalise import STANDARDISE, computed, given
+from lth.datamodules._splits import check
 from lth.datamodules.augment import Augment, draw, pad
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.loader import ArrayLoader, Batch, FixedLoader
-from lth.datamodules.normalise import STANDARDISE, computed, given
-from lth.datamodules.parts import check
 
-Parts = tuple[Tensor, Tensor, Tensor, Tensor]
+Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # training images and labels, test images and labels
 
 
 class Arrays(Dataset):
-    """Small images as uint8 (N, C, H, W) and int64 labels; a subclass says in `read` where they come from.
+    """Small images; subclasses implement `read`.
 
-    mean, std: one number or one per channel, in units of pixel / scale.
-    standardise: null uses mean and std as given; channel or pixel computes them from the training part, less what is
-        held out for validation; std_eps is then added to the std, and is needed where a pixel never changes.
-    augment: crop, crop_mode, flip, cutout, see `Augment`.
-    dataset: the other keys, see `Dataset`.
+    mean, std: one number or one per channel, in units of pixel / scale
+    standardise: null uses mean and std as given; channel or pixel computes them, per channel or per pixel, from the
+        training samples that are not held out for validation
+    std_eps: added to a computed std; needed if a pixel is constant
+    augment: crop, crop_mode, flip, cutout, see `Augment`
+    dataset: the other keys, see `Dataset`
     """
 
     def __init__(
@@ -42,41 +43,44 @@ class Arrays(Dataset):
             self.normalise = given(mean, std, self.scale, self.channels)
         self.augment = Augment.of(augment or {}, self.image_size)
         self.standardise, self.std_eps = standardise, std_eps
-        self.parts: dict[str, tuple[Tensor, Tensor]] = {}
+        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def read(self, root: str | None) -> Parts:
-        """(train images, train labels, test images, test labels): uint8 (N, C, H, W) and int64 (N,), on the CPU."""
+        """Training images and labels, test images and labels: uint8 (N, C, H, W) and int64 (N,), on the CPU."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, check and split, in the first of a run's many calls."""
-        if self.parts:
+        """Read, check and split the data in the first call of a run."""
+        if self._parts:
             return
         train_x, train_y, test_x, test_y = self.read(self.root)
         shape = (self.channels, self.image_size, self.image_size)
         check("training", train_x, train_y, shape, self.classes)
         check("test", test_x, test_y, shape, self.classes)
-        kept, held = self.divided(train_y)
+        kept, held = self.train_and_val(train_y)
         if self.standardise is not None:
             self.normalise = computed(train_x[kept], self.scale, self.standardise, self.std_eps)
-        self.parts = {
+        self._parts = {
             "train": (pad(train_x[kept], self.augment.crop, self.augment.crop_mode), train_y[kept]),
             "val": (train_x[held], train_y[held]),
             "test": (test_x, test_y),
         }
-        self.refuse_no_batch()
+        self.check_batches()
 
     @property
     def train_labels(self) -> Tensor:
         return self.part("train")[1]
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """Images and labels of train (padded), val or test, on the training device from the first call on."""
-        if not self.parts:
+        """Images and labels of train, val or test, on the training device. Training images are padded for cropping.
+
+        Raises RuntimeError before `setup`.
+        """
+        if not self._parts:
             raise RuntimeError("the data are not read yet: call prepare_data() and setup() first")
-        self.parts = {key: (x.to(self.device), y.to(self.device)) for key, (x, y) in self.parts.items()}
+        self._parts = {key: (x.to(self.device), y.to(self.device)) for key, (x, y) in self._parts.items()}
         self.normalise = self.normalise.to(self.device)
-        return self.parts[name]
+        return self._parts[name]
 
     def train_dataloader(self) -> ArrayLoader:
         images, labels = self.part("train")
@@ -84,27 +88,23 @@ class Arrays(Dataset):
             images,
             labels,
             self.normalise,
-            partial(draw, len(labels), self.image_size, self.augment, self.seed, self.drawn_level),
+            partial(draw, len(labels), self.image_size, self.augment, self.sampling.seed, self.stream_level),
             self.augment,
-            batch_size=self.batch_size,
-            rank=self.rank,
-            world=self.world,
-            drop_last=self.drop_last,
-            current_epoch=self.epoch_of_trainer(),
+            self.batching,
         )
 
     def val_dataloader(self) -> FixedLoader | list[FixedLoader]:
-        """Nothing to validate on (`[]`) where val_size is 0."""
-        return self.fixed("val") if len(self.part("val")[1]) else []
+        """Batches of the validation samples; an empty list if val_size is 0."""
+        return self._fixed("val") if len(self.part("val")[1]) else []
 
     def test_dataloader(self) -> FixedLoader:
-        return self.fixed("test")
+        return self._fixed("test")
 
-    def fixed(self, name: str) -> FixedLoader:
-        return FixedLoader(*self.part(name), self.normalise, self.eval_batch_size, self.rank, self.world)
+    def _fixed(self, name: str) -> FixedLoader:
+        eval_batch_size = self.sampling.eval_batch_size
+        return FixedLoader(*self.part(name), self.normalise, eval_batch_size, self.rank, self.world)
 
-    def plain(self, index: Tensor) -> Batch:
-        """The training samples `index` without augmentation."""
+    def unaugmented(self, index: Tensor) -> Batch:
         images, labels = self.part("train")
         border, index = self.augment.crop, index.to(self.device)
         inner = images[..., border : border + self.image_size, border : border + self.image_size]

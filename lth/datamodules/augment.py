@@ -1,8 +1,7 @@
-"""Augmentation of whole batches, with every random number drawn per sample before the epoch begins.
+"""Augmentation of whole batches, with random numbers drawn per sample before the epoch begins.
 
-No function here loops over images, and none draws: what sample i gets is a pure function of (seed, level, epoch, i), so
-an epoch's samples do not depend on batch size, order, device, rank or number of ranks, and a resumed run needs no state
-of any random generator.
+The augmentation of sample i is a pure function of (seed, level, epoch, i). It does not depend on batch size, order,
+device or ranks, and a resumed run needs no state of a random generator.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,13 +14,19 @@ from torch.nn import functional as F
 
 from lth.pruning.seeds import generator
 
-CROP_MODES = ("constant", "reflect")
+_CROP_MODES = ("constant", "reflect")
 FLIPS = (False, "random", "alternating")
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to a training image; `crop` and `cutout` in pixels, 0 = off."""
+    """Augmentation of training images.
+
+    crop: pixels of padding before a random crop of the original size; 0 = off
+    crop_mode: constant (pads with black) or reflect
+    flip: false, random, or alternating (see `_alternating`)
+    cutout: side in pixels of a square that is set to the mean colour; 0 = off
+    """
 
     crop: int = 0
     crop_mode: str = "constant"
@@ -30,47 +35,47 @@ class Augment:
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], image_size: int) -> "Augment":
-        """From a configuration; ValueError for an unknown key or a value that makes no sense."""
+        """From the keys of a configuration. Raises ValueError for an unknown key or an invalid value."""
         valid = list(cls.__dataclass_fields__)
         if unknown := [key for key in keys if key not in valid]:
             raise ValueError(f"augment keys {unknown}; valid: {', '.join(valid)}")
         augment = cls(**keys)
-        augment.check(image_size)
+        augment._check(image_size)
         return augment
 
-    def check(self, image_size: int) -> None:
-        """Raise ValueError where a value makes no sense for images of `image_size` pixels."""
+    def _check(self, image_size: int) -> None:
+        """Raise ValueError for a value that is invalid for images of `image_size` pixels."""
         if self.crop not in range(image_size):
             raise ValueError(
                 f"augment.crop={self.crop} pixels of padding; valid: 0..{image_size - 1} (image size less 1)"
             )
         if self.cutout not in range(image_size + 1):
             raise ValueError(f"augment.cutout={self.cutout} pixels; valid: 0..{image_size} (image size)")
-        if self.crop_mode not in CROP_MODES:
-            raise ValueError(f"augment.crop_mode={self.crop_mode!r}; valid: {', '.join(CROP_MODES)}")
+        if self.crop_mode not in _CROP_MODES:
+            raise ValueError(f"augment.crop_mode={self.crop_mode!r}; valid: {', '.join(_CROP_MODES)}")
         if self.flip not in FLIPS:
             raise ValueError(f"augment.flip={self.flip!r}; valid: false, random, alternating")
 
 
 class Draws(NamedTuple):
-    """One epoch's random numbers for n samples, indexed by sample; None where the augmentation is off."""
+    """The random numbers of one epoch for n samples, indexed by sample; None for an augmentation that is off."""
 
-    order: Tensor  # (n,) the epoch's permutation of the samples
-    offsets: Tensor | None  # (n, 2) top left corner of the crop in the padded image
+    order: Tensor  # (n,) permutation of the samples
+    offsets: Tensor | None  # (n, 2) top and left of the crop in the padded image
     flips: Tensor | None  # (n,) bool
-    centres: Tensor | None  # (n, 2) centre of the cutout
+    centres: Tensor | None  # (n, 2) row and column of the cutout's centre
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Draws":
-        """`change` applied to whatever is drawn."""
+        """`change` applied to every tensor."""
         return Draws(*(None if part is None else change(part) for part in self))
 
     def in_order(self) -> "Draws":
-        """The draws by position in the epoch instead of by sample, so that a batch is a slice of them, not a gather."""
+        """The numbers indexed by position in the epoch, so that a batch is a slice and not a gather."""
         return self.each(lambda part: part if part is self.order else part[self.order])
 
 
 def draw(samples: int, image_size: int, augment: Augment, seed: int, level: int, epoch: int) -> Draws:
-    """Draw an epoch, each purpose from its own stream, so that switching one augmentation leaves the others' draws."""
+    """The random numbers of an epoch. Each augmentation has its own stream, so that switching one leaves the others."""
 
     def integers(purpose: str, limit: int, *shape: int) -> Tensor:
         return torch.randint(limit, (samples, *shape), generator=generator(purpose, seed, level, epoch))
@@ -84,61 +89,72 @@ def draw(samples: int, image_size: int, augment: Augment, seed: int, level: int,
 
 
 def flips(mode: bool | str, samples: int, seed: int, level: int, epoch: int) -> Tensor | None:
-    """Which samples to flip (n,), or None where flipping is off."""
+    """Which samples to flip: bool (n,), or None if flipping is off.
+
+    mode: false, random or alternating
+    """
     if mode == "alternating":
-        return alternating(samples, seed, level, epoch)
+        return _alternating(samples, seed, level, epoch)
     if mode == "random":
         return torch.randint(2, (samples,), generator=generator("flip", seed, level, epoch)).bool()
     return None
 
 
-def alternating(samples: int, seed: int, level: int, epoch: int) -> Tensor:
-    """Which samples to flip: a coin per sample in epoch 0, then every epoch the other way (airbench, Jordan 2024).
+def _alternating(samples: int, seed: int, level: int, epoch: int) -> Tensor:
+    """Which samples to flip: at random in epoch 0, then the opposite in every epoch (airbench, Jordan 2024).
 
-    In any two consecutive epochs a network sees both sides of every image; random flips show a quarter the same side
-    twice, which wastes views.
+    Any two consecutive epochs show both orientations of every image; with random flips half of the images have the same
+    orientation twice.
     """
     coins = torch.randint(2, (samples,), generator=generator("alternating", seed, level)).bool()
     return coins ^ bool(epoch % 2)
 
 
 def pad(images: Tensor, by: int, mode: str) -> Tensor:
-    """(N, C, H, W) -> (N, C, H + 2 by, W + 2 by), with zeros (black pixels) or by mirroring without the edge pixel.
+    """(N, C, H, W) -> (N, C, H + 2 by, W + 2 by).
 
-    By row and column index, since torch's own reflection padding knows no uint8.
+    mode: constant pads with zeros (black); reflect mirrors without repeating the edge pixel
+
+    Mirrors by row and column index, since torch's reflection padding does not support uint8.
     """
     if mode == "constant":
         return F.pad(images, (by, by, by, by))
-    rows, columns = (mirror(size, by, images.device) for size in images.shape[-2:])
+    rows, columns = (_mirror(size, by, images.device) for size in images.shape[-2:])
     return images.index_select(-2, rows).index_select(-1, columns)
 
 
-def mirror(size: int, by: int, device: torch.device) -> Tensor:
-    """Source index of each of size + 2 by positions: 2 1 | 0 1 2 3 | 2 1 for size 4, by 2."""
+def _mirror(size: int, by: int, device: torch.device) -> Tensor:
+    """Source index of each padded position: 2 1 | 0 1 2 3 | 2 1 for size 4 and by 2."""
     position = torch.arange(-by, size + by, device=device).abs()
     return (size - 1) - ((size - 1) - position).abs()
 
 
 def windows(padded: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, H - size + 1, W - size + 1, size, size): every crop of every image, as a view that costs
-    nothing, so that cropping a batch is one gather."""
+    """All crops of all images, as a view: (N, C, H, W) -> (N, C, H - size + 1, W - size + 1, size, size).
+
+    With it, cropping a batch is one gather.
+    """
     return padded.unfold(2, size, 1).unfold(3, size, 1)
 
 
 def crop(views: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
-    """Crops (B, C, size, size) of the images `index` (B,) at `offsets` (B, 2) out of `windows`."""
+    """Crops (B, C, size, size) of the images `index` (B,) at top and left `offsets` (B, 2).
+
+    views: of `windows`
+    """
     return views[index, :, offsets[:, 0], offsets[:, 1]]
 
 
 def flip(images: Tensor, which: Tensor) -> Tensor:
-    """Mirror left to right the images (B, C, H, W) where `which` (B,) is true."""
+    """Mirror the images (B, C, H, W) left to right where `which` (B,) is true."""
     return torch.where(which[:, None, None, None], images.flip(-1), images)
 
 
 def cutout(images: Tensor, centres: Tensor, side: int) -> Tensor:
-    """Zero a square of `side` pixels around each centre, clipped at the border (DeVries & Taylor 2017).
+    """Set a square of `side` pixels around each centre to zero, clipped at the border (DeVries & Taylor 2017).
 
-    Apply it after normalisation: zero is then the mean colour.
+    images: (B, C, H, W), normalised, so that zero is the mean colour
+    centres: (B, 2) row and column
     """
     rows, columns = (
         torch.arange(size, device=images.device) - (centres[:, axis, None] - side // 2)

@@ -6,43 +6,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.datamodules._files import folder, open_verified
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.files import folder, opened
 
 
 class CIFAR10(Arrays):
-    """The archive as torchvision unpacks it into `root`; torchvision downloads what is missing and verifies it."""
+    """CIFAR-10 as torchvision unpacks it into `root`; torchvision downloads missing files and verifies all."""
 
     def fetch(self, root: str | None) -> None:
-        if not all(path.is_file() for path in self.paths(folder(root))):
-            self.open(folder(root), train=True, download=True)
+        if not all(path.is_file() for path in self._paths(folder(root))):
+            self._open(folder(root), train=True, download=True)
 
     def read(self, root: str | None) -> Parts:
-        train, test = (self.open(folder(root), train=train) for train in (True, False))
-        return *tensors(train), *tensors(test)
+        train, test = (self._open(folder(root), train=train) for train in (True, False))
+        return *_tensors(train), *_tensors(test)
 
-    def torchvision(self) -> Any:
+    def _source(self) -> Any:
         from torchvision import datasets
 
         return getattr(datasets, type(self).__name__)
 
-    def files(self) -> list[tuple[str, str]]:
+    def _files(self) -> list[tuple[str, str]]:
         """Name and md5 of each file, as torchvision publishes them."""
-        source = self.torchvision()
+        source = self._source()
         return [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
 
-    def paths(self, root: Path) -> list[Path]:
-        return [root / self.torchvision().base_folder / name for name, _ in self.files()]
+    def _paths(self, root: Path) -> list[Path]:
+        return [root / self._source().base_folder / name for name, _ in self._files()]
 
-    def open(self, root: Path, train: bool, download: bool = False) -> Any:
-        source = self.torchvision()
-        return opened(lambda: source(root, train=train, download=download), root / source.base_folder, self.files())
+    def _open(self, root: Path, train: bool, download: bool = False) -> Any:
+        source = self._source()
+        return open_verified(
+            lambda: source(root, train=train, download=download), root / source.base_folder, self._files()
+        )
 
 
 class CIFAR100(CIFAR10):
-    """The same with 100 classes."""
+    """CIFAR-100, likewise."""
 
 
-def tensors(dataset: Any) -> tuple[Tensor, Tensor]:
-    """torchvision keeps (N, H, W, C); a convolution wants (N, C, H, W)."""
+def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels of torchvision's dataset, from (N, H, W, C) to (N, C, H, W)."""
     return torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets)

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that come with scikit-learn (UCI, Alpaydin & Kaynak 1998): real images, no download."""
+"""The 1,797 handwritten digits that scikit-learn contains (UCI, Alpaydin & Kaynak 1998); nothing is downloaded."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ from lth.datamodules.arrays import Arrays, Parts
 
 
 class Digits(Arrays):
-    """8 x 8 grey, pixel values 0..16.
+    """8 x 8 grey images with pixel values 0..16.
 
-    train_count: the first so many images after a permutation are the training set, the rest the test set.
-    permute_seed: seeds torch's own generator, so that other programs can make the same split.
+    train_count: number of training images, the first of a random permutation; the rest is the test set
+    permute_seed: of the torch generator that draws the permutation, so that other programs can make the same split
+    arrays: the other keys, see `Arrays`
     """
 
     def __init__(self, *, train_count: int = 1200, permute_seed: int = 0, **arrays: Any) -> None:

@@ -1,4 +1,4 @@
-"""Batches of images too large to keep decoded: a source decodes windows of them, the device flips and normalises."""
+"""Loaders for images that are decoded batch by batch: a source decodes crops, the device flips and normalises them."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from lth.datamodules._normalise import Normalise
 from lth.datamodules.augment import flip, flips
-from lth.datamodules.loader import Batch, EpochLoader, batches
-from lth.datamodules.normalise import Normalise
+from lth.datamodules.loader import Batch, Batching, EpochLoader, batches
 from lth.datamodules.resized_crop import ResizedCrop, Sizes, Windows
 from lth.pruning.seeds import generator
 
@@ -17,24 +17,26 @@ Cut = Callable[[Sizes, int], Windows]
 
 
 class Source(Protocol):
-    """Stored images, by index.
+    """Stored images, addressed by index.
 
-    labels: int64 (n,), on the CPU. workers: threads or processes that decode.
+    labels: int64 (n,), on the CPU
+    workers: number of threads or processes that decode
     """
 
     labels: Tensor
     workers: int
 
     def read(self, samples: Tensor, cut: Cut, pixels: int, batch_size: int) -> Iterator[Tensor]:
-        """The images `samples` in that order as uint8 (B, 3, pixels, pixels) on the CPU, `batch_size` at a time.
+        """Batches of images as uint8 (B, 3, pixels, pixels) on the CPU. The next batch may overwrite the one before.
 
-        cut: gives the windows of images of these sizes, of which the first is image `first`. A batch may be
-        overwritten when the next one is asked for.
+        samples: indices of the images, in order
+        cut: function of (sizes, first) that returns the crop windows of consecutive images from index `first` on
+        pixels: height and width of the images after resizing
         """
 
 
 class Images(NamedTuple):
-    """A source whose batches come as float32 on a device."""
+    """A source, with the normalisation of its images and the device they are needed on."""
 
     source: Source
     normalise: Normalise
@@ -43,22 +45,26 @@ class Images(NamedTuple):
     def read(
         self, samples: Tensor, cut: Cut, pixels: int, batch_size: int, flipped: Tensor | None = None
     ) -> Iterator[Batch]:
-        """Batches (x (B, 3, pixels, pixels), y (B,)); flipped: which images of the source to mirror, (n,) bool."""
-        copies = OwnStream(self.device) if self.device.type == "cuda" else None
+        """Normalised batches on the device: float32 (B, 3, pixels, pixels) and int64 (B,).
+
+        samples, cut, pixels: see `Source.read`
+        flipped: which images of the source to mirror, bool (n,)
+        """
+        copies = _CopyStream(self.device) if self.device.type == "cuda" else None
         normalise = self.normalise.to(self.device)
         labels = self.source.labels[samples].to(self.device)
         turned = None if flipped is None else flipped[samples].to(self.device)
-        given = 0
+        position = 0
         for stored in self.source.read(samples, cut, pixels, batch_size):
-            here = slice(given, given + len(stored))
-            given += len(stored)
+            here = slice(position, position + len(stored))
+            position += len(stored)
             x = stored if copies is None else copies(stored)
-            # normalising makes a new tensor: nothing given out here is overwritten by the source's next batch
+            # normalise returns a new tensor, which the next batch of the source does not overwrite
             yield normalise(x if turned is None else flip(x, turned[here])), labels[here]
 
 
-class OwnStream:
-    """Copies to a CUDA device beside what it computes. The host waits for the copy, never for the computing."""
+class _CopyStream:
+    """Copies images to a CUDA device on a stream of its own, so that the host waits only for the copy."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)
@@ -66,16 +72,18 @@ class OwnStream:
     def __call__(self, images: Tensor) -> Tensor:
         with torch.cuda.stream(self.stream):
             copy = images.to(self.device, non_blocking=True)
-        self.stream.synchronize()  # the source may overwrite its batch now
+        self.stream.synchronize()  # from here on the source may overwrite its batch
         copy.record_stream(torch.cuda.current_stream(self.device))
         return copy
 
 
 class ImageLoader(EpochLoader):
-    """One epoch of training images: shuffled, cropped, resized, flipped, normalised.
+    """Batches of one epoch of training images: shuffled, cropped, resized, flipped, normalised.
 
-    samples: the source's images to train on. key: data seed and level; with the epoch, all that order, windows and
-    flips depend on. Ranks share every global batch as `ArrayLoader`'s do.
+    samples: indices of the training images in the source
+    image_size: pixels, for epochs without an entry in `crop.sizes`
+    key: data seed and level; with the epoch they determine order, crops and flips
+    batching: ranks divide every batch as in `ArrayLoader`
     """
 
     def __init__(
@@ -85,34 +93,34 @@ class ImageLoader(EpochLoader):
         crop: ResizedCrop,
         image_size: int,
         key: tuple[int, int],
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        drop_last: bool = False,
-        current_epoch: Callable[[], int] | None = None,
+        batching: Batching,
     ) -> None:
-        super().__init__(len(samples), batch_size, world, drop_last, current_epoch)
+        super().__init__(len(samples), batching)
         self.images, self.samples, self.crop, self.image_size = images, samples, crop, image_size
-        self.key, self.rank = key, rank
+        self.key = key
 
     def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
         shuffled = torch.randperm(len(self.samples), generator=generator("order", *self.key, epoch))
-        # whole batches divide by the ranks, so a rank's share of the epoch is its share of each batch
-        rest = shuffled[first * self.batch_size : self.length * self.batch_size][self.rank :: self.world]
+        # batch_size is a multiple of the ranks, so every rank-th sample of the epoch is every rank-th of each batch
+        size, rank, world = self.batching.batch_size, self.batching.rank, self.batching.world
+        rest = shuffled[first * size : self.length * size][rank::world]
         return self.images.read(
             self.samples[rest],
             partial(self.crop.windows, key=(*self.key, epoch)),
             self.crop.pixels(epoch, self.image_size),
-            self.batch_size // self.world,
+            size // world,
             flips(self.crop.flip, len(self.images.source.labels), *self.key, epoch),
         )
 
 
 class FixedImages:
-    """Images in the order of the source, never shuffled or augmented, for validation and test.
+    """Batches of images in the order of the source, without augmentation, for validation and test.
 
-    Rank r takes samples r, r + world, ...: each is seen once, none is repeated to fill up, so sums over ranks are
-    exact. `batch_size` is per device.
+    Rank r takes samples r, r + world, ...; each sample is seen once, so sums over ranks are exact.
+
+    samples: indices of the images in the source
+    cut, pixels: see `Source.read`
+    batch_size: per device
     """
 
     def __init__(

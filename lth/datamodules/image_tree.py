@@ -1,4 +1,4 @@
-"""Images from folders named by class, decoded by torchvision and PIL in worker processes."""
+"""Images in one folder for each class, decoded by torchvision and PIL in worker processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +13,12 @@ from torch.utils.data import Dataset as TorchDataset
 from lth.datamodules.image_loader import Cut
 
 
-def listed(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
-    """Names of the classes, in the order of their labels, and (path, label) of every image below `folder`.
+def list_images(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
+    """Names of the classes in the order of their labels, and (path, label) of every image.
 
-    FileNotFoundError where there is none, or where a class has none.
+    folder: holds one folder of images for each class
+
+    Raises FileNotFoundError if the folder is missing or a class has no image.
     """
     from torchvision.datasets import ImageFolder
 
@@ -26,16 +28,20 @@ def listed(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
     return found.classes, found.samples
 
 
-def same_classes(where: Path, classes: Mapping[str, Sequence[str]]) -> None:
-    """ValueError unless all parts have the same classes: labels count them, so they would not agree."""
+def check_same_classes(where: Path, classes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError unless all parts have the same classes, without which equal labels would differ in meaning.
+
+    where: begins the message
+    classes: part -> names of its classes
+    """
     first, *others = (set(names) for names in classes.values())
     for other in others:
         if differing := sorted(first ^ other):
             raise ValueError(f"{where}: {' and '.join(classes)} differ in the classes {', '.join(differing[:5])}")
 
 
-def decoded(path: str) -> Any:
-    """A file as a PIL image in RGB; ValueError naming one that cannot be read."""
+def decode_image(path: str) -> Any:
+    """A file as a PIL image in RGB. Raises ValueError naming a damaged file."""
     from PIL import Image
 
     try:
@@ -46,15 +52,15 @@ def decoded(path: str) -> Any:
 
 
 class ImageTree:
-    """The images of a folder as `ImageFolder` numbers them.
+    """A `Source` of the images below a folder, numbered as by torchvision's `ImageFolder`.
 
-    workers: processes that decode; 0 = this one.
+    workers: number of processes that decode; 0 decodes in this process
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.workers = workers
-        self.classes, samples = listed(folder)
-        # arrays, not lists: worker processes would copy a million strings by counting references to them
+        self.classes, samples = list_images(folder)
+        # an array: reference counts of a million strings would make every worker process copy a list
         self.paths = np.array([path for path, _ in samples])
         self.labels = torch.tensor([label for _, label in samples])
 
@@ -63,17 +69,17 @@ class ImageTree:
         if not len(samples):
             return
         yield from DataLoader(
-            WindowsOf(self.paths, cut, pixels),
+            _WindowDataset(self.paths, cut, pixels),
             batch_sampler=[index.tolist() for index in samples.split(batch_size)],
             num_workers=self.workers,
             collate_fn=torch.stack,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or it would draw a seed from the global one
+            generator=torch.Generator(),  # without it DataLoader draws from the global generator
         )
 
 
-class WindowsOf(TorchDataset):
-    """One window of each image, resized to `pixels`: uint8 (3, pixels, pixels)."""
+class _WindowDataset(TorchDataset):
+    """One crop of each image, resized: uint8 (3, pixels, pixels)."""
 
     def __init__(self, paths: Any, cut: Cut, pixels: int) -> None:
         self.paths, self.cut, self.pixels = paths, cut, pixels
@@ -81,7 +87,7 @@ class WindowsOf(TorchDataset):
     def __getitem__(self, index: int) -> Tensor:
         from torchvision.transforms import functional
 
-        image = decoded(str(self.paths[index]))
+        image = decode_image(str(self.paths[index]))
         size = np.array([[image.height, image.width]])
         window = self.cut(size, index)[0].tolist()
         return functional.pil_to_tensor(functional.resized_crop(image, *window, [self.pixels, self.pixels]))

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lth.datamodules._files import folder
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.files import folder
 
-FILES = (
+_FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
@@ -21,65 +21,67 @@ FILES = (
 
 
 class MNIST(Arrays):
-    """The four IDX files, gzipped or not, in `root`/MNIST/raw (torchvision's layout) or in `root` itself.
+    """The four IDX files, gzipped or not, in `root`/MNIST/raw (torchvision's layout) or in `root`.
 
-    Where neither folder has all four, torchvision downloads them into the former and verifies them.
+    If neither folder has all four, torchvision downloads them into the former and verifies them.
     """
 
     def fetch(self, root: str | None) -> None:
-        if self.found(folder(root)):
+        if self._find(folder(root)):
             return
         import torchvision
 
         try:
             getattr(torchvision.datasets, type(self).__name__)(folder(root), download=True)
         except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(f"{self.missing(folder(root))} Download failed: {error}") from error
+            raise FileNotFoundError(f"{self._missing(folder(root))} Download failed: {error}") from error
 
     def read(self, root: str | None) -> Parts:
-        paths = self.found(folder(root))
+        paths = self._find(folder(root))
         if not paths:
-            raise FileNotFoundError(self.missing(folder(root)))
-        train_x, train_y, test_x, test_y = (read_idx(path) for path in paths)
+            raise FileNotFoundError(self._missing(folder(root)))
+        train_x, train_y, test_x, test_y = (_read_idx(path) for path in paths)
         return train_x[:, None], train_y.long(), test_x[:, None], test_y.long()
 
-    def places(self, root: Path) -> list[Path]:
+    def _places(self, root: Path) -> list[Path]:
         return [root / type(self).__name__ / "raw", root]
 
-    def found(self, root: Path) -> list[Path]:
-        """The four files, from the first place that has all of them; else nothing."""
-        for place in self.places(root):
-            paths = [path for name in FILES if (path := either(place / name))]
-            if len(paths) == len(FILES):
+    def _find(self, root: Path) -> list[Path]:
+        """The four files in the first folder that has all of them; an empty list if none has."""
+        for place in self._places(root):
+            paths = [path for name in _FILES if (path := _plain_or_gz(place / name))]
+            if len(paths) == len(_FILES):
                 return paths
         return []
 
-    def missing(self, root: Path) -> str:
-        """Which files each place lacks."""
-        lacking = [f"{place} lacks {[n for n in FILES if not either(place / n)]}" for place in self.places(root)]
+    def _missing(self, root: Path) -> str:
+        """An error message: the files that each folder lacks."""
+        lacking = [
+            f"{place} lacks {[n for n in _FILES if not _plain_or_gz(place / n)]}" for place in self._places(root)
+        ]
         return f"{type(self).__name__} needs four files, plain or .gz: {'; '.join(lacking)}."
 
 
 class FashionMNIST(MNIST):
-    """The same of `root`/FashionMNIST/raw; Debian's package dataset-fashion-mnist installs the files flat."""
+    """Likewise in `root`/FashionMNIST/raw or in `root`, where Debian's dataset-fashion-mnist installs the files."""
 
 
-def either(path: Path) -> Path | None:
-    """`path` or its gzipped form, whichever is there."""
+def _plain_or_gz(path: Path) -> Path | None:
+    """`path`, else `path` with .gz, else None."""
     return next((each for each in (path, path.with_name(path.name + ".gz")) if each.is_file()), None)
 
 
-def read_idx(path: Path) -> Tensor:
-    """A uint8 tensor from an IDX file: two zero bytes, type 8, number of axes, big-endian sizes, then the bytes.
+def _read_idx(path: Path) -> Tensor:
+    """A uint8 tensor from an IDX file: two zero bytes, type 8, number of axes, big-endian sizes, then the data.
 
-    ValueError naming the file if it is anything else, or longer or shorter than its header says.
+    Raises ValueError naming the file if the header is another or the length does not match it.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"{path} is no IDX file of bytes: it begins with {content[:4].hex()}")
+        raise ValueError(f"{path} is not an IDX file of bytes: it begins with {content[:4].hex()}")
     sizes = struct.unpack_from(f">{content[3]}I", content, 4)
     begin = 4 + 4 * len(sizes)
     if len(content) - begin != math.prod(sizes):

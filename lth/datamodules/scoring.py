@@ -1,4 +1,4 @@
-"""Training data as a criterion reads it."""
+"""The training data that a criterion may read."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,12 @@ from torch import Tensor
 
 
 class ScoringData:
-    """The training data as a criterion sees it: un-augmented, where and as the network is, the same on every rank."""
+    """Training batches without augmentation, the same on every rank (`lth.pruning.criterion.Batches`).
+
+    datamodule: a `Dataset`
+    seed, level: determine the order
+    device, dtype: of the images; those of the network
+    """
 
     def __init__(self, datamodule: Any, seed: int, level: int, device: Any, dtype: torch.dtype = torch.float32):
         self._data, self._seed, self._level, self._device, self._dtype = datamodule, seed, level, device, dtype
@@ -17,12 +22,12 @@ class ScoringData:
         self.image_shape = image_shape_of(datamodule)
 
     def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`n` batches of the recipe's size, in a seeded order."""
+        """`n` batches of the training batch size, in an order fixed by seed and level."""
         batches = self._data.scoring_batches(f"{self._seed}/{self._level}")
         return (self._on_device(batch) for batch, _ in zip(batches, range(n), strict=False))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        """One batch with `k` samples of every class, in random order; another one at every call."""
+        """One batch with `k` samples of every class, in random order; every call draws other samples."""
         self._sets += 1
         return self._on_device(self._data.per_class(k, f"{self._seed}/{self._level}/{self._sets}"))
 

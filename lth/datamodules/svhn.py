@@ -6,34 +6,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.datamodules._files import folder, open_verified
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.files import folder, opened
 
 
 class SVHN(Arrays):
-    """The files train_32x32.mat and test_32x32.mat in `root`; torchvision downloads what is missing and verifies it."""
+    """train_32x32.mat and test_32x32.mat in `root`; torchvision downloads missing files and verifies both."""
 
     def fetch(self, root: str | None) -> None:
         for part in ("train", "test"):
-            if not (folder(root) / self.file(part)[0]).is_file():
-                self.open(folder(root), part, download=True)
+            if not (folder(root) / self._file(part)[0]).is_file():
+                self._open(folder(root), part, download=True)
 
     def read(self, root: str | None) -> Parts:
-        train, test = (self.open(folder(root), part) for part in ("train", "test"))
-        return *tensors(train), *tensors(test)
+        train, test = (self._open(folder(root), part) for part in ("train", "test"))
+        return *_tensors(train), *_tensors(test)
 
-    def file(self, part: str) -> tuple[str, str]:
+    def _file(self, part: str) -> tuple[str, str]:
         """Name and md5, as torchvision publishes them."""
         from torchvision.datasets import SVHN as source
 
         return tuple(source.split_list[part][1:])
 
-    def open(self, root: Path, part: str, download: bool = False) -> Any:
+    def _open(self, root: Path, part: str, download: bool = False) -> Any:
         from torchvision.datasets import SVHN as source
 
-        return opened(lambda: source(root, split=part, download=download), root, [self.file(part)])
+        return open_verified(lambda: source(root, split=part, download=download), root, [self._file(part)])
 
 
-def tensors(dataset: Any) -> tuple[Tensor, Tensor]:
-    """torchvision gives (N, C, H, W) as a transposed view, and the digit 0 as label 0."""
+def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels of torchvision's dataset, made contiguous; the digit 0 has label 0."""
     return torch.from_numpy(dataset.data).contiguous(), torch.from_numpy(dataset.labels).long()

@@ -1,4 +1,4 @@
-"""Learnable images of any size, number of channels and number of classes, for tests and for dry runs of big recipes."""
+"""Learnable random images of any size, channels and classes, for tests and for dry runs of large recipes."""
 
 from typing import Any
 
@@ -11,10 +11,12 @@ from lth.pruning.seeds import generator
 
 
 class Synthetic(Arrays):
-    """Each class is a smooth random pattern, each image its class's pattern under noise.
+    """Images that are the smooth random pattern of their class plus noise.
 
-    train_size, test_size: images; noise: its standard deviation, where the pattern's is about 0.25 and white is 1.
-    image_seed: of patterns, labels and noise; replicates share it, as they share a real dataset.
+    train_size, test_size: number of images
+    noise: standard deviation; that of the patterns is about 0.25, white is 1
+    image_seed: of patterns, labels and noise; the same for all replicates, like a real dataset
+    arrays: the other keys, see `Arrays`
     """
 
     def __init__(
@@ -29,15 +31,15 @@ class Synthetic(Arrays):
         self.noise, self.image_seed = noise, image_seed
 
     def read(self, root: str | None) -> Parts:
-        return *self.made("train"), *self.made("test")
+        return *self._make("train"), *self._make("test")
 
-    def made(self, part: str) -> tuple[Tensor, Tensor]:
-        """Images in parts of 512, since 224 x 224 colour in float32 is 0.6 MB each."""
+    def _make(self, part: str) -> tuple[Tensor, Tensor]:
+        """Images and labels, in chunks of 512 images: one of 224 x 224 in colour needs 0.6 MB as float32."""
         random = generator("synthetic", self.image_seed, part)
         labels = torch.randperm(self.counts[part], generator=random) % self.classes
-        return torch.cat([self.images(y, random) for y in labels.split(512)]), labels
+        return torch.cat([self._images(y, random) for y in labels.split(512)]), labels
 
-    def images(self, labels: Tensor, random: torch.Generator) -> Tensor:
+    def _images(self, labels: Tensor, random: torch.Generator) -> Tensor:
         coarse = torch.randn(self.classes, self.channels, 4, 4, generator=generator("patterns", self.image_seed))
         smooth = F.interpolate(coarse[labels], self.image_size, mode="bilinear", align_corners=True)
         noisy = 0.5 + 0.25 * smooth + self.noise * torch.randn(smooth.shape, generator=random)

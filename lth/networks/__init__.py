@@ -1,4 +1,8 @@
-"""Plain networks, built from a dataset's classes, channels and image size. They know nothing of masks."""
+"""Plain networks, built from a dataset's classes, channels and image size, without masks.
+
+Tickets name these functions, so they must keep their names. All networks map images (batch, channels, image_size,
+image_size) to logits (batch, classes).
+"""
 
 from lth.networks.cifar_resnet import cifar_resnet, resnet20, resnet32, resnet32_double, resnet44, resnet56, resnet110
 from lth.networks.conv import conv2, conv4, conv6

@@ -1,11 +1,11 @@
-"""The slim ResNets of three stages made for CIFAR (He et al. 2016, arXiv 1512.03385, section 4.2)."""
+"""ResNets of three stages for CIFAR (He et al. 2016, arXiv 1512.03385, section 4.2)."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from lth.networks.refuse import refuse_depth
-from lth.networks.residual import BasicBlock
-from lth.networks.resnet import ResNet, resnet
+from lth.networks._blocks import BasicBlock
+from lth.networks._refuse import refuse_depth
+from lth.networks.resnet import ResNet, Stages, resnet
 
 WIDTHS = (16, 32, 64)
 DOUBLE_WIDTHS = (32, 64, 128)
@@ -14,10 +14,15 @@ DOUBLE_WIDTHS = (32, 64, 128)
 def cifar_resnet(
     depth: int, classes: int, channels: int, image_size: int, widths: Sequence[int] = WIDTHS, **options: Any
 ) -> ResNet:
-    """A ResNet of `depth` = 6n + 2 layers and a 3x3 stem whatever the image. Options as for `resnet`, less `stem`."""
+    """A ResNet with a 3x3 stem for images of any size.
+
+    depth: layers, 6n + 2
+    widths: channels of the three stages
+    options: see `resnet`; `stem` is fixed
+    """
     refuse_depth("CIFAR ResNet", depth, 6, 2)
-    depths = ((depth - 2) // 6,) * 3
-    return resnet(BasicBlock, depths, classes, channels, image_size, widths, stem="cifar", **options)
+    stages = Stages(BasicBlock, ((depth - 2) // 6,) * 3, widths)
+    return resnet(stages, classes, channels, image_size, stem="cifar", **options)
 
 
 def resnet20(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
@@ -46,5 +51,5 @@ def resnet110(classes: int, channels: int, image_size: int, **options: Any) -> R
 
 
 def resnet32_double(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
-    """ResNet-32 twice as wide, as GraSP uses it (Wang et al. 2020, arXiv 2002.07376). Options as for `cifar_resnet`."""
+    """ResNet-32 with twice the channels (GraSP, Wang et al. 2020, arXiv 2002.07376). Options as for `cifar_resnet`."""
     return cifar_resnet(32, classes, channels, image_size, DOUBLE_WIDTHS, **options)

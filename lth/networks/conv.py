@@ -5,20 +5,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lth.networks._blocks import batch_norm_2d
+from lth.networks._refuse import refuse_small
 from lth.networks.init import initialise_
 from lth.networks.mlp import MLP
-from lth.networks.refuse import refuse_small
 
 WIDTHS = (64, 128, 256)  # of each pair of convolutions
 
 
-def batch_norm_2d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
-    """Batch norm over `width` channels, or nothing."""
-    return nn.BatchNorm2d(width, affine=affine) if batch_norm else nn.Identity()
-
-
 class ConvNet(nn.Module):
-    """`pairs` pairs of 3x3 convolutions, each pair max-pooled, then two hidden layers of 256 units; ReLU throughout."""
+    """Pairs of 3x3 convolutions with max pooling after each pair, two hidden layers of 256 units, and a classifier."""
 
     def __init__(
         self, pairs: int, classes: int, channels: int, image_size: int, batch_norm: bool, bias: bool, affine: bool
@@ -53,7 +49,16 @@ def conv_net(
     init: str = "kaiming_normal",
     fan: str = "fan_in",
 ) -> ConvNet:
-    """A `ConvNet` whose weights are drawn by `init`. Raises `ValueError` below 2**pairs pixels."""
+    """A `ConvNet` with initialised weights.
+
+    pairs: pairs of convolutions, 1 to 3
+    batch_norm: before every ReLU, in place of the biases there
+    bias: of the layers without batch norm
+    affine: whether batch norm has weight and bias
+    init, fan: see `initialise_`
+
+    Raises ValueError for images below 2**pairs pixels.
+    """
     return initialise_(ConvNet(pairs, classes, channels, image_size, batch_norm, bias, affine), init, fan)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lth.networks.conv import batch_norm_2d
+from lth.networks._blocks import batch_norm_2d
+from lth.networks._refuse import refuse_small
 from lth.networks.init import initialise_
 from lth.networks.mlp import MLP, mlp
-from lth.networks.refuse import refuse_small
 
 
 def lenet_300_100(classes: int, channels: int, image_size: int, **options: Any) -> MLP:
@@ -17,24 +17,24 @@ def lenet_300_100(classes: int, channels: int, image_size: int, **options: Any) 
 
 
 class LeNet5(nn.Module):
-    """Two 5x5 convolutions of 20 and 50 maps, each with ReLU and max-pooled, then 500 hidden units."""
+    """Two 5x5 convolutions of 20 and 50 channels, each with ReLU and max pooling, 500 hidden units and a classifier."""
 
     def __init__(
         self, classes: int, channels: int, image_size: int, batch_norm: bool, bias: bool, affine: bool
     ) -> None:
         super().__init__()
         refuse_small("lenet5", image_size, 4)
-        # Two unpadded 5x5 convolutions and pools leave nothing of an image below 16 pixels; such images are padded.
+        # Images below 16 pixels are padded: two unpadded 5x5 convolutions with pooling would leave no pixel.
         padding = 0 if image_size >= 16 else 2
-        left = image_size
+        size = image_size
         for _ in range(2):
-            left = (left + 2 * padding - 4) // 2
+            size = (size + 2 * padding - 4) // 2
         with_bias = bias and not batch_norm
         self.conv1 = nn.Conv2d(channels, 20, 5, padding=padding, bias=with_bias)
         self.norm1 = batch_norm_2d(20, batch_norm, affine)
         self.conv2 = nn.Conv2d(20, 50, 5, padding=padding, bias=with_bias)
         self.norm2 = batch_norm_2d(50, batch_norm, affine)
-        self.head = MLP((500,), classes, 50, left, batch_norm, bias, affine)
+        self.head = MLP((500,), classes, 50, size, batch_norm, bias, affine)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.norm1(self.conv1(images))), 2)
@@ -52,5 +52,8 @@ def lenet5(
     init: str = "kaiming_normal",
     fan: str = "fan_in",
 ) -> LeNet5:
-    """LeNet-5 20-50-500; 430,500 weights on 28x28 grey. Raises `ValueError` below 4 pixels."""
+    """LeNet-5 with 20, 50 and 500 units; 430,500 weights on 28x28 grey. Options as for `conv_net`.
+
+    Raises ValueError for images below 4 pixels.
+    """
     return initialise_(LeNet5(classes, channels, image_size, batch_norm, bias, affine), init, fan)

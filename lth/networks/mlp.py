@@ -1,4 +1,4 @@
-"""Fully connected networks of any widths."""
+"""Fully connected networks."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,15 @@ from torch.nn import functional as F
 from lth.networks.init import initialise_
 
 
-def batch_norm_1d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
-    """Batch norm over `width` features, or nothing."""
+def _batch_norm_1d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
+    """Batch norm over `width` features, or the identity."""
     return nn.BatchNorm1d(width, affine=affine) if batch_norm else nn.Identity()
 
 
 class MLP(nn.Module):
-    """Hidden layers of `widths` units with ReLU on the flattened image, then a linear classifier.
+    """Hidden layers with ReLU on the flattened image, then a linear classifier.
 
-    Batch norm comes before a layer's ReLU, where it would subtract the layer's bias; with `relu_first` after it.
-    Reads (batch, channels, image_size, image_size), gives (batch, classes) logits.
+    Maps (batch, channels, image_size, image_size) to (batch, classes) logits. The arguments are those of `mlp`.
     """
 
     def __init__(
@@ -33,15 +32,15 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
-            raise ValueError(f"widths={list(widths)} is no network; valid: positive widths, e.g. [300, 100]")
+            raise ValueError(f"widths={list(widths)} makes no network; valid: positive widths, e.g. [300, 100]")
         if relu_first and not batch_norm:
-            raise ValueError("relu_first=True says where batch norm is, but batch_norm=False; valid: batch_norm=True")
+            raise ValueError("relu_first=True places batch norm, but batch_norm=False; valid: batch_norm=True")
         sizes = [channels * image_size**2, *widths]
         self.hidden = nn.ModuleList(
             nn.Linear(inputs, outputs, bias=bias and (relu_first or not batch_norm))
             for inputs, outputs in zip(sizes[:-1], widths, strict=True)
         )
-        self.norms = nn.ModuleList(batch_norm_1d(width, batch_norm, affine) for width in widths)
+        self.norms = nn.ModuleList(_batch_norm_1d(width, batch_norm, affine) for width in widths)
         self.classifier = nn.Linear(sizes[-1], classes, bias=bias)
         self.relu_first = relu_first
 
@@ -63,5 +62,15 @@ def mlp(
     relu_first: bool = False,
     init: str = "kaiming_normal",
 ) -> MLP:
-    """An `MLP` whose weights are drawn by `init`. Raises `ValueError` for empty or non-positive `widths`."""
+    """An `MLP` with initialised weights.
+
+    widths: units of the hidden layers
+    batch_norm: in every hidden layer, before ReLU; such layers have no bias
+    bias: of the layers without batch norm
+    affine: whether batch norm has weight and bias
+    relu_first: batch norm after ReLU; such layers keep their bias
+    init: see `initialise_`
+
+    Raises ValueError for empty or non-positive widths.
+    """
     return initialise_(MLP(widths, classes, channels, image_size, batch_norm, bias, affine, relu_first), init)

@@ -1,21 +1,19 @@
-"""MobileNets, with the strides of CIFAR or of ImageNet.
+"""MobileNets with strides for CIFAR or for ImageNet.
 
-Version 1 is Howard et al. 2017 (arXiv 1704.04861), version 2 Sandler et al. 2018 (1801.04381).
-Both use plain ReLU: ReLU6 serves low precision, and the pruning papers' CIFAR versions leave it out.
+Version 1 is Howard et al. 2017 (arXiv 1704.04861), version 2 Sandler et al. 2018 (arXiv 1801.04381). Both use ReLU in
+place of ReLU6, which is meant for low precision, as the pruning papers do on CIFAR.
 """
 
 from torch import Tensor, nn
 
-from lth.networks.conv_bn import ConvBN
+from lth.networks._blocks import ConvBN, is_imagenet_stem, make_shortcut
+from lth.networks._refuse import refuse_small
 from lth.networks.init import initialise_
-from lth.networks.refuse import refuse_small
-from lth.networks.residual import make_shortcut
-from lth.networks.stem import is_imagenet_stem
 
 # Version 1: (outputs, stride) of each depthwise-separable convolution.
-SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+_SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 # Version 2: (expansion, outputs, blocks, stride) of each stage, for large images.
-INVERTED = (
+_INVERTED = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -24,11 +22,11 @@ INVERTED = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-UNSTRIDED_STAGE = 1  # of version 2 on small images, besides the stem
+_UNSTRIDED_STAGE = 1  # of version 2: stride 1 on small images, like the stem
 
 
-class Separable(nn.Module):
-    """A 3x3 convolution of each channel by itself, then a 1x1 across channels."""
+class _Separable(nn.Module):
+    """A depthwise 3x3 convolution, then a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -39,8 +37,8 @@ class Separable(nn.Module):
         return self.pointwise(self.depthwise(x))
 
 
-class Inverted(nn.Module):
-    """Widen by 1x1, convolve each channel, narrow by 1x1 without ReLU; around it a shortcut where the stride is 1."""
+class _Inverted(nn.Module):
+    """1x1 to `expansion` times the channels, depthwise 3x3, 1x1 without ReLU; a shortcut if the stride is 1."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -55,29 +53,32 @@ class Inverted(nn.Module):
         return out if self.shortcut is None else out + self.shortcut(x)
 
 
-def separable_blocks(affine: bool) -> nn.Sequential:
+def _separable_blocks(affine: bool) -> nn.Sequential:
     """The depthwise-separable blocks of MobileNet v1."""
-    inputs = (32, *(outputs for outputs, _ in SEPARABLE[:-1]))
-    return nn.Sequential(*(Separable(i, o, stride, affine) for i, (o, stride) in zip(inputs, SEPARABLE, strict=True)))
+    inputs = (32, *(outputs for outputs, _ in _SEPARABLE[:-1]))
+    return nn.Sequential(*(_Separable(i, o, stride, affine) for i, (o, stride) in zip(inputs, _SEPARABLE, strict=True)))
 
 
-def inverted_blocks(large: bool, affine: bool) -> nn.Sequential:
+def _inverted_blocks(large: bool, affine: bool) -> nn.Sequential:
     """The inverted residuals of MobileNet v2."""
     blocks = nn.Sequential()
     inputs = 32
-    for stage, (expansion, outputs, depth, stride) in enumerate(INVERTED):
+    for stage, (expansion, outputs, depth, stride) in enumerate(_INVERTED):
         for number in range(depth):
-            strided = number == 0 and (large or stage != UNSTRIDED_STAGE)
-            blocks.append(Inverted(inputs, outputs, expansion, stride if strided else 1, affine))
+            strided = number == 0 and (large or stage != _UNSTRIDED_STAGE)
+            blocks.append(_Inverted(inputs, outputs, expansion, stride if strided else 1, affine))
             inputs = outputs
     blocks.add_module("head", ConvBN(inputs, 1280, 1, affine=affine))
     return blocks
 
 
 class MobileNet(nn.Module):
-    """A 3x3 stem of 32 channels, `blocks` that end with `width` channels, global average pooling, a linear classifier.
+    """A 3x3 stem of 32 channels, blocks, global average pooling and a linear classifier.
 
-    `bias` is the classifier's: every convolution is followed by batch norm, which would subtract one.
+    blocks: read 32 channels, return `width` channels
+    large: whether the stem has stride 2
+    bias: of the classifier; the convolutions have batch norm and no bias
+    affine: whether batch norm has weight and bias
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class MobileNet(nn.Module):
         return self.classifier(self.blocks(self.stem(images)).mean((2, 3)))
 
 
-def is_large(stem: str, image_size: int) -> bool:
-    """Whether the strides of ImageNet apply, by name or by image size."""
+def _is_large(stem: str, image_size: int) -> bool:
+    """Whether to use the strides for ImageNet, see `mobilenet_v1`."""
     large = is_imagenet_stem(stem, image_size)
     refuse_small(f"a MobileNet (stem={stem})", image_size, 32 if large else 8)
     return large
@@ -111,11 +112,15 @@ def mobilenet_v1(
 ) -> MobileNet:
     """MobileNet; 3,195,328 weights on CIFAR-10.
 
-    `stem` is auto, cifar (stride 1) or imagenet (stride 2); auto is imagenet above 64 pixels.
-    Raises `ValueError` for any other, and for an image below 8 pixels (imagenet: 32).
+    stem: auto, cifar (stride 1) or imagenet (stride 2); auto is imagenet above 64 pixels
+    bias: of the classifier
+    affine: whether batch norm has weight and bias
+    init, fan: see `initialise_`
+
+    Raises ValueError for another stem, and for images below 8 pixels (imagenet: 32).
     """
-    large = is_large(stem, image_size)
-    return initialise_(MobileNet(separable_blocks(affine), 1024, classes, channels, large, bias, affine), init, fan)
+    large = _is_large(stem, image_size)
+    return initialise_(MobileNet(_separable_blocks(affine), 1024, classes, channels, large, bias, affine), init, fan)
 
 
 def mobilenet_v2(
@@ -128,11 +133,14 @@ def mobilenet_v2(
     init: str = "kaiming_normal",
     fan: str = "fan_out",
 ) -> MobileNet:
-    """MobileNetV2; 2,261,824 weights in 58 layers on CIFAR-10, where blocks of stride 1 that widen have 1x1 shortcuts.
+    """MobileNetV2; 2,261,824 weights in 58 layers on CIFAR-10.
 
-    `stem` is auto, cifar (stem and second stage of stride 1) or imagenet (both of stride 2); auto is imagenet above 64
-    pixels. Raises `ValueError` for any other, and for an image below 8 pixels (imagenet: 32).
+    As in the pruning papers, blocks of stride 1 that change the number of channels have 1x1 shortcuts.
+
+    stem: auto, cifar (stem and second stage have stride 1) or imagenet (stride 2); auto is imagenet above 64 pixels
+
+    All else as for `mobilenet_v1`.
     """
-    large = is_large(stem, image_size)
-    blocks = inverted_blocks(large, affine)
+    large = _is_large(stem, image_size)
+    blocks = _inverted_blocks(large, affine)
     return initialise_(MobileNet(blocks, 1280, classes, channels, large, bias, affine), init, fan)

@@ -1,50 +1,72 @@
 """ResNets of four stages, for small and large images (He et al. 2016, arXiv 1512.03385, table 1)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lth.networks._blocks import BasicBlock, Bottleneck, is_imagenet_stem
+from lth.networks._refuse import refuse_small
 from lth.networks.init import initialise_
-from lth.networks.refuse import refuse_small
-from lth.networks.residual import BasicBlock, Bottleneck
-from lth.networks.stem import is_imagenet_stem
 
 Block = type[BasicBlock] | type[Bottleneck]
 WIDTHS = (64, 128, 256, 512)
 
 
-def make_stage(
-    block: Block, inputs: int, width: int, depth: int, stride: int, shortcut: str, affine: bool
+class Stages(NamedTuple):
+    """The stages of a ResNet.
+
+    block: the residual block
+    depths: blocks of each stage
+    widths: channels of each stage; a `Bottleneck` returns four times as many
+    """
+
+    block: Block
+    depths: Sequence[int]
+    widths: Sequence[int] = WIDTHS
+
+
+def _make_stage(
+    block: Block,
+    inputs: int,
+    width: int,
+    depth: int,
+    stride: int,
+    shortcut: str,
+    affine: bool,
 ) -> nn.Module:
-    """`depth` blocks of which the first holds the stride."""
+    """`depth` blocks, the first with the stride."""
     outputs = width * block.expansion
     first = block(inputs, width, stride, shortcut, affine)
     return nn.Sequential(first, *(block(outputs, width, 1, shortcut, affine) for _ in range(depth - 1)))
 
 
 class ResNet(nn.Module):
-    """A stem, stages that halve the image (all but the first), global average pooling and a linear classifier.
+    """A stem, stages of which all but the first halve the image, global average pooling and a linear classifier.
 
-    The small stem is a 3x3 convolution; the ImageNet stem is a 7x7 of stride 2 and a max-pool of stride 2.
-    `bias` is the classifier's: every convolution is followed by batch norm, which would subtract one.
+    stem: cifar (3x3 convolution), imagenet (7x7 convolution and max pooling, both of stride 2), or auto, which is
+        imagenet above 64 pixels
+    shortcut: conv (1x1 convolution and batch norm) or pad (strided slice and zero channels)
+    bias: of the classifier; the convolutions have batch norm and no bias
+    affine: whether batch norm has weight and bias
+
+    Raises ValueError for another stem or shortcut, and for an image that the strides reduce to nothing.
     """
 
     def __init__(
         self,
-        block: Block,
-        widths: Sequence[int],
-        depths: Sequence[int],
+        stages: Stages,
         classes: int,
         channels: int,
         image_size: int,
-        stem: str,
-        shortcut: str,
-        bias: bool,
-        affine: bool,
+        stem: str = "auto",
+        shortcut: str = "conv",
+        bias: bool = True,
+        affine: bool = True,
     ) -> None:
         super().__init__()
+        block, depths, widths = stages
         self.large = is_imagenet_stem(stem, image_size)
         halvings = len(widths) - 1 + 2 * self.large
         refuse_small(f"a ResNet that halves {halvings} times (stem={stem})", image_size, 2**halvings)
@@ -55,7 +77,7 @@ class ResNet(nn.Module):
         inputs = widths[0]
         for name, width, depth in zip(self.stages, widths, depths, strict=True):
             stride = 1 if name == "layer1" else 2
-            self.add_module(name, make_stage(block, inputs, width, depth, stride, shortcut, affine))
+            self.add_module(name, _make_stage(block, inputs, width, depth, stride, shortcut, affine))
             inputs = width * block.expansion
         self.classifier = nn.Linear(inputs, classes, bias=bias)
 
@@ -69,38 +91,32 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    block: Block,
-    depths: Sequence[int],
+    stages: Stages,
     classes: int,
     channels: int,
     image_size: int,
-    widths: Sequence[int] = WIDTHS,
-    stem: str = "auto",
-    shortcut: str = "conv",
-    bias: bool = True,
-    affine: bool = True,
     init: str = "kaiming_normal",
     fan: str = "fan_out",
+    **options: Any,
 ) -> ResNet:
-    """A `ResNet` of `depths` blocks per stage, its weights drawn by `init`.
+    """A `ResNet` with initialised weights.
 
-    `stem` is auto, cifar or imagenet (auto: imagenet above 64 pixels); `shortcut` is conv (1x1 and batch norm) or pad
-    (strided slice and zero channels). Raises `ValueError` for any other, and for an image smaller than the strides.
+    init, fan: see `initialise_`
+    options: stem, shortcut, bias, affine, see `ResNet`
     """
-    net = ResNet(block, widths, depths, classes, channels, image_size, stem, shortcut, bias, affine)
-    return initialise_(net, init, fan)
+    return initialise_(ResNet(stages, classes, channels, image_size, **options), init, fan)
 
 
-def resnet18(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
+def resnet18(classes: int, channels: int, image_size: int, widths: Sequence[int] = WIDTHS, **options: Any) -> ResNet:
     """ResNet-18; 11,164,352 weights on CIFAR-10, 11,678,912 on ImageNet. Options as for `resnet`."""
-    return resnet(BasicBlock, (2, 2, 2, 2), classes, channels, image_size, **options)
+    return resnet(Stages(BasicBlock, (2, 2, 2, 2), widths), classes, channels, image_size, **options)
 
 
-def resnet34(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
+def resnet34(classes: int, channels: int, image_size: int, widths: Sequence[int] = WIDTHS, **options: Any) -> ResNet:
     """ResNet-34. Options as for `resnet`."""
-    return resnet(BasicBlock, (3, 4, 6, 3), classes, channels, image_size, **options)
+    return resnet(Stages(BasicBlock, (3, 4, 6, 3), widths), classes, channels, image_size, **options)
 
 
-def resnet50(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
+def resnet50(classes: int, channels: int, image_size: int, widths: Sequence[int] = WIDTHS, **options: Any) -> ResNet:
     """ResNet-50; 23,467,712 weights on CIFAR-10, 25,502,912 on ImageNet. Options as for `resnet`."""
-    return resnet(Bottleneck, (3, 4, 6, 3), classes, channels, image_size, **options)
+    return resnet(Stages(Bottleneck, (3, 4, 6, 3), widths), classes, channels, image_size, **options)

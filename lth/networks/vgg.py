@@ -6,23 +6,22 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lth.networks.conv_bn import ConvBN
+from lth.networks._blocks import ConvBN
+from lth.networks._refuse import refuse_small
 from lth.networks.init import initialise_
-from lth.networks.refuse import refuse_small
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-def make_stage(inputs: int, outputs: int, depth: int, affine: bool) -> nn.Module:
-    """A stage of VGG: `depth` 3x3 convolutions of one width."""
+def _make_stage(inputs: int, outputs: int, depth: int, affine: bool) -> nn.Module:
+    """`depth` 3x3 convolutions of `outputs` channels."""
     return nn.Sequential(*(ConvBN(inputs if n == 0 else outputs, outputs, affine=affine) for n in range(depth)))
 
 
 class VGG(nn.Module):
-    """Five stages of 3x3 convolutions, each max-pooled, global average pooling and a linear classifier.
+    """Five stages of 3x3 convolutions with max pooling after each, global average pooling and a linear classifier.
 
-    Pools round up, so that small images shrink to one pixel and stay there; multiples of 32 pixels are as published.
-    `bias` is the classifier's: every convolution is followed by batch norm, which would subtract one.
+    Pooling rounds sizes up, so that small images keep one pixel; for multiples of 32 pixels nothing is rounded.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class VGG(nn.Module):
         self.stages = [f"stage{number}" for number in range(1, len(WIDTHS) + 1)]
         sizes = (channels, *WIDTHS)
         for name, inputs, outputs, depth in zip(self.stages, sizes[:-1], WIDTHS, depths, strict=True):
-            self.add_module(name, make_stage(inputs, outputs, depth, affine))
+            self.add_module(name, _make_stage(inputs, outputs, depth, affine))
         self.classifier = nn.Linear(WIDTHS[-1], classes, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,7 +52,15 @@ def vgg(
     init: str = "kaiming_normal",
     fan: str = "fan_out",
 ) -> VGG:
-    """A `VGG` of `depths` convolutions per stage, its weights drawn by `init`. Raises `ValueError` below 8 pixels."""
+    """A `VGG` with initialised weights.
+
+    depths: convolutions of each stage
+    bias: of the classifier; the convolutions have batch norm and no bias
+    affine: whether batch norm has weight and bias
+    init, fan: see `initialise_`
+
+    Raises ValueError for images below 8 pixels.
+    """
     return initialise_(VGG(depths, classes, channels, image_size, bias, affine), init, fan)
 
 

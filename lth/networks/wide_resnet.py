@@ -5,12 +5,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lth.networks._refuse import refuse_depth, refuse_small
 from lth.networks.init import initialise_
-from lth.networks.refuse import refuse_depth, refuse_small
 
 
-class PreActivationBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3x3 convolutions. A 1x1 shortcut reads the activated input."""
+class _PreActivationBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch norm and ReLU; a 1x1 shortcut if shapes differ, after the first ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, affine: bool) -> None:
         super().__init__()
@@ -27,8 +27,16 @@ class PreActivationBlock(nn.Module):
         return self.conv2(F.relu(self.bn2(self.conv1(active)))) + kept
 
 
+def _make_stage(inputs: int, outputs: int, blocks: int, stride: int, affine: bool) -> nn.Module:
+    first = _PreActivationBlock(inputs, outputs, stride, affine)
+    return nn.Sequential(first, *(_PreActivationBlock(outputs, outputs, 1, affine) for _ in range(blocks - 1)))
+
+
 class WideResNet(nn.Module):
-    """A 3x3 stem of 16 channels, three stages of 16, 32 and 64 times `width`, pooling and a linear classifier."""
+    """A 3x3 stem of 16 channels, stages of 16, 32 and 64 times `width` channels, pooling and a linear classifier.
+
+    blocks: of each stage
+    """
 
     def __init__(
         self, blocks: int, width: int, classes: int, channels: int, image_size: int, bias: bool, affine: bool
@@ -36,16 +44,11 @@ class WideResNet(nn.Module):
         super().__init__()
         refuse_small("a wide ResNet", image_size, 4)
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        self.layer1 = self.make_stage(16, 16 * width, blocks, 1, affine)
-        self.layer2 = self.make_stage(16 * width, 32 * width, blocks, 2, affine)
-        self.layer3 = self.make_stage(32 * width, 64 * width, blocks, 2, affine)
+        self.layer1 = _make_stage(16, 16 * width, blocks, 1, affine)
+        self.layer2 = _make_stage(16 * width, 32 * width, blocks, 2, affine)
+        self.layer3 = _make_stage(32 * width, 64 * width, blocks, 2, affine)
         self.bn = nn.BatchNorm2d(64 * width, affine=affine)
         self.classifier = nn.Linear(64 * width, classes, bias=bias)
-
-    @staticmethod
-    def make_stage(inputs: int, outputs: int, blocks: int, stride: int, affine: bool) -> nn.Module:
-        first = PreActivationBlock(inputs, outputs, stride, affine)
-        return nn.Sequential(first, *(PreActivationBlock(outputs, outputs, 1, affine) for _ in range(blocks - 1)))
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(images))))
@@ -63,7 +66,16 @@ def wide_resnet(
     init: str = "kaiming_normal",
     fan: str = "fan_out",
 ) -> WideResNet:
-    """A wide ResNet of `depth` = 6n + 4 layers, `width` times as wide as ResNet-20; `bias` is the classifier's."""
+    """A wide ResNet with initialised weights.
+
+    depth: layers, 6n + 4
+    width: factor of the channels, 1 for those of ResNet-20
+    bias: of the classifier; the convolutions have none
+    affine: whether batch norm has weight and bias
+    init, fan: see `initialise_`
+
+    Raises ValueError for another depth, and for images below 4 pixels.
+    """
     refuse_depth("wide ResNet", depth, 6, 4)
     net = WideResNet((depth - 4) // 6, width, classes, channels, image_size, bias, affine)
     return initialise_(net, init, fan)

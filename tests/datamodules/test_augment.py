@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lth.datamodules import augment
+from lth.datamodules._normalise import computed, given
 from lth.datamodules.augment import Augment, draw
-from lth.datamodules.normalise import computed, given
 
 EVERYTHING = Augment(crop=3, crop_mode="reflect", flip="random", cutout=4)
 

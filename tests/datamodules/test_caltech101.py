@@ -12,7 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from lth.datamodules import Caltech101, decoded
+from lth.datamodules import Caltech101, _image_cache
 from tests.datamodules.test_dataset_configs import composed
 from tests.support import photographs
 
@@ -107,7 +107,7 @@ def test_the_split_is_the_same_on_every_machine(tree):
 def test_sizes_are_decoded_once_each_and_kept_apart(tree, monkeypatch):
     root = tree.parents[1]
     first = {size: ready(root, image_size=size).read(str(root)) for size in (16, 24)}
-    monkeypatch.setattr(decoded, "decoded", None)
+    monkeypatch.setattr(_image_cache, "decode_image", None)
     assert all(same(ready(root, image_size=size).read(str(root)), parts) for size, parts in first.items())
     assert first[24][0].shape[1:] == (3, 24, 24)
     assert sorted(path.name for path in root.glob("*.safetensors")) == [

@@ -24,7 +24,7 @@ def test_every_dataset_composes_and_instantiates(name, monkeypatch, tmp_path):
     config = composed(f"dataset={name}", "recipe.batch_size=50", "seeds.data=7")
     data = hydra.utils.instantiate(config.dataset)
     assert isinstance(data, Dataset)
-    assert (data.batch_size, data.seed, data.level) == (50, 7, 0)
+    assert (data.sampling.batch_size, data.sampling.seed, data.level) == (50, 7, 0)
     assert data.root in (None, str(tmp_path), str(tmp_path / "imagenet"))
 
 
@@ -33,8 +33,8 @@ def test_datasets_without_files_are_ready_at_once(name):
     data = hydra.utils.instantiate(composed(f"dataset={name}").dataset)
     data.setup()
     x, y = next(iter(data.train_dataloader()))
-    assert x.shape == (data.batch_size, 1, 8, 8)
-    assert len(y) == data.batch_size
+    assert x.shape == (data.sampling.batch_size, 1, 8, 8)
+    assert len(y) == data.sampling.batch_size
     assert data.val_dataloader()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lth.datamodules.resized_crop import ResizedCrop, centred, uniforms
+from lth.datamodules.resized_crop import ResizedCrop, _uniforms, centre_windows
 
 SIZES = np.random.default_rng(0).integers(20, 600, (3000, 2))
 KEY = (5, 0, 3)
@@ -54,15 +54,15 @@ def test_an_image_too_long_for_any_window_gets_the_widest_in_its_middle(size):
 
 
 def test_draws_are_uniform_and_independent_of_where_one_begins():
-    draws = uniforms(0, 5000, "x")
-    assert (uniforms(4000, 3, "x") == draws[4000:4003]).all()
+    draws = _uniforms(0, 5000, "x")
+    assert (_uniforms(4000, 3, "x") == draws[4000:4003]).all()
     assert np.abs(draws.mean(0) - 0.5).max() < 0.02
     assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.05
 
 
 def test_the_centre_is_a_square_of_the_given_share():
-    assert centred(np.array([[256, 400], [100, 60]]), 0, 0.875).tolist() == [[16, 88, 224, 224], [24, 4, 52, 52]]
-    assert centred(np.array([[1, 1]]), 0, 0.1).tolist() == [[0, 0, 1, 1]]
+    assert centre_windows(np.array([[256, 400], [100, 60]]), 0, 0.875).tolist() == [[16, 88, 224, 224], [24, 4, 52, 52]]
+    assert centre_windows(np.array([[1, 1]]), 0, 0.1).tolist() == [[0, 0, 1, 1]]
 
 
 def test_resolution_follows_the_epoch():

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lth.datamodules import TinyImageNet, decoded
-from lth.datamodules.tiny_imagenet import sort_validation
+from lth.datamodules import TinyImageNet, _image_cache
+from lth.datamodules.tiny_imagenet import _sort_validation
 from tests.support import photographs
 
 SHAPE = {"classes": 3, "channels": 3, "image_size": 64, "scale": 255, "mean": 0.5, "std": 0.25}
@@ -85,7 +85,7 @@ def test_every_layout_of_a_given_folder_reads_the_same_and_is_left_alone(archive
     shutil.unpack_archive(archive, root)
     whole = expected(root)
     if layout.startswith("sorted"):
-        sort_validation(root / TREE / "val")
+        _sort_validation(root / TREE / "val")
     if "empty" in layout:
         (root / TREE / "val" / "images").mkdir()
     before = sorted((root / TREE).rglob("*"))
@@ -107,7 +107,7 @@ def test_half_the_side_averages_four_pixels(archive, tmp_path):
 
 def test_images_are_decoded_in_the_first_run_alone(archive, tmp_path, monkeypatch):
     first = ready(tmp_path / "data").read(str(tmp_path / "data"))
-    monkeypatch.setattr(decoded, "decoded", None)
+    monkeypatch.setattr(_image_cache, "decode_image", None)
     assert same(ready(tmp_path / "data").read(str(tmp_path / "data")), first)
 
 
@@ -132,8 +132,8 @@ def test_interrupted_preparation_is_made_good(archive, tmp_path, monkeypatch, at
         "download": ("torchvision.datasets.utils.check_integrity", 0),
         "unpacking": ("zipfile.ZipFile._extract_member", 9),
         "sorting": ("lth.datamodules.tiny_imagenet.os.replace", 5),
-        "decoding": ("lth.datamodules.decoded.decoded", 7),
-        "storing": ("lth.datamodules.decoded.os.replace", 2 + 12),
+        "decoding": ("lth.datamodules._image_cache.decode_image", 7),
+        "storing": ("lth.datamodules._image_cache.os.replace", 2 + 12),
     }
     name, calls = targets[at]
     module, _, attribute = name.rpartition(".")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lth.datamodules.ffcv import beton_parts
-from lth.datamodules.ffcv.beton import Beton, opened, torch_threads_kept
-from lth.datamodules.ffcv.write_beton import main, verify
+from lth.datamodules.ffcv import _partial_beton
+from lth.datamodules.ffcv.beton import Beton, _torch_threads_kept, open_beton
+from lth.datamodules.ffcv.write_beton import _verify, main
 from tests.support import photographs
 
 pytestmark = [
@@ -33,7 +33,7 @@ def content(root, part="train"):
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import ToTensor, ToTorchImage
 
-    with torch_threads_kept():
+    with _torch_threads_kept():
         loader = Loader(
             str(root / f"{part}.beton"),
             batch_size=4,
@@ -68,7 +68,7 @@ def test_ffcvs_own_loader_reads_every_image_with_its_label(root, options):
         pixels, labels = content(root, part)
         assert labels.tolist() == [0] * each + [1] * each + [2] * each
         assert np.abs(pixels - squares(root, part)).mean((1, 2, 3)).max() < 6
-    images = opened(root / "train.beton").metadata["f0"]
+    images = open_beton(root / "train.beton").metadata["f0"]
     assert set(images["mode"].tolist()) == ({0, 1} if "mixed" in options else {0})
     assert max(images["width"].max(), images["height"].max()) == (48 if "--max-side" in options else 64)
     assert sorted(path.name for path in root.iterdir() if path.suffix != ".lock") == [
@@ -82,7 +82,7 @@ def test_ffcvs_own_loader_reads_every_image_with_its_label(root, options):
 def test_writing_again_only_checks_and_other_workers_write_the_same_bytes(root, capsys, monkeypatch):
     main([str(root), "--workers", "2", "--parts", "train"])
     first = (root / "train.beton").read_bytes()
-    monkeypatch.setattr("lth.datamodules.ffcv.write_beton.encoded", None)
+    monkeypatch.setattr("lth.datamodules.ffcv.write_beton._encode", None)
     main([str(root), "--workers", "1", "--parts", "train"])
     assert capsys.readouterr().out.count("18 images") == 2
     assert (root / "train.beton").read_bytes() == first
@@ -96,7 +96,7 @@ def interrupted(root, monkeypatch, after, options):
     """A conversion that dies when the given number of images are encoded."""
     from lth.datamodules.ffcv import write_beton
 
-    encoded, calls = write_beton.encoded, []
+    encoded, calls = write_beton._encode, []
 
     def fatal(*args, **options):
         calls.append(1)
@@ -105,7 +105,7 @@ def interrupted(root, monkeypatch, after, options):
         return encoded(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(write_beton, "encoded", fatal)
+        patch.setattr(write_beton, "_encode", fatal)
         with pytest.raises(Crash):
             main([str(root), *options])
 
@@ -113,14 +113,14 @@ def interrupted(root, monkeypatch, after, options):
 @pytest.mark.parametrize("after", [1, 17])
 @pytest.mark.parametrize("page", [1 << 14, 8 << 20])
 def test_an_interrupted_conversion_goes_on_to_the_same_bytes(root, tmp_path, monkeypatch, after, page):
-    monkeypatch.setattr(beton_parts, "PAGE", page)
+    monkeypatch.setattr(_partial_beton, "PAGE", page)
     options = ["--workers", "1", "--store", "mixed", "--parts", "train"]
     main([str(root), "--to", str(tmp_path / "whole"), *options])
     interrupted(root, monkeypatch, after, options)
     assert not (root / "train.beton").exists()
     kept = []
     monkeypatch.setattr(
-        beton_parts, "place", lambda at, size, was=beton_parts.place: kept.append(size) or was(at, size)
+        _partial_beton, "_place", lambda at, size, was=_partial_beton._place: kept.append(size) or was(at, size)
     )
     main([str(root), *options])
     assert len(kept) == 18 - after
@@ -137,7 +137,7 @@ def test_what_a_crash_left_half_written_is_written_again(root, tmp_path, monkeyp
         (folder / "settings.json").unlink()
     elif damage == "pages changed":
         with (folder / "pages").open("r+b") as file:
-            file.seek(beton_parts.PAGE + 5)
+            file.seek(_partial_beton.PAGE + 5)
             file.write(b"\xff" * 20)
     else:
         file = folder / damage.split()[0]
@@ -149,7 +149,7 @@ def test_what_a_crash_left_half_written_is_written_again(root, tmp_path, monkeyp
 def test_other_settings_or_other_images_start_over(root, monkeypatch):
     interrupted(root, monkeypatch, 17, ["--workers", "1", "--parts", "train"])
     main([str(root), "--workers", "1", "--store", "raw", "--parts", "train"])
-    assert set(opened(root / "train.beton").metadata["f0"]["mode"].tolist()) == {1}
+    assert set(open_beton(root / "train.beton").metadata["f0"]["mode"].tolist()) == {1}
 
 
 def test_a_killed_conversion_goes_on(tmp_path):
@@ -166,7 +166,7 @@ def test_a_killed_conversion_goes_on(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "450 images" in done.stdout
     assert int(done.stderr.split("train.beton: ")[1].split()[0]) > 0  # it went on, it did not start over
-    verify(root / "train.beton", root / "train")
+    _verify(root / "train.beton", root / "train")
 
 
 def test_a_damaged_photograph_stops_the_writing_and_is_named(root):
@@ -198,7 +198,7 @@ def test_an_image_damaged_after_writing_ends_the_pass_with_an_error_instead_of_w
 
     main([str(root), "--workers", "1", "--parts", "train"])
     path = root / "train.beton"
-    at = int(opened(path).metadata["f0"]["data_ptr"][5])
+    at = int(open_beton(path).metadata["f0"]["data_ptr"][5])
     with path.open("r+b") as file:
         file.seek(at + 2)
         file.write(b"\0" * 300)
@@ -208,7 +208,7 @@ def test_an_image_damaged_after_writing_ends_the_pass_with_an_error_instead_of_w
         list(beton.read(torch.arange(18), whole, 16, 4))
     assert len(list(beton.read(torch.arange(4), whole, 16, 4))) == 1
     with pytest.raises(ValueError, match="an image cannot be decoded"):
-        verify(path, root / "train")
+        _verify(path, root / "train")
 
 
 def test_a_file_of_other_images_is_not_taken_for_the_folders(root):
@@ -224,7 +224,7 @@ def test_a_file_of_other_images_is_not_taken_for_the_folders(root):
 
 
 def test_an_image_larger_than_a_page_is_refused_with_what_helps(root, monkeypatch):
-    monkeypatch.setattr(beton_parts, "PAGE", 1 << 12)
+    monkeypatch.setattr(_partial_beton, "PAGE", 1 << 12)
     with pytest.raises(ValueError, match=r"an image of .* bytes; valid: up to 4096: give a smaller --max-side"):
         main([str(root), "--store", "raw", "--workers", "1"])
 

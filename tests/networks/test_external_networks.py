@@ -138,7 +138,7 @@ def test_weights_of_another_shape_are_refused(tmp_path):
 
 @FACTORIES
 def test_a_pretrained_path_that_is_missing_is_refused(factory):
-    with pytest.raises(ValueError, match=r"pretrained='nowhere.pt' is no file; valid: false, true"):
+    with pytest.raises(ValueError, match=r"pretrained='nowhere.pt' is not a file; valid: false, true"):
         build(factory, pretrained="nowhere.pt")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lth.networks import initialise_, resnet18, resnet20
-from lth.networks.init import DRAWS, INITS, fans
+from lth.networks.init import _DRAWS, INITS, _fans
 
 
 def seeded(init, net, seed=0, **options):
@@ -76,17 +76,17 @@ def test_signs_are_drawn_anew_and_none_is_zero():
 
 
 def test_a_convolution_of_each_channel_by_itself_feeds_only_its_own_outputs():
-    assert fans(conv(32, 32, groups=32)) == (9, 9)
-    assert fans(conv(32, 64, groups=32)) == (9, 18)
-    assert fans(nn.Linear(300, 100)) == (300, 100)
+    assert _fans(conv(32, 32, groups=32)) == (9, 9)
+    assert _fans(conv(32, 64, groups=32)) == (9, 18)
+    assert _fans(nn.Linear(300, 100)) == (300, 100)
 
 
-@pytest.mark.parametrize("init", DRAWS)
+@pytest.mark.parametrize("init", _DRAWS)
 def test_linear_layers_are_scaled_by_their_inputs_whatever_the_fan(init):
     assert torch.equal(*(weight_of(init, nn.Linear(64, 10), fan=fan) for fan in ("fan_in", "fan_out")))
 
 
-@pytest.mark.parametrize("init", DRAWS)
+@pytest.mark.parametrize("init", _DRAWS)
 def test_biases_become_zero(init):
     net = nn.Sequential(conv(3, 8), nn.Linear(8, 4))
     assert not any(layer.bias.any() for layer in seeded(init, net))

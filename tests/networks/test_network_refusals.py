@@ -48,11 +48,11 @@ def test_the_imagenet_stem_needs_32_pixels(name):
         ("resnet20", {"shortcut": "A"}, "shortcut='A' is unknown; valid: conv, pad"),
         ("resnet18", {"stem": "tiny"}, "stem='tiny' is unknown; valid: auto, cifar, imagenet"),
         ("mobilenet_v2", {"stem": "tiny"}, "stem='tiny' is unknown; valid: auto, cifar, imagenet"),
-        ("mlp", {"widths": []}, "widths=[] is no network; valid: positive widths"),
-        ("mlp", {"widths": [300, 0]}, "widths=[300, 0] is no network; valid: positive widths"),
-        ("cifar_resnet", {"depth": 21}, "depth=21 is no CIFAR ResNet; valid: 6n + 2, e.g. 8, 14, 20"),
-        ("cifar_resnet", {"depth": 2}, "depth=2 is no CIFAR ResNet"),
-        ("wide_resnet", {"depth": 27, "width": 2}, "depth=27 is no wide ResNet; valid: 6n + 4, e.g. 10, 16, 22"),
+        ("mlp", {"widths": []}, "widths=[] makes no network; valid: positive widths"),
+        ("mlp", {"widths": [300, 0]}, "widths=[300, 0] makes no network; valid: positive widths"),
+        ("cifar_resnet", {"depth": 21}, "depth=21 is not a CIFAR ResNet; valid: 6n + 2, e.g. 8, 14, 20"),
+        ("cifar_resnet", {"depth": 2}, "depth=2 is not a CIFAR ResNet"),
+        ("wide_resnet", {"depth": 27, "width": 2}, "depth=27 is not a wide ResNet; valid: 6n + 4, e.g. 10, 16, 22"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_valid_ones(name, options, message):

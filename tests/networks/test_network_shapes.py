@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lth import networks
-from lth.networks.residual import PadShortcut
+from lth.networks._blocks import PadShortcut
 
 CIFAR_RESNETS = ["resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet32_double"]
 RESNETS = [*CIFAR_RESNETS, "resnet18", "resnet34", "resnet50"]

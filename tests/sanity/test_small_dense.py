@@ -3,9 +3,8 @@
 import pytest
 import torch
 
+from lth import networks
 from lth.networks import mlp, resnet20
-from lth.networks.residual import Bottleneck
-from lth.networks.resnet import resnet
 from lth.pruning import Masks
 from lth.sanity.small_dense import solve_widths
 
@@ -15,7 +14,7 @@ def parameters(net):
 
 
 def resnet50(widths):
-    return resnet(Bottleneck, (3, 4, 6, 3), 1000, 3, 224, widths=widths)
+    return networks.resnet50(1000, 3, 224, widths=widths)
 
 
 @pytest.mark.parametrize("target", [4_127_841, 6_050_373, 8_254_250, 11_724_185])

@@ -80,7 +80,7 @@ def test_an_onnx_file_that_computes_something_else_is_never_left_behind(tmp_path
 
 def test_a_missing_library_names_the_extra(tmp_path):
     with pytest.raises(ImportError, match=r"ONNX needs no_such_thing: pip install 'lth\[export\]'"):
-        onnx.needed("no_such_thing")
+        onnx._needed("no_such_thing")
 
 
 @pytest.mark.parametrize("name", list(NETS))

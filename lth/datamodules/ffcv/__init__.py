@@ -1,1 +1,1 @@
-"""FFCV: datasets in its file format, written and read."""
+"""Reads and writes the .beton files of FFCV (Leclerc et al. 2023)."""

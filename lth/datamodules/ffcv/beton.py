@@ -1,7 +1,7 @@
 """Images from FFCV's .beton files (Leclerc et al. 2023), decoded by FFCV in threads of this process.
 
-FFCV's own random transforms draw from numba's generators of whatever thread runs them, which nothing can seed or
-resume. So the one transform here is a decoder that cuts the windows it is told: what it gives depends on them alone.
+FFCV's random transforms use numba's generator of the thread they run in, which cannot be seeded or resumed. Instead,
+the decoder here takes crop windows as input, so that its output depends on them only.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from lth.datamodules.image_loader import Cut
 
-FIELDS = ("image", "label")
+_FIELDS = ("image", "label")
 
 
 def import_ffcv() -> Any:
-    """The package ffcv; ImportError that says how to install it."""
+    """The package ffcv. Raises ImportError that says how to install it."""
     try:
         import ffcv.loader
     except ImportError as error:
@@ -33,68 +33,70 @@ def import_ffcv() -> Any:
 
 
 class Beton:
-    """The images of one file with the fields image and label, as FFCV's writer or `write_beton` makes it.
+    """A `Source` of the images in one .beton file with the fields image and label.
 
-    workers: threads that decode. ValueError for a file that is damaged or holds something else.
+    workers: number of threads that decode
+
+    Raises ValueError for a file that is damaged or has other fields.
     """
 
     def __init__(self, path: Path, workers: int) -> None:
         self.path, self.workers, self.ffcv = path, workers, import_ffcv()
-        threads = most_threads()
+        threads = max_threads()
         if not 1 <= workers <= threads:
             raise ValueError(f"dataset.workers={workers}; valid with dataset.loader=ffcv here: 1..{threads}")
-        reader = opened(path)
-        images, labels = (reader.metadata[f"f{reader.field_names.index(name)}"] for name in FIELDS)
+        reader = open_beton(path)
+        images, labels = (reader.metadata[f"f{reader.field_names.index(name)}"] for name in _FIELDS)
         self.sizes = np.stack([images["height"], images["width"]], 1).astype(np.int64)
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.loader: Any = None
 
     def read(self, samples: Tensor, cut: Cut, pixels: int, batch_size: int) -> Iterator[Tensor]:
-        """See `Source.read`: each batch lies in memory that FFCV uses again."""
+        """See `Source.read`. FFCV reuses the memory of a batch."""
         if not len(samples):
             return
         order = samples.numpy()
         rows = np.ascontiguousarray(np.column_stack([order, cut(self.sizes, 0)[order]]), dtype=np.int64)
-        with torch_threads_kept():
-            reading = self.start(rows, pixels, batch_size)
-            images = self.taken(reading)
+        with _torch_threads_kept():
+            reading = self._start(rows, pixels, batch_size)
+            images = self._next(reading)
         try:
             while images is not None:
                 yield images
-                images = self.taken(reading)
+                images = self._next(reading)
         finally:
-            stop(reading)
+            _stop(reading)
 
-    def start(self, rows: Any, pixels: int, batch_size: int) -> Any:
-        """FFCV's thread over one pass. The loader, and with it what was compiled, is made once a process."""
+    def _start(self, rows: Any, pixels: int, batch_size: int) -> Any:
+        """Start FFCV's thread for one pass. The loader is kept for the next pass, as compiling it takes seconds."""
         if self.loader is None:
-            self.loader = loader_of(self.path, self.workers)
+            self.loader = _loader(self.path, self.workers)
         self.loader.decoder.pixels, self.loader.batch_size = pixels, batch_size
         self.ffcv.pipeline.Compiler.set_num_threads(self.workers)
         return self.ffcv.loader.epoch_iterator.EpochIterator(self.loader, rows)
 
-    def taken(self, reading: Any) -> Tensor | None:
-        """The next batch, None behind the last. FFCV's own `next` would wait for ever for a thread that failed."""
+    def _next(self, reading: Any) -> Tensor | None:
+        """The next batch, or None after the last. FFCV's own `next` never returns if its thread failed."""
         while True:
             with suppress(Empty):
-                given = reading.output_queue.get(timeout=0.5)
-                return None if given is None else given[1][0]
+                batch = reading.output_queue.get(timeout=0.5)
+                return None if batch is None else batch[1][0]
             if not reading.is_alive() and reading.output_queue.empty():
                 raise ValueError(f"{self.path}: an image cannot be decoded; delete the file and write it again")
 
 
-def stop(reading: Any) -> None:
-    """End FFCV's thread, wherever it is: an iterator that is merely left keeps its thread, memory and file."""
-    reading.iter_ixes = iter(())  # it ends after the batch it decodes now
+def _stop(reading: Any) -> None:
+    """End FFCV's thread, which otherwise keeps running with its memory and file."""
+    reading.iter_ixes = iter(())  # the thread ends after its current batch
     while reading.is_alive():
         with suppress(Empty):
-            reading.output_queue.get(timeout=0.05)  # it may be waiting for room to put that batch
+            reading.output_queue.get(timeout=0.05)  # makes room for that batch in the queue
     reading.join()
 
 
 @contextmanager
-def torch_threads_kept() -> Iterator[None]:
-    """FFCV sets torch's number of threads to its own: slower or faster training, and other last bits."""
+def _torch_threads_kept() -> Iterator[None]:
+    """Restore torch's number of threads, which FFCV changes: it affects speed and the last bits of results."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -102,20 +104,20 @@ def torch_threads_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def most_threads() -> int:
-    """The most threads that FFCV's compiler will use."""
+def max_threads() -> int:
+    """The largest number of threads that FFCV's compiler can use."""
     return import_module("numba").config.NUMBA_NUM_THREADS
 
 
-def opened(path: Path) -> Any:
-    """FFCV's reader of a whole file that has the two fields; else ValueError naming what is wrong."""
+def open_beton(path: Path) -> Any:
+    """FFCV's reader of a file. Raises ValueError if the file is incomplete, damaged or has other fields."""
     from ffcv.reader import Reader
 
     try:
-        with torch_threads_kept():
+        with _torch_threads_kept():
             reader = Reader(str(path))
     except (AssertionError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no .beton file, or damaged: {error}") from error
+        raise ValueError(f"{path} is not a .beton file, or damaged: {error}") from error
     ends = reader.alloc_table["ptr"] + reader.alloc_table["size"]
     size, wanted = path.stat().st_size, int(ends.max(initial=np.uint64(0)))
     if (
@@ -123,24 +125,24 @@ def opened(path: Path) -> Any:
         or wanted > size
     ):
         raise ValueError(f"{path} is damaged or was not written to its end: {size} bytes; write it again")
-    if missing := set(FIELDS) - set(reader.field_names):
+    if missing := set(_FIELDS) - set(reader.field_names):
         raise ValueError(f"{path} lacks the fields {sorted(missing)}; it has {reader.field_names}")
     return reader
 
 
-def loader_of(path: Path, workers: int) -> Any:
-    """FFCV's loader of the images alone, through a decoder of its own: one used in two loaders mixes their pixels."""
+def _loader(path: Path, workers: int) -> Any:
+    """FFCV's loader of the images, with its own decoder: a decoder shared by two loaders mixes their images."""
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import ToTensor, ToTorchImage
 
-    decoder = window_decoder()
+    decoder = _window_decoder()
     loader = Loader(
         str(path),
         batch_size=1,  # set for each pass
         num_workers=workers,
         os_cache=True,
-        order=OrderOption.SEQUENTIAL,  # unused: each pass brings its own
-        seed=0,  # or it would draw one from numpy's global generator
+        order=OrderOption.SEQUENTIAL,  # unused: each pass has its own order
+        seed=0,  # without it FFCV draws one from numpy's global generator
         pipelines={"image": [decoder, ToTensor(), ToTorchImage()], "label": None},
         drop_last=False,
     )
@@ -148,10 +150,10 @@ def loader_of(path: Path, workers: int) -> Any:
     return loader
 
 
-def window_decoder() -> Any:
-    """An FFCV decoder of rows (image, top, left, height, width): that window of that image, resized to `pixels`.
+def _window_decoder() -> Any:
+    """An FFCV decoder of rows (image, top, left, height, width), which returns that window resized to `pixels`.
 
-    The rows come in place of FFCV's sample indices, which it hands on untouched.
+    The rows take the place of sample indices, which FFCV passes to the decoder unchanged.
     """
     from dataclasses import replace
 
@@ -184,7 +186,7 @@ def window_decoder() -> Any:
                     else:
                         image = content.reshape(h, w, 3)
                     resize(image, top, top + height, left, left + width, out[at])
-                if failed.any():  # a raise inside the loop would keep numba from running it in parallel
+                if failed.any():  # numba runs a loop that raises in one thread only
                     raise ValueError("a JPEG cannot be decoded")
                 return out[: len(rows)]
 

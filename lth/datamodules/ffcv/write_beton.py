@@ -1,8 +1,8 @@
-"""Turns folders of images into FFCV's .beton files: `python -m lth.datamodules.ffcv.write_beton ROOT`.
+"""Converts folders of images to FFCV's .beton files: `python -m lth.datamodules.ffcv.write_beton ROOT`.
 
-ROOT holds train and val, each with one folder of images for every class; train.beton and val.beton are written beside
-them, or into --to. Interrupted, it goes on where it was when called again; a file has its name only once it is whole
-and has been read back and compared.
+ROOT holds train and val, each with one folder of images for each class; train.beton and val.beton are written there or
+into --to. After an interruption the same command resumes. A file gets its name after it is complete and was compared
+with the images.
 """
 
 import argparse
@@ -18,24 +18,27 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from lth.datamodules.ffcv.beton import Beton, import_ffcv, opened
-from lth.datamodules.ffcv.beton_parts import BetonParts
-from lth.datamodules.image_tree import ImageTree, decoded, listed, same_classes
-from lth.datamodules.progress import advancing
-from lth.datamodules.resized_crop import centred
+from lth.datamodules._files import progress_bar
+from lth.datamodules.ffcv._partial_beton import PartialBeton
+from lth.datamodules.ffcv.beton import Beton, import_ffcv, open_beton
+from lth.datamodules.image_tree import ImageTree, check_same_classes, decode_image, list_images
+from lth.datamodules.resized_crop import centre_windows
 from lth.pruning.seeds import derive
 
-STORES = ("jpg", "raw", "mixed")
-COMPARED = 200  # images that are decoded again after writing
-TOLERANCE = 24.0  # mean difference of pixels that compression may cause, of 255
+_STORES = ("jpg", "raw", "mixed")
+_COMPARED = 200  # images that are read back and compared
+_TOLERANCE = 24.0  # largest mean difference of pixel values 0..255 that compression may cause
 
 
-def encoded(sample: tuple[int, str, int], store: str, max_side: int, quality: int, raw_share: float) -> Any:
-    """One image (index, path, label) as FFCV stores it: (mode, height, width, label, content)."""
+def _encode(sample: tuple[int, str, int], store: str, max_side: int, quality: int, raw_share: float) -> Any:
+    """One image as FFCV stores it: (mode, height, width, label, content).
+
+    sample: (index, path, label)
+    """
     from ffcv.fields import RGBImageField
 
     index, path, label = sample
-    if store == "mixed":  # by the image, so that an interrupted conversion goes on with the same choices
+    if store == "mixed":  # a function of the index, so that a resumed conversion makes the same choices
         store = "raw" if derive("raw", index) < raw_share * 2**63 else "jpg"
     field = RGBImageField(write_mode=store, max_resolution=max_side or None, jpeg_quality=quality)
     described = np.zeros(1, field.metadata_type)
@@ -45,63 +48,65 @@ def encoded(sample: tuple[int, str, int], store: str, max_side: int, quality: in
         kept.append(np.empty(size, np.uint8))
         return 0, kept[0]
 
-    field.encode(described, np.asarray(decoded(path)), allocate)
+    field.encode(described, np.asarray(decode_image(path)), allocate)
     return *(int(described[key][0]) for key in ("mode", "height", "width")), label, kept[0].tobytes()
 
 
-def in_order(work: Any, items: Sequence[Any], workers: int) -> Iterator[Any]:
-    """`work` of each item, in order, in threads, a few ahead of what is taken."""
+def _in_order(work: Any, items: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Yield `work` of each item in order, computed by threads a few items ahead."""
     ahead = 16 * workers
     with ThreadPoolExecutor(workers) as pool:
         for first in range(0, len(items), ahead):
             yield from pool.map(work, items[first : first + ahead])
 
 
-def write(source: Path, target: Path, store: str, max_side: int, quality: int, raw_share: float, workers: int) -> None:
-    """Convert a folder of classes into a .beton file; do nothing but check where it is there already.
+def _write(source: Path, target: Path, store: str, max_side: int, quality: int, raw_share: float, workers: int) -> None:
+    """Convert a folder with one folder per class to a .beton file; an existing file is only checked.
 
-    store: jpg, raw, or mixed: raw_share of the images raw, which decode faster and take more room.
-    max_side: larger images are reduced so that their longer side has so many pixels; 0 = as they are.
-    quality: of the JPEGs, 1..100. workers: threads.
+    store: jpg, raw (decodes faster, larger), or mixed
+    max_side: pixels that longer sides are reduced to; 0 keeps all sizes
+    quality: of the JPEGs, 1..100
+    raw_share: fraction of raw images for mixed
+    workers: number of threads
     """
-    _, samples = listed(source)
+    _, samples = list_images(source)
     if not target.is_file():
         settings = {"store": store, "max_side": max_side, "quality": quality, "raw_share": raw_share}
         names = derive(*(f"{Path(path).relative_to(source)}" for path, _ in samples))
-        parts = BetonParts(target, len(samples), {**settings, "samples": len(samples), "names": names})
+        parts = PartialBeton(target, len(samples), {**settings, "samples": len(samples), "names": names})
         done = len(parts.records)
-        work = partial(encoded, store=store, max_side=max_side, quality=quality, raw_share=raw_share)
+        work = partial(_encode, store=store, max_side=max_side, quality=quality, raw_share=raw_share)
         items = [(index, path, label) for index, (path, label) in enumerate(samples)][done:]
-        with advancing(f"writing {target.name}", len(samples), done) as advance:
-            for _ in parts.append(in_order(work, items, workers)):
+        with progress_bar(f"writing {target.name}", len(samples), done) as advance:
+            for _ in parts.append(_in_order(work, items, workers)):
                 advance(1)
-        parts.finish(partial(verify, source=source))
+        parts.finish(partial(_verify, source=source))
     else:
-        verify(target, source)
+        _verify(target, source)
 
 
-def verify(target: Path, source: Path) -> None:
-    """ValueError unless FFCV reads from `target` what the folder `source` holds: labels of all, pixels of some."""
+def _verify(target: Path, source: Path) -> None:
+    """Raise ValueError unless `target` holds the images of `source`: all labels and some of the images are compared."""
     tree, beton = ImageTree(source, workers=0), Beton(target, workers=1)
     if not torch.equal(tree.labels, beton.labels):
         raise ValueError(f"{target} does not hold the images of {source}; delete it to write it again")
-    some = torch.linspace(0, len(tree.labels) - 1, min(COMPARED, len(tree.labels))).long().unique()
-    whole = partial(centred, share=1.0)
+    some = torch.linspace(0, len(tree.labels) - 1, min(_COMPARED, len(tree.labels))).long().unique()
+    whole = partial(centre_windows, share=1.0)
     for index, a, b in zip(some, tree.read(some, whole, 32, 1), beton.read(some, whole, 32, 1), strict=True):
         difference = (a.float() - b.float()).abs().mean().item()
-        if difference > TOLERANCE:
+        if difference > _TOLERANCE:
             raise ValueError(
                 f"{target}: image {int(index)} differs from {tree.paths[index]} by {difference:.0f} of 255"
             )
 
 
-def arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line says; leaves with a message when it makes no sense."""
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line; exits with a message if it is invalid."""
     parser = argparse.ArgumentParser("python -m lth.datamodules.ffcv.write_beton", description=__doc__)
     parser.add_argument("root", type=Path, help="folder of train and val")
     parser.add_argument("--to", type=Path, help="folder to write to (default: ROOT)")
     parser.add_argument("--parts", nargs="+", default=["train", "val"], metavar="PART", help="default: train val")
-    parser.add_argument("--store", choices=STORES, default="jpg", help="mixed: a share of them raw (default jpg)")
+    parser.add_argument("--store", choices=_STORES, default="jpg", help="mixed: a share of them raw (default jpg)")
     parser.add_argument("--raw-share", type=float, default=0.5, help="of mixed, 0..1 (default 0.5)")
     parser.add_argument(
         "--max-side", type=int, default=500, help="pixels of the longer side; 0 = as it is (default 500)"
@@ -117,23 +122,23 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Convert what the command line names."""
-    args = arguments(given)
+    """Convert the folders that the command line names."""
+    args = _arguments(given)
     import_ffcv()
     to = args.to or args.root
     to.mkdir(parents=True, exist_ok=True)
     keys = {key: getattr(args, key) for key in ("store", "max_side", "quality", "raw_share", "workers")}
-    classes = {part: listed(args.root / part)[0] for part in args.parts}
-    same_classes(args.root, classes)
+    classes = {part: list_images(args.root / part)[0] for part in args.parts}
+    check_same_classes(args.root, classes)
     for part in args.parts:
         target = to / f"{part}.beton"
         try:
             with FileLock(f"{target}.lock", timeout=0):
-                write(args.root / part, target, **keys)
+                _write(args.root / part, target, **keys)
         except Timeout:
             raise ValueError(f"another process is writing {target}; wait for it") from None
         size = target.stat().st_size / 1e9
-        print(f"{target}: {len(opened(target).metadata)} images, {size:.2f} GB, checked")
+        print(f"{target}: {len(open_beton(target).metadata)} images, {size:.2f} GB, checked")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A .beton file in the making: encoded images in pages, one record for each, so that a conversion can be resumed.
+"""An incomplete .beton file: encoded images in pages, and a record of each image, so that writing can be resumed.
 
-FFCV's own writer starts over after an interruption, and waits for ever when one of its processes fails. This one writes
-the same format, image after image; whatever was interrupted goes on behind the last image that both files hold whole.
+FFCV's own writer cannot resume, and hangs if one of its processes fails. This one writes the same format image by image
+and resumes after the last image that is complete in both files.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-PAGE = 8 << 20  # bytes; FFCV reads whole pages when it does not leave caching to the system
+PAGE = 8 << 20  # bytes; FFCV reads whole pages if os_cache is false
 RECORD = np.dtype(
     [
         ("mode", "u1"),
@@ -29,33 +29,35 @@ RECORD = np.dtype(
 )
 
 
-def start_of_data(samples: int) -> int:
-    """Where the first page begins: behind header, fields and metadata, at a multiple of the page's size."""
+def _data_start(samples: int) -> int:
+    """Offset of the first page: after header, fields and metadata, a multiple of the page size."""
     from ffcv.types import FieldDescType, HeaderType, get_metadata_type
 
-    fields = ffcv_fields()
+    fields = _fields()
     length = HeaderType.itemsize + len(fields) * FieldDescType.itemsize
     length += samples * get_metadata_type(list(fields.values())).itemsize
     return -(-length // PAGE) * PAGE
 
 
-def ffcv_fields() -> dict[str, Any]:
-    """The fields of the file, by name, in order."""
+def _fields() -> dict[str, Any]:
+    """Name -> field of the file, in order."""
     from ffcv.fields import IntField, RGBImageField
 
     return {"image": RGBImageField(), "label": IntField()}
 
 
-class BetonParts:
-    """The folder `<file>.partial`: pages, records, and the settings that made them.
+class PartialBeton:
+    """The folder `<target>.partial` with pages, records and settings.
 
-    settings: whatever decides the bytes; a folder of other settings is started over.
+    target: the .beton file to write
+    samples: number of images it will have
+    settings: everything the encoded images depend on; a folder with other settings is emptied
     """
 
     def __init__(self, target: Path, samples: int, settings: Mapping[str, Any]) -> None:
         self.target, self.samples = target, samples
         self.folder = target.with_name(target.name + ".partial")
-        self.begin = start_of_data(samples)
+        self.begin = _data_start(samples)
         text = json.dumps(dict(settings), sort_keys=True)
         stored = self.folder / "settings.json"
         if not stored.is_file() or stored.read_text() != text:
@@ -63,18 +65,18 @@ class BetonParts:
             self.folder.mkdir(parents=True)
             (self.folder / "pages").touch()
             (self.folder / "records").touch()
-            stored.write_text(text)  # last: without it the folder is started over
+            stored.write_text(text)  # last: a folder without settings is emptied
         self.records = self._whole()
         self.at = int(self.records["at"][-1] + self.records["size"][-1]) if len(self.records) else self.begin
         self._truncate()
 
     def _whole(self) -> NDArray[Any]:
-        """The records, up to the first of an image that the pages do not hold as it was written."""
+        """The records up to the first image that is incomplete or damaged in the pages."""
         content = (self.folder / "records").read_bytes()
         records = np.frombuffer(content[: len(content) // RECORD.itemsize * RECORD.itemsize], RECORD)
         with (self.folder / "pages").open("rb") as pages:
             for index, record in enumerate(records):
-                if not holds(pages, record):
+                if not _is_intact(pages, record):
                     return records[:index]
         return records
 
@@ -83,13 +85,15 @@ class BetonParts:
         os.truncate(self.folder / "pages", self.at)
 
     def append(self, encoded: Iterator[tuple[int, int, int, int, bytes]]) -> Iterator[int]:
-        """Write images (mode, height, width, label, content); yields how many there are after each.
+        """Write images; yields the number of images written so far after each.
 
-        ValueError for one that no page can hold.
+        encoded: (mode, height, width, label, content) of each image
+
+        Raises ValueError for an image larger than a page.
         """
         with (self.folder / "pages").open("r+b") as pages, (self.folder / "records").open("ab") as records:
             for count, (mode, height, width, label, content) in enumerate(encoded, len(self.records) + 1):
-                at = place(self.at, len(content))
+                at = _place(self.at, len(content))
                 pages.seek(at)
                 pages.write(content)
                 record = (mode, height, width, label, at, len(content), zlib.crc32(content))
@@ -99,7 +103,12 @@ class BetonParts:
         self.records = self._whole()
 
     def finish(self, check: Callable[[Path], None]) -> None:
-        """Turn the pages into a file that FFCV reads, `check` it, and only then give it its name."""
+        """Complete the file, `check` it, and move it to `target`.
+
+        check: raises if the file at a path is wrong
+
+        Raises ValueError if images are missing.
+        """
         if len(self.records) != self.samples:
             raise ValueError(
                 f"{self.folder} holds {len(self.records)} of {self.samples} images; write the others first"
@@ -114,15 +123,15 @@ class BetonParts:
         check(path)
         os.replace(path, self.target)
         descriptor = os.open(self.target.parent, os.O_RDONLY)
-        os.fsync(descriptor)  # the name too
+        os.fsync(descriptor)  # sync the new name too
         os.close(descriptor)
         shutil.rmtree(self.folder)
 
     def _describe(self, pages: BinaryIO, end: int) -> None:
-        """Header, fields and metadata at the beginning, the table of places at the end."""
+        """Write header, fields and metadata at the beginning, and the table of image positions at the end."""
         from ffcv.types import ALLOC_TABLE_TYPE, CURRENT_VERSION, TYPE_ID_HANDLER, FieldDescType, HeaderType
 
-        fields = ffcv_fields()
+        fields = _fields()
         header = np.zeros(1, HeaderType)
         for key, value in {"version": CURRENT_VERSION, "num_fields": len(fields), "page_size": PAGE}.items():
             header[key] = value
@@ -151,15 +160,15 @@ class BetonParts:
         return metadata
 
 
-def place(at: int, size: int) -> int:
-    """Where `size` bytes go that would begin at `at`: no image crosses from one page into the next."""
+def _place(at: int, size: int) -> int:
+    """Offset for `size` bytes at or after `at`: an image must not cross a page boundary."""
     if size > PAGE:
         raise ValueError(f"an image of {size} bytes; valid: up to {PAGE}: give a smaller --max-side, or --store jpg")
     return at if at // PAGE == (at + size - 1) // PAGE else -(-at // PAGE) * PAGE
 
 
-def holds(pages: BinaryIO, record: Any) -> bool:
-    """Whether the image of a record lies in the file as it was written."""
+def _is_intact(pages: BinaryIO, record: Any) -> bool:
+    """Whether the pages hold the image of a record, unchanged."""
     pages.seek(int(record["at"]))
     content = pages.read(int(record["size"]))
     return len(content) == record["size"] and zlib.crc32(content) == record["crc"]

@@ -1,4 +1,4 @@
-"""The parts of a dataset: what was read must be what the configuration says, and validation is held out of training."""
+"""Training, validation and test samples: checks of what was read, and the random splits."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,12 @@ from lth.pruning.seeds import generator
 
 
 def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int], classes: int) -> None:
-    """ValueError where images (N, C, H, W) or labels (N,) are not what channels, image_size and classes say."""
+    """Raise ValueError if images or labels contradict the configuration.
+
+    name: of the part, for the message
+    images, labels: (N, C, H, W) and (N,)
+    shape: (C, H, W) that channels and image_size require
+    """
     if tuple(images.shape[1:]) != shape:
         raise ValueError(f"{name} images are {tuple(images.shape[1:])}; channels and image_size say {shape}")
     if len(images) != len(labels):
@@ -16,14 +21,14 @@ def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int]
 
 
 def check_labels(name: str, labels: Tensor, classes: int) -> None:
-    """ValueError naming a label that `classes` does not allow."""
+    """Raise ValueError naming the first label outside 0..classes - 1."""
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise ValueError(f"{name} label {int(outside[0])}; valid with classes={classes}: 0..{classes - 1}")
 
 
 def check_val_size(val_size: int | float) -> None:
-    """ValueError unless `val_size` is a count (integer >= 0) or a fraction (0 <= f < 1); a percent is refused."""
+    """Raise ValueError unless `val_size` is a count (integer, 0 or more) or a fraction (0 <= f < 1)."""
     count = isinstance(val_size, int) and not isinstance(val_size, bool) and val_size >= 0
     fraction = isinstance(val_size, float) and 0 <= val_size < 1
     if not count and not fraction:
@@ -31,7 +36,7 @@ def check_val_size(val_size: int | float) -> None:
 
 
 def held_out(samples: int, val_size: int | float) -> int:
-    """How many of `samples` training samples are held out; at least one must be left to train on."""
+    """Number of samples to hold out for validation. Raises ValueError if none is left to train on."""
     count = round(val_size * samples) if isinstance(val_size, float) else val_size
     if count >= samples:
         raise ValueError(f"val_size={val_size} leaves nothing to train on; valid: 0..{samples - 1}")
@@ -39,36 +44,42 @@ def held_out(samples: int, val_size: int | float) -> int:
 
 
 def check_fraction(name: str, value: float, whole: bool) -> None:
-    """ValueError unless 0 < `value` < 1, or 0 < `value` <= 1 where it may be the `whole`; a percent is refused."""
+    """Raise ValueError unless 0 < `value` < 1.
+
+    whole: also allow 1
+    """
     if not (0 < value < 1 or (whole and value == 1)):
         raise ValueError(f"{name}={value!r}; valid: a fraction over 0 and {'up to' if whole else 'under'} 1")
 
 
 def split(samples: int, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
-    """Indices of all samples but `count`, and of those `count`, each ascending; drawn by `key`."""
+    """Split off `count` samples at random: indices of the others and of those, each ascending.
+
+    key: seeds the draw
+    """
     order = torch.randperm(samples, generator=generator(*key))
     return order[count:].sort().values, order[:count].sort().values
 
 
 def stratified(labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
-    """As `split`, with every class's share of the `count`: to within one sample, which the largest remainders get."""
+    """As `split`, stratified: every class loses its share of `count`, rounded by largest remainder."""
     order = torch.randperm(len(labels), generator=generator(*key))
     order = order[labels[order].argsort(stable=True)]
     sizes = torch.bincount(labels)
     taken = sizes * count // len(labels)
     remainders = sizes * count % len(labels)
     taken[remainders.argsort(descending=True, stable=True)[: count - int(taken.sum())]] += 1
-    of = labels[order]
-    chosen = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[of] < taken[of]
+    by_class = labels[order]
+    chosen = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[by_class] < taken[by_class]
     return order[~chosen].sort().values, order[chosen].sort().values
 
 
 def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
-    """Indices of k random samples of every class, in random order; ValueError naming a class with fewer than k."""
+    """Indices of k random samples of every class, in random order. Raises ValueError naming a class with fewer."""
     counts = torch.bincount(labels, minlength=classes)
     if k < 1 or counts.min() < k:
         rarest, fewest = int(counts.argmin()), int(counts.min())
-        raise ValueError(f"{k} samples of every class asked, class {rarest} has {fewest}; valid: 1..{fewest}")
+        raise ValueError(f"{k} samples of every class wanted, class {rarest} has {fewest}; valid: 1..{fewest}")
     order = torch.randperm(len(labels), generator=generator("per_class", seed))
     by_class = labels[order].argsort(stable=True)
     first = counts.cumsum(0) - counts

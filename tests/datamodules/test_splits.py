@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from lth.datamodules.parts import stratified
+from lth.datamodules._splits import stratified
 from lth.report.cost import images_of_training
 
 IMBALANCED = torch.tensor([0] * 40 + [1] * 31 + [2] * 7 + [4] * 101 + [5])[torch.randperm(180)]

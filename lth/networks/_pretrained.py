@@ -1,4 +1,4 @@
-"""Weights from elsewhere for a network that is already built."""
+"""Pretrained weights: read from a file, and loaded into a network that may have another classifier."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file or a torch file, there also one kept under the key `state_dict`."""
+    """The state dict in a safetensors or torch file; a torch file may hold it under the key `state_dict`."""
     if not Path(path).is_file():
         raise ValueError(
-            f"pretrained={str(path)!r} is no file; valid: false, true or the path of a .safetensors or .pt"
+            f"pretrained={str(path)!r} is not a file; valid: false, true or the path of a .safetensors or .pt"
         )
     if Path(path).suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -22,11 +22,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int) -> None:
-    """Load `weights` in place, except those of a classifier over another number of classes, which stays as drawn."""
+    """Load `weights` in place, except a classifier with another number of classes, which keeps its initial weights.
+
+    Raises ValueError if names or other shapes differ.
+    """
     own = net.state_dict()
-    strangers = sorted(own.keys() ^ weights.keys())
-    if strangers:
-        raise ValueError(f"pretrained weights are of another network: {', '.join(strangers[:5])} on one side only")
+    differing = sorted(own.keys() ^ weights.keys())
+    if differing:
+        raise ValueError(
+            f"pretrained weights are of another network: only one of the two has {', '.join(differing[:5])}"
+        )
     other = [name for name in own if own[name].shape != weights[name].shape]
     for name in other:
         here, there = own[name].shape, weights[name].shape

@@ -1,16 +1,60 @@
-"""Residual blocks and their shortcuts (He et al. 2016, arXiv 1512.03385)."""
+"""Blocks that several networks are built of (residual ones: He et al. 2016, arXiv 1512.03385)."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lth.networks.conv_bn import ConvBN
-from lth.networks.refuse import refuse_unknown
+from lth.networks._refuse import refuse_unknown
 
 SHORTCUTS = ("conv", "pad")
+STEMS = ("auto", "cifar", "imagenet")
+LARGEST_SMALL_IMAGE = 64  # pixels; Tiny-ImageNet is trained with the stem for CIFAR
+
+
+class ConvBN(nn.Module):
+    """A padded convolution without bias, batch norm and maybe ReLU.
+
+    inputs, outputs: channels
+    size: of the kernel, height and width in pixels
+    active: whether ReLU follows
+    affine: whether batch norm has weight and bias
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        active: bool = True,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, affine=affine)
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.conv(x))
+        return F.relu(x) if self.active else x
+
+
+def batch_norm_2d(width: int, batch_norm: bool, affine: bool) -> nn.Module:
+    """Batch norm over `width` channels, or the identity."""
+    return nn.BatchNorm2d(width, affine=affine) if batch_norm else nn.Identity()
+
+
+def is_imagenet_stem(stem: str, image_size: int) -> bool:
+    """Whether to use the stem for large images, which has strides. Raises ValueError for an unknown name.
+
+    stem: auto, cifar or imagenet; auto is imagenet above 64 pixels
+    """
+    refuse_unknown("stem", stem, STEMS)
+    return stem == "imagenet" or (stem == "auto" and image_size > LARGEST_SMALL_IMAGE)
 
 
 class PadShortcut(nn.Module):
-    """Option A, without weights: every `stride`-th pixel, and zeros for the channels that are new."""
+    """Shortcut without weights (option A of the paper): every `stride`-th pixel, zeros in the added channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -23,7 +67,10 @@ class PadShortcut(nn.Module):
 
 
 def make_shortcut(kind: str, inputs: int, outputs: int, stride: int, affine: bool) -> nn.Module:
-    """The identity where shapes agree; else a 1x1 convolution with batch norm (`conv`) or zero padding (`pad`)."""
+    """The identity if shapes agree, else what `kind` names. Raises ValueError for an unknown kind.
+
+    kind: conv (1x1 convolution and batch norm) or pad (`PadShortcut`)
+    """
     refuse_unknown("shortcut", kind, SHORTCUTS)
     if stride == 1 and inputs == outputs:
         return nn.Identity()
@@ -33,7 +80,7 @@ def make_shortcut(kind: str, inputs: int, outputs: int, stride: int, affine: boo
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions and a shortcut."""
 
     expansion = 1
 
@@ -51,7 +98,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut, four times `width` channels out; the 3x3 holds the stride."""
+    """1x1, 3x3 (with the stride) and 1x1 convolutions and a shortcut; 4 * `width` output channels."""
 
     expansion = 4
 
