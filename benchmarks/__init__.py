@@ -1,5 +1,5 @@
-"""Throughput of lth against other ways to do the same work, measured in turn in one process.
+"""Throughput of lth compared with other implementations of the same work, measured alternately in one process.
 
-`python -m benchmarks` runs every comparison, `python -m benchmarks topk data` some. A comparison is a file in
-`benchmarks/comparisons/` with a function `comparisons(setting)` that yields `Comparison`s; nothing else names it.
+`python -m benchmarks` runs all comparisons, `python -m benchmarks topk data` some. A new one is a file in
+`benchmarks/comparisons/` with a function `comparisons(setting)` that yields `Comparison`s.
 """

@@ -18,19 +18,19 @@ from lth.experiment.environment import environment
 
 
 def names() -> list[str]:
-    """The comparisons there are: the files of `benchmarks/comparisons/`."""
+    """Names of all comparisons: the files of `benchmarks/comparisons/`."""
     return sorted(module.name for module in iter_modules(comparisons.__path__))
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    """What the command line says; leaves with a message when it makes no sense."""
+    """The parsed command line; exits with a message if it is invalid."""
     parser = argparse.ArgumentParser(
-        "python -m benchmarks", description="Throughput ratios, measured in turn in one process."
+        "python -m benchmarks", description="Throughput ratios, measured alternately in one process."
     )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(names())}; all when none is given")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds A B B A after a warm-up turn of each (default 5)")
-    parser.add_argument("--quick", action="store_true", help="everything tiny: shows that it runs, measures nothing")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1, the steadiest)")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(names())} (default: all)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds A B B A after a warm-up (default 5)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only checks that everything runs")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1, which varies least)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: a GPU if there is one")
     parser.add_argument("--bf16", action="store_true", help="train in bfloat16 autocast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's seconds to FILE")
@@ -43,7 +43,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Measure what is asked for and report it."""
+    """Run the comparisons that the command line names, and report them."""
     args = arguments(given)
     torch.set_num_threads(args.threads)
     setting = Setting(find_device(args.device), args.quick, args.bf16)
@@ -58,7 +58,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def run(name: str, setting: Setting, rounds: int, console: Console) -> Iterator[Finding]:
-    """Measure the comparisons of one file."""
+    """Run the comparisons of one file."""
     module = import_module(f"benchmarks.comparisons.{name}")
     with console.status(name) as status:
         for comparison in module.comparisons(setting):

@@ -1,4 +1,4 @@
-"""The networks and recipes that training is timed on, as levels of an experiment on synthetic images."""
+"""Networks and recipes for timing training, as levels of an experiment on synthetic images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,11 @@ CONF = Path(__file__).parent.parent / "conf"
 
 @dataclass(frozen=True)
 class Case:
-    """A network with its usual recipe, on synthetic images. cpu_steps, cuda_steps: in one turn."""
+    """A network with its usual recipe, on synthetic images.
+
+    overrides: of the configuration
+    cpu_steps, cuda_steps: training steps in one run
+    """
 
     title: str
     overrides: tuple[str, ...]
@@ -37,7 +41,10 @@ UNPRUNED = ("method=dense",)
 
 @contextmanager
 def timed_level(case: Case, setting: Setting, *overrides: str) -> Iterator[TimedLevel]:
-    """A level of `case` at batch 128, in a folder that goes with the block. overrides: the method, or anything else."""
+    """A level of `case` with batch size 128, in a temporary folder.
+
+    overrides: of the configuration, such as the method
+    """
     quiet_lightning()
     first, batch = (1, 8) if setting.quick else (3, 128)
     steps = setting.amount(case.cpu_steps, case.cuda_steps, quick=2)
@@ -50,7 +57,7 @@ def timed_level(case: Case, setting: Setting, *overrides: str) -> Iterator[Timed
 
 
 def configuration(setting: Setting, *overrides: str) -> DictConfig:
-    """One epoch on synthetic images, on the setting's device and in its precision."""
+    """The configuration of one epoch on synthetic images, with the device and precision of `setting`."""
     register_resolvers()
     GlobalHydra.instance().clear()
     fixed = ("dataset=synthetic", "dataset.val_size=0", "recipe.epochs=1", "recipe/schedule=constant", "logger=none")

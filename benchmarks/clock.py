@@ -1,4 +1,4 @@
-"""Seconds of work on a device, which is waited for at both ends: a GPU goes on after the call that fed it returned."""
+"""Time that work takes on a device, synchronised before and after: calls return before a GPU has finished."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a steady clock, once everything that `device` was given is done."""
+    """Seconds on a monotonic clock, after all work on `device` has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -21,10 +21,11 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 class Lap:
-    """The seconds between two moments of a loop: batch `first` in hand, and batch `first + steps` in hand.
+    """The seconds from the start of batch `first` to the start of batch `first + steps` of a loop.
 
-    So that start-up, the first steps, evaluation and checkpoints are left out, and any two loops that tell their
-    batches are timed over the same number of steps. Batches count from 0.
+    Start-up, first steps, evaluation and checkpoints are not timed, and different loops are timed over the same steps.
+
+    first: number of a batch, from 0
     """
 
     def __init__(self, first: int, steps: int, device: torch.device):
@@ -33,11 +34,11 @@ class Lap:
 
     @property
     def seconds(self) -> float:
-        """Of the latest lap."""
+        """Seconds of the last lap."""
         return self._end - self._start
 
     def reach(self, batch: int) -> bool:
-        """Tell that `batch` is in hand; returns whether the lap is over. Waits for the device at its ends only."""
+        """Record that `batch` starts; returns whether the lap is over. Synchronises only at the two ends."""
         if batch == self.first:
             self._start = now(self.device)
         elif batch == self.last:

@@ -1,4 +1,4 @@
-"""Arms timed in turn in one process, so that whatever slows the machine for a while slows all of them."""
+"""Alternate timing of several arms in one process, so that a slow phase of the machine affects all of them."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to do a piece of work.
+    """One implementation of the work.
 
-    turn: does the work once and returns the seconds it took, preparation excluded. work: how much one turn does, in
-    the comparison's unit; a slow arm may do less. ops: dispatched operations of one training step, where counted.
+    turn: does the work once and returns its seconds, without preparation
+    work: amount of work in one turn, in the comparison's unit; a slow arm may do less
+    ops: dispatched operations of one training step; None if not counted
     """
 
     name: str
@@ -22,10 +23,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first arm, lth's, against each of the others.
+    """The first arm, which is lth's, compared with each of the others.
 
-    unit: what `work` counts, for a rate such as images/s; null where the seconds of a turn say more.
-    aim: what the first arm should reach, for the reader; nothing fails by it.
+    unit: of the rate, such as images/s; None to report the seconds of a turn
+    aim: target of the first arm, for the reader only
     """
 
     title: str
@@ -36,16 +37,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measured:
-    """A comparison and the seconds that each arm, by name, took in each round: two turns' sum."""
+    """A measured comparison.
+
+    rounds: name of the arm -> seconds of each round, the sum of two turns
+    """
 
     comparison: Comparison
     rounds: dict[str, list[float]]
 
 
 def measure(comparison: Comparison, rounds: int, tell: Callable[[str], None] = lambda _: None) -> Measured:
-    """Time every arm of `comparison` in `rounds` rounds, after one turn of each that is not counted.
+    """Time every arm in `rounds` rounds, after one warm-up turn of each.
 
-    tell: is given a line about what happens now.
+    tell: called with a line of text about the progress
     """
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
@@ -64,8 +68,7 @@ def measure(comparison: Comparison, rounds: int, tell: Callable[[str], None] = l
 
 @contextmanager
 def little_to_collect() -> Iterator[None]:
-    """Take what is alive now, imported modules above all, out of the garbage collector's sight: each look at it takes
-    up to a second."""
+    """Exclude all existing objects, mostly imported modules, from garbage collection, which takes up to a second."""
     gc.collect()
     gc.freeze()
     try:
@@ -75,9 +78,9 @@ def little_to_collect() -> Iterator[None]:
 
 
 def one_round(arms: Sequence[Arm]) -> dict[str, float]:
-    """Every arm once and then once more in the reverse order (A B B A), so that a steady drift cancels out."""
+    """Run every arm once, and again in reverse order (A B B A), which cancels a linear drift."""
     seconds = {arm.name: 0.0 for arm in arms}
     for arm in [*arms, *reversed(arms)]:
-        gc.collect()  # an arm must not pay for the garbage of the one before
+        gc.collect()  # collect the garbage of the arm before outside the timing
         seconds[arm.name] += arm.turn()
     return seconds

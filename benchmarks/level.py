@@ -1,4 +1,4 @@
-"""Training steps to be timed: a level as lth trains it, and a loop written by hand on the same network and batches."""
+"""Training loops to time: a level as lth trains it, and a plain loop on the same network and batches."""
 
 import io
 import shutil
@@ -25,7 +25,7 @@ from lth.storage.folder import RunFolder
 
 
 class TimedLevel(Experiment):
-    """An experiment's first level, trained from its start in every turn: by lth, or on its batches by hand."""
+    """The first level of an experiment, trained from the start in every turn, by lth or by a plain loop."""
 
     def __init__(self, cfg: DictConfig, folder: Path, lap: Lap):
         super().__init__(cfg, RunFolder(folder))
@@ -34,17 +34,17 @@ class TimedLevel(Experiment):
 
     @property
     def images(self) -> int:
-        """Images in the part that is timed."""
+        """Number of images in the timed steps."""
         return self.recipe.batch_size * (self.lap.last - self.lap.first)
 
     def by_lth(self) -> float:
-        """Train the level as a run does; returns the seconds of its lap."""
+        """Train the level as a run does; returns the seconds of the lap."""
         shutil.rmtree(self.levels[0].folder, ignore_errors=True)
         Loop(self).train_level(self.levels[0], [], ShowProgress(self.levels, Console(file=io.StringIO())))
         return self.lap.seconds
 
     def by_hand(self, way: type["PlainStep"], masks: Masks) -> float:
-        """Train by steps of `way`; returns the seconds of the lap."""
+        """Train in a plain loop with steps of class `way`; returns the seconds of the lap."""
         step = way(self.fresh(), masks, self.recipe)
         for index, batch in enumerate(self.loader()):
             if self.lap.reach(index):
@@ -53,22 +53,23 @@ class TimedLevel(Experiment):
         return self.lap.seconds
 
     def fresh(self) -> nn.Module:
-        """A copy of the network on the device, with the weights the level starts from."""
+        """A copy of the network on the device with the initial weights."""
         net = deepcopy(self.net)
         net.load_state_dict(self.initial)
         return net.to(self.lap.device)
 
     def loader(self) -> ArrayLoader:
-        """The level's batches, as a fit is given them."""
+        """The training batches of the level."""
         self.data.trainer = super().trainer(self.levels[0], [], [])
         return self.data.train_dataloader()
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
+        """The level's trainer, which also records the batches in the lap."""
         return super().trainer(level, [*callbacks, TellLap(self.lap)], loggers)
 
 
 class TellLap(pl.Callback):
-    """Tells a lap which batch Lightning has in hand."""
+    """Records in a lap which batch Lightning starts."""
 
     def __init__(self, lap: Lap):
         self.lap = lap
@@ -78,7 +79,7 @@ class TellLap(pl.Callback):
 
 
 class PlainStep:
-    """Forward, cross-entropy, backward and optimizer step of a dense network, as one would write them without lth."""
+    """A training step of a dense network in plain torch: forward, cross-entropy, backward, optimizer step."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         self.net, self.masks = net, masks

@@ -1,4 +1,4 @@
-"""Dispatched operations, counted: what no noisy clock blurs."""
+"""Counts dispatched operations, a measure without timing noise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class CountOps(TorchDispatchMode):
-    """Counts the operations that reach the dispatcher, but for views, which compute nothing."""
+    """Counts the operations that reach the dispatcher; views compute nothing and are not counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class CountOps(TorchDispatchMode):
 
 
 def ops_of(work: Callable[[], object]) -> int:
-    """Operations that `work` dispatches when it is done a third time, its lazily made state allocated."""
+    """Operations that `work` dispatches in its third run, after lazily created state exists."""
     work()
     work()
     with CountOps() as counter:

@@ -1,4 +1,4 @@
-"""How many times faster one arm is than another, with what repeated rounds say about its spread."""
+"""Throughput of one arm relative to another, with its spread over rounds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,9 +11,11 @@ DRAWS = 10_000
 
 
 class Ratio(NamedTuple):
-    """Throughput of one arm over another's: over 1 where the first is faster.
+    """Throughput of one arm divided by another's; above 1 if the first is faster.
 
-    median: of the rounds' ratios; low, high: bootstrap 95% interval of that median; least, most: of the rounds.
+    median: of the ratios of all rounds
+    low, high: bootstrap 95% interval of the median
+    least, most: smallest and largest ratio of a round
     """
 
     median: float
@@ -24,7 +26,7 @@ class Ratio(NamedTuple):
 
 
 def ratio_of(measured: Measured, subject: Arm, reference: Arm) -> Ratio:
-    """How `subject` compares with `reference`."""
+    """Throughput of `subject` divided by that of `reference`."""
     speeds = [work_per_second(measured, arm) for arm in (subject, reference)]
     ratios = speeds[0] / speeds[1]
     low, high = median_interval(ratios)
@@ -32,14 +34,16 @@ def ratio_of(measured: Measured, subject: Arm, reference: Arm) -> Ratio:
 
 
 def work_per_second(measured: Measured, arm: Arm) -> np.ndarray:
-    """Work done per second by `arm`, in each round."""
+    """Work per second of `arm` in each round."""
     return 2 * arm.work / np.array(measured.rounds[arm.name])
 
 
 def median_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median: the medians of draws with replacement, tails cut off.
+    """Percentile bootstrap interval of the median, with fixed random numbers.
 
-    With five rounds it is close to their range; more rounds narrow it. The draws are always the same ones.
+    level: of confidence, 0..1
+
+    With five rounds the interval is close to their range; more rounds narrow it.
     """
     draws = np.random.default_rng(0).choice(np.asarray(values), (DRAWS, len(values)))
     tail = (1 - level) / 2

@@ -1,4 +1,4 @@
-"""What was measured, for a terminal, for a page of Markdown and for a program."""
+"""Results as tables for a terminal, as Markdown, and as JSON values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,40 +15,44 @@ from benchmarks.setting import Setting
 from lth.experiment.environment import environment
 
 HEADS = ("arm", "speed", "ratio", "95%", "range", "ops")
-WIDTHS = (24, 15, 6, 11, 11, 4)  # characters, at least, so that tables stand under each other
+WIDTHS = (24, 15, 6, 11, 11, 4)  # minimum characters, so that the columns of all tables align
 LEGEND = (
-    "ratio: throughput of the first arm over this one's, median of the rounds; 95%: bootstrap interval of that median; "
-    "range: least and most of the rounds; ops: dispatched in one training step, views aside"
+    "ratio: throughput of the first arm divided by this arm's, median of rounds; 95%: bootstrap interval of it; "
+    "range: smallest and largest round; ops: dispatched operations of one training step without views"
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A measured comparison; file: its name on the command line."""
+    """A measured comparison.
+
+    file: its name on the command line
+    """
 
     file: str
     measured: Measured
 
     @property
     def comparison(self) -> Comparison:
+        """What was compared."""
         return self.measured.comparison
 
     @property
     def heading(self) -> str:
-        """What was compared, and the aim."""
+        """File, title and aim of the comparison."""
         aim = f" (aim: {self.comparison.aim})" if self.comparison.aim else ""
         return f"{self.file}, {self.comparison.title}{aim}"
 
     def ratio(self, reference: Arm) -> Ratio:
-        """Throughput of lth over that of `reference`."""
+        """Throughput of lth divided by that of `reference`."""
         return ratio_of(self.measured, self.comparison.arms[0], reference)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Cells under `HEADS`: lth, then each of the arms it is compared with."""
+        """The cells under `HEADS` of every arm, lth first."""
         return [self.row(arm) for arm in self.comparison.arms]
 
     def row(self, arm: Arm) -> tuple[str, ...]:
-        """One arm's cells; the first arm has no ratio, for it would be to itself."""
+        """The cells of one arm; those of the ratio are empty for the first arm."""
         spread = ("", "", "")
         if arm is not self.comparison.arms[0]:
             ratio = self.ratio(arm)
@@ -56,12 +60,12 @@ class Finding:
         return (arm.name, self.speed(arm), *spread, "" if arm.ops is None else str(arm.ops))
 
     def speed(self, arm: Arm) -> str:
-        """Median over the rounds, as a rate or as the seconds of one turn."""
+        """Median over the rounds: a rate, or the seconds of one turn."""
         rate, unit = median(work_per_second(self.measured, arm)), self.comparison.unit
         return f"{rate:,.0f} {unit}" if unit else f"{arm.work / rate:.4f} s"
 
     def record(self) -> dict[str, Any]:
-        """For a program: lth's ratio to each arm with its spread, and each round's seconds (two turns)."""
+        """JSON values: ratio of lth to each arm with its spread, and the seconds of each round (two turns)."""
         subject, *references = self.comparison.arms
         arms = {
             arm.name: {"seconds": self.measured.rounds[arm.name], "work": 2 * arm.work, "ops": arm.ops}
@@ -73,29 +77,30 @@ class Finding:
 
 
 def times(ratio: float) -> str:
-    """Three decimals below ten, one above: 0.953, 23.3."""
+    """A ratio with three decimals below 10, one above: 0.953, 23.3."""
     return f"{ratio:.3f}" if ratio < 10 else f"{ratio:.1f}"
 
 
 def between(low: float, high: float) -> str:
+    """A range of ratios."""
     return f"{times(low)}–{times(high)}"
 
 
 def conditions(setting: Setting, rounds: int) -> str:
-    """One line: device, processor, threads, precision, versions, rounds."""
+    """One line of text: device, processor, threads, precision, versions, rounds."""
     found = environment()
     hardware = found["hardware"]
     where = hardware["gpus"][0] if setting.device.type == "cuda" else "CPU"
     return (
         f"{where} ({hardware['cpu']}, {hardware['cores']} cores; torch threads: {torch.get_num_threads()}), "
         f"{'bfloat16 autocast' if setting.bf16 else 'float32'}, torch {torch.__version__}, lth {found['git']}; "
-        f"rounds: {rounds}, each there and back (A B B A)"
+        f"rounds: {rounds}, in the order A B B A"
         f"{'; QUICK: too little work to measure anything' if setting.quick else ''}"
     )
 
 
 def show(console: Console, findings: Sequence[Finding], line: str) -> None:
-    """A table for each comparison, narrow enough for 80 columns."""
+    """Print a table for each comparison, which fits into 80 columns."""
     console.print(f"\n{line}", highlight=False)
     for finding in findings:
         table = Table(
@@ -110,7 +115,7 @@ def show(console: Console, findings: Sequence[Finding], line: str) -> None:
 
 
 def markdown(findings: Sequence[Finding], line: str) -> str:
-    """The same table, to be pasted into a page."""
+    """The same tables as one Markdown table."""
     heads = ("comparison", *HEADS)
     rows = [
         (finding.heading if first else "", *cells)

@@ -1,4 +1,4 @@
-"""Ways to train under a mask, each in a loop written by hand: lth's, torch.nn.utils.prune, and masking in forward."""
+"""Training under a mask in plain loops: lth's way, torch.nn.utils.prune, and weight * mask in forward."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +20,7 @@ DENSITY = 0.1
 
 
 class KeptWeightsStep(PlainStep):
-    """lth's way: pruned weights are really zero; gradients and weights are multiplied by the masks, all in one call."""
+    """lth's way: pruned weights are zero; one fused call multiplies all gradients by the masks, another all weights."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         super().__init__(net, masks, recipe)
@@ -36,7 +36,7 @@ class KeptWeightsStep(PlainStep):
 
 
 class TorchPruneStep(PlainStep):
-    """torch.nn.utils.prune: a hook of every layer makes weight_orig * weight_mask before every forward."""
+    """torch.nn.utils.prune: a hook of every layer computes weight_orig * weight_mask before every forward."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         for layer, mask in layers(net, masks):
@@ -45,7 +45,7 @@ class TorchPruneStep(PlainStep):
 
 
 class InForwardStep(PlainStep):
-    """Layers of subclasses that multiply weight and mask in forward, as many research codes have them."""
+    """Subclassed layers that compute weight * mask in forward, as in many research codes."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         for layer, mask in layers(net, masks):
@@ -78,13 +78,13 @@ WAYS = {
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Each way of masking at density 0.1, and the same loop without masks."""
+    """Every way of masking at density 0.1, and the same loop without masks."""
     for case in CASES:
         yield from compare(case, setting)
 
 
 def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
-    """One network's comparison, whose folder lasts as long as it is looked at."""
+    """The comparison of one network; its temporary folder lasts until the next."""
     with timed_level(case, setting, *UNPRUNED) as level:
         masks = random_masks(level)
         arms = [
@@ -95,18 +95,18 @@ def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
 
 
 def random_masks(level: TimedLevel) -> Masks:
-    """Masks that keep a random tenth of all prunable weights."""
+    """Random masks of density 0.1."""
     net = level.fresh()
     return prune(net, Masks.ones(net), DENSITY, partial(criteria.random, seed=0), allocation.global_)
 
 
 def ops_per_step(level: TimedLevel, way: type[PlainStep], masks: Masks) -> int:
-    """Operations that a later step of `way` dispatches."""
+    """Dispatched operations of one step of `way`."""
     step = way(level.fresh(), masks, level.recipe)
     x, labels = next(iter(level.loader()))
     return ops_of(lambda: step(x, labels))
 
 
 def layers(net: nn.Module, masks: Masks) -> Iterator[tuple[nn.Module, Tensor]]:
-    """The layers whose weights the masks cover."""
+    """(layer, mask) of every masked layer."""
     return ((net.get_submodule(name.removesuffix(".weight")), mask) for name, mask in masks.items())

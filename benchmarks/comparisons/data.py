@@ -1,4 +1,4 @@
-"""Pad-crop 4, flip and normalise on CIFAR-shaped images: lth's batched pipeline against per-image transforms."""
+"""Padded crop, flip and normalisation of CIFAR-shaped images: lth's batched pipeline and per-image transforms."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from benchmarks.setting import Setting
 
 
 class PerImage(Dataset):
-    """Images that a transform is applied to one at a time, as torchvision's datasets do."""
+    """Images that are transformed one by one, as by torchvision's datasets."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor]):
         self.images, self.labels, self.transform = images, labels, transform
@@ -28,9 +28,9 @@ class PerImage(Dataset):
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Whole passes, shuffling included, with every batch on the training device; loaders without workers."""
+    """Complete shuffled passes with every batch on the training device; loaders without workers."""
     images = setting.amount(cpu=20_480, cuda=51_200, quick=64)
-    few = setting.amount(cpu=2_560, cuda=2_560, quick=16)  # a slow arm needs fewer for a turn of the same length
+    few = setting.amount(cpu=2_560, cuda=2_560, quick=16)  # a slow arm takes as long with fewer images
     with timed_level(RESNET20, setting, f"dataset.train_size={images}") as level:
         raw, labels, *_ = level.data.read(None)
         arms = [Arm("lth", lambda: one_pass(level.loader(), setting.device), images)]
@@ -42,7 +42,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
 
 
 def one_pass(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> float:
-    """Seconds until the last batch of a pass lies on the device."""
+    """Seconds until all batches of one pass are on the device."""
 
     def run() -> None:
         for x, labels in batches:
@@ -52,7 +52,7 @@ def one_pass(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> 
 
 
 def per_image_transforms(dataset: dict) -> dict[str, transforms.Compose]:
-    """The same augmentation by torchvision, on tensors and on PIL images."""
+    """The same augmentation by torchvision, for tensors and for PIL images."""
     size, channels = dataset["image_size"], dataset["channels"]
     shift = [transforms.RandomCrop(size, padding=4), transforms.RandomHorizontalFlip()]
     normalise = transforms.Normalize([dataset["mean"]] * channels, [dataset["std"]] * channels)

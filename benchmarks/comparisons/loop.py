@@ -1,4 +1,4 @@
-"""What lth and Lightning cost: a level against a training loop written by hand on the same network and batches."""
+"""The overhead of lth and Lightning: a level compared with a plain training loop on the same network and batches."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,13 +10,13 @@ from benchmarks.setting import Setting
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Steady steps of a dense level: start-up, evaluation and checkpoints are outside the lap."""
+    """Training steps of a dense level, without start-up, evaluation and checkpoints."""
     for case in CASES:
         yield from compare(case, setting)
 
 
 def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
-    """One network's comparison, whose folder lasts as long as it is looked at."""
+    """The comparison of one network; its temporary folder lasts until the next."""
     with timed_level(case, setting, *UNPRUNED) as level:
         by_hand = partial(level.by_hand, PlainStep, level.masks)
         arms = [Arm("lth", level.by_lth, level.images), Arm("hand-written loop", by_hand, level.images)]

@@ -1,4 +1,4 @@
-"""What a mask costs: a level under masks of density 0.1 against a dense one and one without masks, same path."""
+"""The cost of masks: levels with masks of density 0.1, with masks of ones and without masks, all trained by lth."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,19 +15,19 @@ METHODS = {
         "method.plan._target_=lth.plan.single",
     ),
     "dense (masks of ones)": UNPRUNED,
-    # a dense level multiplies by ones; without this arm the price of the multiplication itself would stay hidden
+    # a dense level multiplies by ones; this arm shows the cost of that multiplication
     "no masks": (*UNPRUNED, "method.stages.train.module._target_=lth.modules.classifier.Classifier"),
 }
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Steady steps of levels that differ in their masks only."""
+    """Training steps of levels that differ only in their masks."""
     for case in CASES:
         yield from compare(case, setting)
 
 
 def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
-    """One network's comparison, whose folders last as long as it is looked at."""
+    """The comparison of one network; its temporary folders last until the next."""
     with ExitStack() as folders:
         levels = {name: folders.enter_context(timed_level(case, setting, *how)) for name, how in METHODS.items()}
         arms = [Arm(name, level.by_lth, level.images) for name, level in levels.items()]

@@ -1,4 +1,4 @@
-"""Epochs of JPEGs with random resized crop and flip: lth's loaders against torchvision's usual dataset and loader."""
+"""Epochs of JPEGs with random resized crop and flip: lth's loaders and torchvision's usual dataset and loader."""
 
 import os
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ MEAN, STD, CLASSES, BATCH = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 4, 64
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Whole passes with every batch on the training device; as many decoding threads or processes as there are cores.
+    """Complete passes with every batch on the training device, and one decoding thread or process per core.
 
-    FFCV, where it is installed, reads .beton files of the same JPEGs, written again at quality 90.
+    FFCV, if it is installed, reads .beton files of the same images, encoded again with quality 90.
     """
     images = setting.amount(cpu=1024, cuda=4096, quick=32)
     pixels, cores = (16, 1) if setting.quick else (224, len(os.sched_getaffinity(0)))
@@ -41,7 +41,7 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
 
 
 def photographs(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """JPEGs of smooth shapes under a little noise, which compress about as photographs do."""
+    """Write JPEGs of smooth shapes with some noise, which compress about like photographs."""
     random = np.random.default_rng(0)
     for number in range(count):
         shapes = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -52,7 +52,7 @@ def photographs(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def lth_pass(root: Path, loader: str, pixels: int, workers: int, setting: Setting) -> Any:
-    """A pass over lth's training loader; FFCV's compiler has its turn before the first that counts."""
+    """A pass over lth's training loader. FFCV compiles its decoder in the warm-up turn."""
     if loader == "ffcv":
         from lth.datamodules.ffcv.write_beton import main
 
@@ -73,7 +73,7 @@ def lth_pass(root: Path, loader: str, pixels: int, workers: int, setting: Settin
 
 
 def usual(root: Path, pixels: int, workers: int) -> DataLoader:
-    """What most scripts write."""
+    """The usual dataset and loader of torchvision."""
     augment = [transforms.RandomResizedCrop(pixels), transforms.RandomHorizontalFlip()]
     transform = transforms.Compose([*augment, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
     dataset = ImageFolder(str(root / "train"), transform)

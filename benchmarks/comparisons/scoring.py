@@ -1,4 +1,4 @@
-"""Pruning a ResNet-18 at initialisation, and where the time goes: each part alone, so that its ratio is its share."""
+"""Pruning a ResNet-18 at initialisation, and each part of it alone, whose ratio is its fraction of the time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from lth.pruning.linearised import absolute, flow_gradients
 
 DENSITY = 0.01
 ROUNDS = 100
-SAMPLE = 10  # rounds that a part is timed over; reported as if they were all
+SAMPLE = 10  # rounds timed for a part; its seconds are scaled to all rounds
 REST = "snapshot and ranking"
 
 
 @dataclass
 class Images:
-    """One scoring set of random images, ten of each of ten classes."""
+    """Random images for scoring, ten of each of ten classes."""
 
     x: Tensor
     y: Tensor
@@ -31,16 +31,16 @@ class Images:
     classes: int = 10
 
     def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The set, `n` times."""
+        """All images, `n` times."""
         return iter([(self.x, self.y)] * n)
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        """The set, whatever `k`."""
+        """All images, for every `k`."""
         return self.x, self.y
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """SynFlow's rounds in both precisions, then SNIP's one, in CIFAR's shape; a ResNet-20 when quick."""
+    """SynFlow in two precisions and SNIP, on images of CIFAR's shape; on a ResNet-20 if quick."""
     torch.manual_seed(0)
     size = 8 if setting.quick else 32
     build = networks.resnet20 if setting.quick else networks.resnet18
@@ -51,13 +51,13 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
     for dtype, seconds in (("float32", 15), ("float64", 30)):
         title = f"SynFlow, {rounds} rounds of a {build.__name__}, {dtype}"
         arms = synflow_arms(net, images, dtype, rounds, setting)
-        yield Comparison(title, arms, aim=f"lth under {seconds} s on one core; ratios are shares of it")
+        yield Comparison(title, arms, aim=f"lth under {seconds} s on one core; ratios are fractions of it")
     arms = snip_arms(net, images, setting)
-    yield Comparison(f"SNIP of a {build.__name__}, {len(images.x)} images", arms, aim="none; ratios are shares of lth")
+    yield Comparison(f"SNIP of a {build.__name__}, {len(images.x)} images", arms, aim="ratios are fractions of lth")
 
 
 def synflow_arms(net: nn.Module, images: Images, dtype: str, rounds: int, setting: Setting) -> list[Arm]:
-    """All rounds, and their parts."""
+    """The arms of SynFlow: all rounds, and each part of them."""
     masks = Masks.ones(net)
     state = absolute(net, masks, getattr(torch, dtype), "eval")
     weights = {name: state[name] for name in masks}
@@ -71,7 +71,7 @@ def synflow_arms(net: nn.Module, images: Images, dtype: str, rounds: int, settin
     def products() -> None:
         absolute(net, masks, getattr(torch, dtype), "eval")
         for name, weight in weights.items():
-            gradients[name].mul_(weight).abs_().clamp_(max=1.0)  # or repetition would overflow
+            gradients[name].mul_(weight).abs_().clamp_(max=1.0)  # repeated products would overflow
 
     def part(work: Callable[[], object]) -> Callable[[], float]:
         return lambda: rounds / sample * timed(lambda: [work() for _ in range(sample)], setting.device)
@@ -88,7 +88,7 @@ def synflow_arms(net: nn.Module, images: Images, dtype: str, rounds: int, settin
 
 
 def snip_arms(net: nn.Module, images: Images, setting: Setting) -> list[Arm]:
-    """The one round, and its parts."""
+    """The arms of SNIP: its one round, and each part of it."""
     masks = Masks.ones(net)
     ready = {name: weight.detach().abs() for name, weight in zip(masks, masks.weights(net), strict=True)}
 
@@ -106,5 +106,5 @@ def snip_arms(net: nn.Module, images: Images, setting: Setting) -> list[Arm]:
 
 
 def pruned(net: nn.Module, masks: Masks, criterion: Criterion, images: Images, rounds: int) -> Masks:
-    """Masks of the largest scores of all layers together."""
+    """Masks of the globally largest scores."""
     return prune(net, masks, DENSITY, criterion, allocation.global_, images, rounds=rounds)

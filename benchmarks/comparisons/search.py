@@ -1,4 +1,4 @@
-"""Edge-popup at density 0.1, each in a loop written by hand: the search of lth, and layers with their own scores."""
+"""Edge-popup at density 0.1 in plain loops: the search of lth, and layers that own their scores."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ DENSITY = 0.1
 
 
 class SearchStep(PlainStep):
-    """lth's way: the masks of all layers at once, and `functional_call` of the plain network."""
+    """lth's way: masks of all layers are made together, and `functional_call` runs the plain network."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         self.weights = [weight.detach().clone() for weight in masks.weights(net)]
@@ -37,14 +37,14 @@ class SearchStep(PlainStep):
         self.plain, self.net = net, self.masked
 
     def masked(self, x: Tensor) -> Tensor:
-        """The network with the chosen weights."""
+        """The logits of the network with the selected weights."""
         scores = list(self.scores)
         used = straight_through(scores, self.selection(self.rule, DENSITY), self.weights, signed=True)
         return functional_call(self.plain, dict(zip(self.masks, used, strict=True)), (x,))
 
 
 class LayersStep(PlainStep):
-    """Layers of subclasses with a score parameter each, which sort it in every forward, as the released code does."""
+    """Subclassed layers that own scores and sort them in every forward, as the published code does."""
 
     def __init__(self, net: nn.Module, masks: Masks, recipe: Recipe):
         net.requires_grad_(False)
@@ -58,7 +58,7 @@ class LayersStep(PlainStep):
 
 
 class Subnet(torch.autograd.Function):
-    """1 for the largest scores of a layer; the gradient passes through."""
+    """1 for the largest scores of a layer, else 0; straight-through gradient."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, density: float) -> Tensor:
@@ -94,20 +94,20 @@ WAYS = {"lth: search": SearchStep, "layers with scores": LayersStep, "dense, no 
 
 
 def kaiming_uniform(weight: Tensor) -> nn.Parameter:
-    """Scores as edge-popup draws them."""
+    """Initial scores as in edge-popup."""
     scores = torch.empty_like(weight)
     nn.init.kaiming_uniform_(scores, a=math.sqrt(5))
     return nn.Parameter(scores)
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """A step of edge-popup in both ways, and a dense one."""
+    """A step of edge-popup in both implementations, and a dense step."""
     for case in CASES:
         yield from compare(case, setting)
 
 
 def compare(case: Case, setting: Setting) -> Iterator[Comparison]:
-    """One network's comparison, whose folder lasts as long as it is looked at."""
+    """The comparison of one network; its temporary folder lasts until the next."""
     with timed_level(case, setting, *UNPRUNED) as level:
         masks = Masks.ones(level.fresh())
         arms = [

@@ -1,4 +1,4 @@
-"""Exact global selection: the largest fifth of 25.5 million scores that lie in the shapes of ResNet-50's 54 weights."""
+"""Exact global selection of the largest fifth of 25.5 million scores, in the shapes of ResNet-50's 54 weights."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +19,7 @@ Way = Callable[[Scores, int], Scores]
 
 
 def by_topk(scores: Tensor, k: int) -> Tensor:
-    """The k-th largest score by torch.topk, its values left unsorted."""
+    """The k-th largest score by torch.topk, unsorted."""
     return scores.topk(k, sorted=False).values.min()
 
 
@@ -37,7 +37,7 @@ THRESHOLDS = {"torch.topk": by_topk, "torch.kthvalue": by_kthvalue, "torch.sort"
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Masks of the kept scores, in every arm; found to be the same before anything is timed."""
+    """Masks of the largest scores. All arms are checked to give the same masks before the timing."""
     scores = made_scores(setting)
     k = round(KEPT * sum(map(torch.numel, scores.values())))
     ways: dict[str, Way] = {"lth": largest, **{name: partial(by_threshold, find) for name, find in THRESHOLDS.items()}}
@@ -48,16 +48,19 @@ def comparisons(setting: Setting) -> Iterator[Comparison]:
 
 
 def made_scores(setting: Setting) -> Scores:
-    """Magnitudes of normally distributed weights, by name; of a ResNet-20 when quick."""
+    """Name -> magnitudes of normally distributed weights of a ResNet-50; of a ResNet-20 if quick."""
     build = networks.resnet20 if setting.quick else networks.resnet50
-    with torch.device("meta"):  # only the shapes are wanted
+    with torch.device("meta"):  # only the shapes are used
         weights = prunable(build(classes=1000, channels=3, image_size=224))
     torch.manual_seed(0)
     return {name: torch.randn(weight.shape, device=setting.device).abs() for name, weight in weights.items()}
 
 
 def by_threshold(find: Callable[[Tensor, int], Tensor], scores: Scores, k: int) -> Scores:
-    """Masks of the `k` largest scores: concatenate, `find` the k-th largest, keep what is above and the first ties."""
+    """Masks of the `k` largest scores: those above the k-th largest, and the first of those equal to it.
+
+    find: function of (1-D scores, k) that returns the k-th largest
+    """
     flat = torch.cat([score.flatten() for score in scores.values()])
     threshold = find(flat, k)
     keep = flat > threshold
@@ -68,6 +71,6 @@ def by_threshold(find: Callable[[Tensor, int], Tensor], scores: Scores, k: int) 
 
 
 def check_equal(masks: dict[str, Scores]) -> None:
-    """Fail when the ways do not mark the same scores."""
+    """Raise AssertionError unless all ways give the same masks."""
     first, *others = masks.values()
     assert all(torch.equal(first[name], other[name]) for other in others for name in first), "the ways differ"

@@ -1,4 +1,4 @@
-"""What changing the mask costs: a training step of RigL with an update (drop and grow) against a step without one."""
+"""The cost of changing masks: a training step of RigL with a mask update (drop and grow) and one without."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,13 +17,13 @@ from lth.modules import KeptWeights
 from lth.pruning import allocation, criteria, prune
 from lth.pruning.masks import zero_
 
-# one batch is enough here, where a plain step is all that is trained
+# a single batch is enough to train plain steps on
 RESNET18 = Case("ResNet-18", ("recipe=cifar", "model=resnet18", "dataset.image_size=32", "dataset.channels=3"), 1, 1)
 RIGL = ("method=rigl", "sparsity.density=0.1", "method.every=1", "method.order=after_step")
 
 
 class Steps:
-    """A level's network at density 0.1 on its first batch: steps as RigL takes them, and updates between them."""
+    """The network of a level at density 0.1, trained on its first batch with RigL's steps and updates."""
 
     def __init__(self, level: TimedLevel, setting: Setting):
         self.device, net, regrow = setting.device, level.fresh(), level.build_level(level.levels[0])[1]
@@ -37,13 +37,13 @@ class Steps:
         self.number, self.dense = 0, dict[str, Tensor]()
 
     def plain(self) -> None:
-        """A step under the mask, without an update."""
+        """A masked training step."""
         self.step.optimizer.zero_grad()
         self.step.loss(*self.batch).backward()
         self._finish()
 
     def update(self) -> None:
-        """A step with an update after it, by that step's dense gradient."""
+        """A masked training step, then an update from the dense gradient of that step."""
         self.step.optimizer.zero_grad()
         self.step.loss(*self.batch).backward()
         self.regrow.memory.take(self._gradients, 0)
@@ -53,7 +53,7 @@ class Steps:
         self.regrow.update_(self.module, self.number)
 
     def only_update(self) -> None:
-        """Drop and grow alone, always with the same gradient."""
+        """An update alone, always from the same gradient."""
         self.regrow.memory.take(lambda: self.dense, 0)
         self.number += 1
         self.regrow.update_(self.module, self.number)
@@ -70,7 +70,7 @@ class Steps:
 
 
 class Held(SimpleNamespace):
-    """As much of a module as an update needs; `remask_` is the module's own."""
+    """The attributes of a LightningModule that an update needs."""
 
     def __init__(self, net: torch.nn.Module, masks: Any, optimizer: torch.optim.Optimizer):
         super().__init__(
@@ -84,16 +84,16 @@ class Held(SimpleNamespace):
         self._weights, self._kept = self.masks.weights(net), list(self.masks.values())
 
     def remask_(self) -> None:
-        """As the module does it, on the state of `trainer.optimizers`."""
+        """`KeptWeights.remask_` on these attributes."""
         KeptWeights.remask_(cast(KeptWeights, self))
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
-    """Batches of 128 at density 0.1; RigL updates every 100 steps, so that a percent of the excess is what it costs."""
+    """Batches of 128 at density 0.1. RigL updates every 100 steps, so its cost is 1 % of the difference."""
     for case in (RESNET20, RESNET18):
         with timed_level(case, setting, *RIGL) as level:
             steps = Steps(level, setting)
-            steps.update()  # a dense gradient for the arm that computes none
+            steps.update()  # stores a dense gradient for the arm that computes none
             ways = {
                 "step with an update": steps.update,
                 "step without one": steps.plain,
