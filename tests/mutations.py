@@ -314,7 +314,7 @@ FAULTS = [
     Fault(
         "every rank trains on the first rank's samples",
         "lth/datamodules/loader.py",
-        "slice(start + self.rank, start",
+        "slice(start + rank, start",
         "slice(start, start",
         "tests/datamodules/test_array_loader.py",
     ),
@@ -327,10 +327,10 @@ FAULTS = [
     ),
     Fault(
         "validation samples are trained on too",
-        "lth/datamodules/parts.py",
+        "lth/datamodules/_splits.py",
         "return order[count:].sort().values, order[:count].sort().values\n\n\ndef stratified",
         "return order.sort().values, order[:count].sort().values\n\n\ndef stratified",
-        "tests/datamodules/test_parts.py tests/datamodules/test_arrays.py",
+        "tests/datamodules/test_splits.py tests/datamodules/test_arrays.py",
     ),
     Fault(
         "a search's ladder loses its last density",

@@ -36,6 +36,7 @@ class ACSEmployment(Arrays):
         self.test_share, self.test_seed = test_share, test_seed
 
     def read(self, root: str | None) -> Parts:
+        """The persons of the file, divided into training and test set."""
         from sklearn.model_selection import train_test_split
 
         table = torch.tensor(_read_columns(_find(folder(root)), (*FEATURES, "ESR")), dtype=torch.uint8)

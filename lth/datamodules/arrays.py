@@ -69,6 +69,7 @@ class Arrays(Dataset):
 
     @property
     def train_labels(self) -> Tensor:
+        """Labels of the training samples, on the training device."""
         return self.part("train")[1]
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
@@ -105,6 +106,7 @@ class Arrays(Dataset):
         return FixedLoader(*self.part(name), self.normalise, eval_batch_size, self.rank, self.world)
 
     def unaugmented(self, index: Tensor) -> Batch:
+        """The training samples `index` without augmentation, as one batch on the training device."""
         images, labels = self.part("train")
         border, index = self.augment.crop, index.to(self.device)
         inner = images[..., border : border + self.image_size, border : border + self.image_size]

@@ -36,9 +36,11 @@ class Caltech101(Arrays):
         self.test_share, self.test_seed, self.cache = test_share, test_seed, cache
 
     def split_off(self, labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
+        """As `Dataset.split_off`, stratified by category."""
         return stratified(labels, count, *key)
 
     def fetch(self, root: str | None) -> None:
+        """Download the photographs if they are missing, and write the cache."""
         base = folder(root)
         base.mkdir(parents=True, exist_ok=True)
         if not (base / _NAME / _TREE).is_dir():
@@ -62,6 +64,7 @@ class Caltech101(Arrays):
         return [(path, categories.index(names[label])) for path, label in found if names[label] != _BACKGROUND]
 
     def read(self, root: str | None) -> Parts:
+        """The decoded photographs, divided into training and test set."""
         tensors = self._decoded(folder(root))
         images, labels = tensors["all_images"], tensors["all_labels"]
         train, test = self.split_off(labels, round(self.test_share * len(labels)), "test", self.test_seed)

@@ -14,10 +14,12 @@ class CIFAR10(Arrays):
     """CIFAR-10 as torchvision unpacks it into `root`; torchvision downloads missing files and verifies all."""
 
     def fetch(self, root: str | None) -> None:
+        """Download the archive if a file is missing."""
         if not all(path.is_file() for path in self._paths(folder(root))):
             self._open(folder(root), train=True, download=True)
 
     def read(self, root: str | None) -> Parts:
+        """The images and labels of all files."""
         train, test = (self._open(folder(root), train=train) for train in (True, False))
         return *_tensors(train), *_tensors(test)
 

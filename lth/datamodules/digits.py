@@ -22,6 +22,7 @@ class Digits(Arrays):
         self.train_count, self.permute_seed = train_count, permute_seed
 
     def read(self, root: str | None) -> Parts:
+        """The digits of scikit-learn; `root` is unused."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

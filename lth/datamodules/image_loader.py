@@ -100,6 +100,7 @@ class ImageLoader(EpochLoader):
         self.key = key
 
     def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Batches decoded by the source, in the order and with the crops and flips of `epoch`."""
         shuffled = torch.randperm(len(self.samples), generator=generator("order", *self.key, epoch))
         # batch_size is a multiple of the ranks, so every rank-th sample of the epoch is every rank-th of each batch
         size, rank, world = self.batching.batch_size, self.batching.rank, self.batching.world

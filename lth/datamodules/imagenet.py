@@ -108,6 +108,7 @@ class ImageNet(Dataset):
 
     @property
     def train_labels(self) -> Tensor:
+        """Labels of the training samples, on the CPU."""
         images, samples = self._part("train")
         return images.source.labels[samples]
 
@@ -140,10 +141,12 @@ class ImageNet(Dataset):
         return images.read(samples[index.cpu()], self.centre, self.image_size, batch_size)
 
     def unaugmented(self, index: Tensor) -> Batch:
+        """The training samples `index` with the centre crop of evaluation, as one batch on the training device."""
         batches = self._unaugmented_batches(index, len(index))
         batch = next(batches)
         batches.close()  # type: ignore[attr-defined]
         return batch
 
     def scoring_batches(self, seed: int | str, batch_size: int | None = None) -> Iterator[Batch]:
+        """As `Dataset.scoring_batches`, decoded batch by batch."""
         return self._unaugmented_batches(self.scoring_order(seed), batch_size or self.sampling.batch_size)

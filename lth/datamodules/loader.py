@@ -124,6 +124,7 @@ class ArrayLoader(EpochLoader):
         self.draw, self.augment = draw, augment
 
     def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Batches made on the device from the random numbers of `epoch`."""
         # A few small copies per epoch, so that no batch waits for the host.
         size, rank, world = self.batching.batch_size, self.batching.rank, self.batching.world
         draws = self.draw(epoch).in_order().each(lambda part: part.to(self.images.device))

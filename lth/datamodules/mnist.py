@@ -27,6 +27,7 @@ class MNIST(Arrays):
     """
 
     def fetch(self, root: str | None) -> None:
+        """Download the files unless one folder has all four."""
         if self._find(folder(root)):
             return
         import torchvision
@@ -37,6 +38,7 @@ class MNIST(Arrays):
             raise FileNotFoundError(f"{self._missing(folder(root))} Download failed: {error}") from error
 
     def read(self, root: str | None) -> Parts:
+        """The images and labels of the four files. Raises FileNotFoundError naming missing ones."""
         paths = self._find(folder(root))
         if not paths:
             raise FileNotFoundError(self._missing(folder(root)))

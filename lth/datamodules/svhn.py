@@ -14,11 +14,13 @@ class SVHN(Arrays):
     """train_32x32.mat and test_32x32.mat in `root`; torchvision downloads missing files and verifies both."""
 
     def fetch(self, root: str | None) -> None:
+        """Download the missing files."""
         for part in ("train", "test"):
             if not (folder(root) / self._file(part)[0]).is_file():
                 self._open(folder(root), part, download=True)
 
     def read(self, root: str | None) -> Parts:
+        """The images and labels of both files."""
         train, test = (self._open(folder(root), part) for part in ("train", "test"))
         return *_tensors(train), *_tensors(test)
 

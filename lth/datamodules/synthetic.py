@@ -31,6 +31,7 @@ class Synthetic(Arrays):
         self.noise, self.image_seed = noise, image_seed
 
     def read(self, root: str | None) -> Parts:
+        """Images drawn from `image_seed`; `root` is unused."""
         return *self._make("train"), *self._make("test")
 
     def _make(self, part: str) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ class TinyImageNet(Arrays):
         self.cache = cache
 
     def fetch(self, root: str | None) -> None:
+        """Download, unpack and sort the images if they are missing, and write the cache."""
         base = folder(root)
         base.mkdir(parents=True, exist_ok=True)
         if _find(base) is None:
@@ -86,6 +87,7 @@ class TinyImageNet(Arrays):
         return cached_images(path, {"train": train, "test": _list_validation(tree, names)}, _SIDE)
 
     def read(self, root: str | None) -> Parts:
+        """The decoded images, reduced to image_size."""
         tensors = self._decoded(folder(root))
         images = [_reduced(tensors[f"{part}_images"], _SIDE // self.image_size) for part in ("train", "test")]
         return images[0], tensors["train_labels"], images[1], tensors["test_labels"]

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: fairly in turn, over equal steps, on arms that compute the same thing."""
+"""The benchmarks alternate arms, time equal steps, and compare arms that compute the same result."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def _keep_threads():
 
 
 def fake(name, clock, seconds=1.0, **options):
-    """An arm that takes `seconds` of a clock that slows down all the time, and writes down that its turn came."""
+    """An arm that takes `seconds` of a clock that slows down steadily, and records its turns."""
 
     def turn():
         clock.turns.append(name)
@@ -44,7 +44,7 @@ def clock():
 
 
 def noisy(rng, rounds):
-    """Seconds of rounds whose noise has a long upper tail, as a busy machine's has."""
+    """Seconds of rounds with noise of a long upper tail, as on a busy machine."""
     return list(rng.lognormal(0, 0.05, rounds))
 
 
@@ -140,7 +140,7 @@ def test_lth_and_the_loop_by_hand_train_on_the_same_batches_to_the_same_weights(
         for batch in level.loader():
             by_hand(*batch)
         assert level.by_lth() > 0
-        assert level.by_lth() > 0  # from the start again, not from the checkpoint of the turn before
+        assert level.by_lth() > 0  # from the start, not from the checkpoint of the previous turn
     for name, value in by_hand.net.state_dict().items():
         assert torch.equal(value, level.net.state_dict()[name]), name
 
@@ -162,7 +162,7 @@ def test_both_loops_are_timed_over_the_same_batches(turn, monkeypatch):
 
 
 def trained(level, way, masks, steps=3):
-    """The kept weights after a few steps of a way of masking."""
+    """The kept weights after a few steps with one way of masking."""
     step = way(level.fresh(), masks, level.recipe)
     for (x, labels), _ in zip(level.loader(), range(steps), strict=False):
         step(x, labels)

@@ -8,7 +8,7 @@ from lth.datamodules import Synthetic
 
 @pytest.fixture
 def made():
-    """Makes a small dataset of distinct images, read and ready; keys as in its configuration."""
+    """Returns a function that makes a small dataset of distinct images, after setup, from keys of its configuration."""
 
     def make(**keys):
         usual = {"classes": 5, "channels": 3, "image_size": 8, "scale": 255, "mean": 0.4, "std": [0.2, 0.3, 0.4]}
@@ -22,7 +22,7 @@ def made():
 
 @pytest.fixture
 def on_rank():
-    """Lets a dataset believe that it is one rank of many."""
+    """Returns a function that gives a dataset a fake trainer of one rank among several."""
 
     def attach(data, rank, world, epoch=0):
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
@@ -34,7 +34,7 @@ def on_rank():
 
 @pytest.fixture
 def samples():
-    """The samples of an iterable of batches as hashable (image bytes, label), sorted: what was seen, in no order."""
+    """Returns a function that lists the samples of batches as (image bytes, label), sorted."""
 
     def seen(loader):
         return sorted((x.numpy().tobytes(), int(y)) for xs, ys in loader for x, y in zip(xs, ys, strict=True))

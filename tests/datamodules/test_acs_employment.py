@@ -1,4 +1,4 @@
-"""ACSEmployment is read as folktables reads it, from a file of the Census Bureau's form; what is wrong is named."""
+"""ACSEmployment equals folktables' task on a file of the Census Bureau's format; errors name the wrong cell."""
 
 import csv
 
@@ -19,7 +19,7 @@ OTHERS = ("RT", "SERIALNO", "ADJINC")  # some of the file's other columns
 
 @pytest.fixture
 def person_file(tmp_path):
-    """200 people: a file with blanks for children, columns in another order than the task's, and what it says."""
+    """A file of 200 people with empty cells and columns in another order than the task's, and its content."""
     random = np.random.default_rng(0)
     people = random.integers(0, np.array([*HIGHEST, 6]) + 1, (200, 17))  # 0 stands for a blank
     names = [*FEATURES, "ESR"]
@@ -78,16 +78,16 @@ def test_a_missing_file_is_named_with_where_to_get_it(tmp_path):
     [
         ("RELP", "RELSHIPP", "lacks the columns RELP; the person file of 2018"),
         ("2018GQ0000049,1013097", "2018GQ0000049", None),
-        ("P,01", "P,one", r"line \d+: 'one' is no whole number 0..255"),
-        ("P,01", "P,1.5", r"line \d+: '1.5' is no whole number"),
-        ("P,01", "P,-1", r"line \d+: '-1' is no whole number"),
-        ("P,01", "P,256", r"line \d+: '256' is no whole number"),
+        ("P,01", "P,one", r"line \d+: 'one' is not a whole number 0..255"),
+        ("P,01", "P,1.5", r"line \d+: '1.5' is not a whole number"),
+        ("P,01", "P,-1", r"line \d+: '-1' is not a whole number"),
+        ("P,01", "P,256", r"line \d+: '256' is not a whole number"),
     ],
 )
 def test_what_is_no_such_file_is_refused_naming_the_line(person_file, old, new, message):
     path, _ = person_file
     path.write_text(path.read_text().replace(old, new, 1))
-    if message is None:  # a column that nobody reads
+    if message is None:  # a column that is not read
         ready(path.parent)
         return
     with pytest.raises(ValueError, match=message):
@@ -97,7 +97,7 @@ def test_what_is_no_such_file_is_refused_naming_the_line(person_file, old, new, 
 def test_a_file_that_was_cut_off_is_refused(person_file):
     path, _ = person_file
     path.write_text(path.read_text()[:-40])
-    with pytest.raises(ValueError, match="line 201: 'nothing: the line is cut off' is no whole number"):
+    with pytest.raises(ValueError, match="line 201: 'nothing: the line is cut off' is not a whole number"):
         ready(path.parent)
 
 

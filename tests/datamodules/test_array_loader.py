@@ -1,4 +1,4 @@
-"""An epoch is the same samples whatever the batch size, the number of ranks and what was iterated before."""
+"""The samples of an epoch do not depend on batch size, number of ranks or earlier passes."""
 
 import math
 from itertools import islice
@@ -117,12 +117,12 @@ def test_a_loader_resumes_behind_the_batches_already_given(made, given_before):
     killed, resumed = (made(augment=AUGMENT).train_dataloader() for _ in range(2))
     killed.set_epoch(2)
     first = list(islice(killed, given_before))
-    assert killed.state_dict() == {"epoch": 2, "position": given_before}  # so many given, none lost
+    assert killed.state_dict() == {"epoch": 2, "position": given_before}  # the batches returned so far
     resumed.load_state_dict(killed.state_dict())
     resumed.set_epoch(2)
-    iter(resumed)  # a look, as Lightning takes one
+    iter(resumed)  # Lightning calls iter() without taking a batch
     assert equal(first + list(resumed), epoch_of(made(augment=AUGMENT), 2))
-    assert equal(list(resumed), epoch_of(made(augment=AUGMENT), 2))  # a second pass is whole
+    assert equal(list(resumed), epoch_of(made(augment=AUGMENT), 2))  # the second pass is complete
     resumed.set_epoch(3)
     assert equal(list(resumed), epoch_of(made(augment=AUGMENT), 3))
 

@@ -1,4 +1,4 @@
-"""Validation is held out by its own seed and never augmented; what makes no sense is refused before training."""
+"""Validation samples are drawn by their own seed and not augmented; invalid keys are refused before training."""
 
 import ast
 from collections import Counter
@@ -83,7 +83,7 @@ def test_per_class_gives_every_class_equally_often_and_mixed(made, on_rank, samp
 
 @pytest.mark.parametrize("k", [0, 15])
 def test_per_class_names_the_class_that_has_too_few(made, k):
-    with pytest.raises(ValueError, match=rf"{k} samples of every class asked, class 0 has 14; valid: 1..14"):
+    with pytest.raises(ValueError, match=rf"{k} samples of every class wanted, class 0 has 14; valid: 1..14"):
         made().per_class(k, seed=0)
 
 

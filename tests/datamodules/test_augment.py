@@ -1,4 +1,4 @@
-"""Batched augmentation equals what a slow loop over images does."""
+"""Batched augmentation equals a loop over single images."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def images():
 
 
 def mirrored(position, size):
-    """Where a padded position comes from: count outwards, turning round at the edge pixels."""
+    """Source index of a padded position, by stepping outwards and turning at the edge pixels."""
     if position < 0:
         return -position
     return 2 * (size - 1) - position if position >= size else position
@@ -84,7 +84,7 @@ def test_standardised_images_have_mean_0_and_std_1(images, by, dims):
 
 def test_a_constant_pixel_is_refused_unless_std_eps_is_given(images):
     images[:, :, 0, 0] = 9
-    with pytest.raises(ValueError, match="3 pixels never change"):
+    with pytest.raises(ValueError, match="3 pixels are constant"):
         computed(images, 16, "pixel", 0.0)
     assert computed(images, 16, "pixel", 1e-3)(images)[:, :, 0, 0].abs().max() < 1e-3
 

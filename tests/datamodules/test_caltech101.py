@@ -1,4 +1,4 @@
-"""Caltech-101 is laid out and numbered as torchvision does it, divided by category, and decoded once for every size."""
+"""Caltech-101: torchvision's layout and labels, splits stratified by category, one decoding for every image size."""
 
 import shutil
 import tarfile
@@ -23,7 +23,7 @@ TREE = "101_ObjectCategories"
 
 @pytest.fixture
 def tree(tmp_path):
-    """`root`/caltech101 with photographs of all sizes, one of them grey, and what is no category."""
+    """`root`/caltech101 with photographs of various sizes, one of them grey, and a folder that is no category."""
     top = tmp_path / "data" / "caltech101" / TREE
     for label, (name, count) in enumerate({**COUNTS, "BACKGROUND_Google": 4}.items()):
         (top / name).mkdir(parents=True)
@@ -36,7 +36,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def archive(tree, tmp_path, monkeypatch):
-    """The published archive made small, in place of the download; what was in `root` is gone."""
+    """A small archive in the published format that replaces the download; `root` is emptied."""
     path = tmp_path / "caltech-101.zip"
     with tarfile.open(tmp_path / f"{TREE}.tar.gz", "w:gz") as inner:
         inner.add(tree, TREE)

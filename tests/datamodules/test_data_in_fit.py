@@ -1,4 +1,4 @@
-"""Inside a real fit the data follow Lightning's epoch, and a run resumed from any step sees what it would have seen."""
+"""In a fit, batches follow Lightning's epoch, and a resumed run gets the batches of an uninterrupted one."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Linear(LightningModule):
-    """Trains one layer and remembers what it was shown, by epoch and batch."""
+    """Trains one layer and records the samples of every epoch and batch."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ class Killed(Exception):
 
 
 class KillAfter(Callback):
-    """Writes a checkpoint after a batch or at an epoch's end, then dies."""
+    """Writes a checkpoint after a batch or at the end of an epoch, then raises."""
 
     def __init__(self, path, epoch, batch):
         self.path, self.epoch, self.batch = path, epoch, batch

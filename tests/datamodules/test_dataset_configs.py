@@ -1,4 +1,4 @@
-"""Every dataset and augmentation configuration that exists composes and becomes a dataset."""
+"""Every configuration of a dataset and of augmentation composes and instantiates."""
 
 from pathlib import Path
 

@@ -126,7 +126,7 @@ def test_torchvisions_own_layout_comes_before_flat_files(idx_folder):
 def test_a_damaged_idx_file_is_named(idx_folder, name, damage):
     folder, _ = idx_folder
     (folder / name).write_bytes(damage((folder / name).read_bytes()))
-    with pytest.raises(ValueError, match=f"{name} is (damaged|no IDX file)"):
+    with pytest.raises(ValueError, match=f"{name} is (damaged|not an IDX file)"):
         ready(MNIST(root=str(folder), **GREY))
 
 

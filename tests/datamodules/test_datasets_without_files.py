@@ -1,4 +1,4 @@
-"""Synthetic images can be learnt; digits follow the protocols that published numbers used."""
+"""Synthetic images can be learnt; the splits of the digits equal those of published results."""
 
 import pytest
 import torch

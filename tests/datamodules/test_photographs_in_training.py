@@ -1,4 +1,4 @@
-"""Whole experiments on photographs: IMP through FFCV, killed and resumed; Tiny-ImageNet from its archive."""
+"""Complete experiments on photographs: IMP with FFCV, killed and resumed; Tiny-ImageNet from its archive."""
 
 import hashlib
 import multiprocessing
@@ -49,7 +49,7 @@ def through(root, loader, workers):
 
 
 def _killed(folder, overrides):
-    _plant("step", 8)  # the second of the second level
+    _plant("step", 8)  # the second step of the second level
     train(folder, *overrides, small=False)
 
 
@@ -60,7 +60,7 @@ def test_imp_through_ffcv_learns_and_ends_alike_when_killed_and_resumed(root, tm
     table = rows(tmp_path / "whole")
     assert [float(row["density"]) for row in table] == [1.0, pytest.approx(0.5, abs=1e-3)]
     assert all(float(row["epochs"]) == 2 for row in table)
-    assert float(table[-1]["train_loss"]) < 0.8 < float(table[0]["train_loss"]) < 1.1  # ln 3 = 1.0986 knows nothing
+    assert float(table[-1]["train_loss"]) < 0.8 < float(table[0]["train_loss"]) < 1.1  # chance is ln 3 = 1.0986
     apart = multiprocessing.get_context("forkserver").Process(target=_killed, args=(tmp_path / "killed", overrides))
     apart.start()
     apart.join()

@@ -1,4 +1,4 @@
-"""A window is a function of its image and the epoch alone, lies inside the image, and is drawn as published."""
+"""A window depends only on image and epoch, lies inside the image, and has the published distribution."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_an_image_has_the_same_window_alone_as_among_others():
 
 @pytest.mark.parametrize("key", [(6, 0, 3), (5, 1, 3), (5, 0, 4)], ids=["seed", "level", "epoch"])
 def test_seed_level_and_epoch_change_nearly_every_window(key):
-    sizes = 300 + SIZES // 2  # none so long that there is one window for it
+    sizes = 300 + SIZES // 2  # no image so long that only one window fits
     same = (ResizedCrop().windows(sizes, 0, key) == ResizedCrop().windows(sizes, 0, KEY)).all(1)
     assert same.mean() < 0.01
 

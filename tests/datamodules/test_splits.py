@@ -1,4 +1,4 @@
-"""How samples are told apart: held out by class where a dataset stratifies, and fewer to train on when asked."""
+"""Splits of the samples: stratified where the dataset asks for it, and with a fraction to train on."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet is laid out and decoded once, whole or not at all, whoever else does the same at the same time."""
+"""Tiny-ImageNet is unpacked and decoded once and atomically, also with several processes at the same time."""
 
 import hashlib
 import multiprocessing
@@ -29,7 +29,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """The published archive made small, at an address where it can be downloaded, with its checksum."""
+    """A small archive in the published format, at a local address for the download, with its checksum."""
     (tmp_path / "www").mkdir()
     path = photographs.tiny_imagenet_zip(tmp_path / "www" / "tiny-imagenet-200.zip")
     monkeypatch.setattr(TinyImageNet, "md5", hashlib.md5(path.read_bytes()).hexdigest())
@@ -48,7 +48,7 @@ def ready(root, **keys):
 
 
 def expected(root):
-    """Pixels and labels straight from the files of the layout that the archive has."""
+    """Pixels and labels, read directly from the files of the unpacked archive."""
     tree, lines = root / TREE, (root / TREE / "val" / "val_annotations.txt").read_text().splitlines()
     train = sorted((tree / "train").rglob("*.JPEG"), key=lambda path: (path.parts[-3], str(path)))
     label_of = dict(line.split("\t")[:2] for line in lines)
@@ -190,7 +190,7 @@ def test_without_archive_and_network_the_error_says_what_is_missing(archive, tmp
 
 @pytest.mark.parametrize("damage", ["bytes", "truncated", "other files"])
 def test_a_damaged_cache_is_named_or_made_again(archive, tmp_path, damage):
-    # copies: what is read stays in the file, which this test writes over in its place
+    # copies: the tensors are memory-mapped, and this test overwrites the file
     first = [part.clone() for part in ready(tmp_path / "data").read(str(tmp_path / "data"))]
     path = tmp_path / "data" / f"{TREE}.safetensors"
     content = bytearray(path.read_bytes())

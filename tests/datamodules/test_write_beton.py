@@ -1,4 +1,4 @@
-"""A .beton file holds the folder's images, however often its writing was interrupted, or it does not appear."""
+"""A .beton file holds the images of the folder, also after interruptions; an incomplete file gets no name."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def root(tmp_path):
 
 
 def content(root, part="train"):
-    """What FFCV's own loader reads from a file: pixels and labels, in order."""
+    """Pixels and labels of a file in order, read by FFCV's own loader."""
     from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import ToTensor, ToTorchImage
@@ -165,7 +165,7 @@ def test_a_killed_conversion_goes_on(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "450 images" in done.stdout
-    assert int(done.stderr.split("train.beton: ")[1].split()[0]) > 0  # it went on, it did not start over
+    assert int(done.stderr.split("train.beton: ")[1].split()[0]) > 0  # it resumed
     _verify(root / "train.beton", root / "train")
 
 
@@ -188,7 +188,7 @@ def test_a_damaged_file_is_named_before_training(root, damage):
     whole = path.read_bytes()
     contents = {"truncated": whole[:-500], "header": b"\7" + whole[1:], "empty": b"", "text": b"hello" * 100}
     path.write_bytes(contents[damage])
-    with pytest.raises(ValueError, match=r"train.beton is (no .beton file, or )?damaged"):
+    with pytest.raises(ValueError, match=r"train.beton is (not a .beton file, or )?damaged"):
         Beton(path, 1)
 
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm: cut to the dataset, or refused in words."""
+"""Networks of torchvision and timm: adapted to the dataset, or refused with a message."""
 
 import sys
 
@@ -170,7 +170,7 @@ def test_a_pretrained_body_gets_a_new_classifier_under_dropout(tmp_path):
     assert torch.equal(net.conv1[0].weight, trained["conv1.0.weight"])
     features = net.forward_head(net.forward_features(x := torch.randn(2, 3, 32, 32)), pre_logits=True)
     torch.testing.assert_close(net(x), net.fc(features))
-    for module in net.modules():  # batch norm stays as it is: what varies is dropout
+    for module in net.modules():  # only dropout is active, batch norm evaluates
         module.training = module is net
     torch.manual_seed(0)
     kept = torch.nn.functional.dropout(net.global_pool(net.forward_features(x)), 0.4)

@@ -1,4 +1,4 @@
-"""Initialisations by name: their scales, what they leave alone, and that a seed decides them."""
+"""Initialisations by name: scale, unchanged parameters, and dependence on the seed."""
 
 import math
 

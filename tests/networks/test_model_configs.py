@@ -1,4 +1,4 @@
-"""Every file of conf/model builds the network its name promises."""
+"""Every file of conf/model builds the network of its name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What no network can honour is refused before any training, with the value and what would be valid."""
+"""Invalid options are refused before training, with the value and the valid ones."""
 
 import re
 import subprocess

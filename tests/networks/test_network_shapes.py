@@ -1,4 +1,4 @@
-"""Every network on every size of image, its options, and what a method may do with it."""
+"""Every network: all image sizes, its options, and what methods need of it."""
 
 import pytest
 import torch
@@ -156,7 +156,7 @@ def test_bias_false_leaves_no_bias_on_convolutions_and_linear_layers(name):
     layers = biases()[1]
     assert biases(bias=False) == (0, layers)
     assert biases(bias=True) == (layers if name in PLAIN else 1, layers)
-    assert biases(bias=True, **normed(name)) == (1, layers)  # batch norm takes the place of every bias but the last
+    assert biases(bias=True, **normed(name)) == (1, layers)  # batch norm replaces all biases but the last
 
 
 @pytest.mark.parametrize("name", STEMMED)

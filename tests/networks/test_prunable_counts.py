@@ -1,4 +1,4 @@
-"""How many weights each network has: as in the papers' tables, and multiply-adds, which betray a wrong stride."""
+"""Numbers of weights as in the papers' tables, and multiply-adds, which reveal a wrong stride."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from lth import networks
 
 
 def build(name, classes=10, channels=3, image_size=32, **options):
-    """The network without memory: counts need only shapes."""
+    """The network on the meta device: counting needs only shapes."""
     with torch.device("meta"):
         return getattr(networks, name)(classes=classes, channels=channels, image_size=image_size, **options).eval()
 

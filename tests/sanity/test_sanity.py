@@ -1,4 +1,4 @@
-"""The sanity checks: which level begins where, what each control changes, and what the verdict reads."""
+"""The sanity checks: origin of every level, effect of every control, and input of the verdict."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The small dense net has the ticket's true number of weights to within 1 %."""
+"""The small dense network has the ticket's number of parameters to within 1 %."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_widths_grow_where_the_target_is_larger():
 
 
 def test_where_a_unit_costs_more_than_the_tolerance_another_layer_makes_up_for_it():
-    """With 784 inputs a unit of the first layer is 6 % of this net: both widths in proportion miss by 2 %."""
+    """A first-layer unit with 784 inputs is 6 % of this network: proportional widths miss the target by 2 %."""
     widths = solve_widths(lambda w: mlp(w, 10, 1, 28), [300, 100], 13_074)
     assert parameters(mlp(widths, 10, 1, 28)) == pytest.approx(13_074, rel=0.01)
 

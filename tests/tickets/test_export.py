@@ -1,4 +1,4 @@
-"""What is exported computes what the masked network computes, or is not written."""
+"""Exported files compute the outputs of the masked network, or are not written."""
 
 import pytest
 import torch

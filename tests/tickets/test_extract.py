@@ -1,4 +1,4 @@
-"""A ticket from an untrained and a pruned checkpoint: by masks, by zeros on request, every name and shape checked."""
+"""Tickets from an untrained and a pruned checkpoint: by masks or by zeros, with names and shapes checked."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_names_and_shapes_must_agree(change, message, files):
 
 
 def thinned(path):
-    """Filters 1 and 3 of the convolution, and what reads them, cut away as Distiller does."""
+    """A checkpoint without filters 1 and 3 of the convolution and the weights that read them, as Distiller thins."""
     left = torch.tensor([0, 2])
     modules = {
         "module.conv": {"out_channels": 2},
@@ -146,7 +146,7 @@ def test_the_thinned_form_cuts_the_initial_weights_too(files):
 
 
 def test_the_masked_network_computes_what_the_thinned_one_does(files):
-    """Removed filters are read by nobody: masking prunable weights alone gives the same function."""
+    """No layer reads a removed filter, so masking only prunable weights gives the same outputs."""
     pruned, _ = thinned(files / "thin.pth")
     content = read(pruned)
     masked = extract(read(files / "initial.pt"), content)

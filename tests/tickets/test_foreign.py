@@ -1,4 +1,4 @@
-"""Every foreign layout gives the mask it was made with; nothing in a file is run; nothing is guessed."""
+"""Every layout returns the masks stored in the file; no code in a file is run; nothing is guessed."""
 
 import json
 

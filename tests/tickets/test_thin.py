@@ -1,4 +1,4 @@
-"""The thinned file and `lth ticket thin`: smaller, the same function, and the way back."""
+"""The thinned file and `lth ticket thin`: smaller network, same outputs, indices of the original."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ SHAPE = 3, 32, 32
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A ticket whose masks took half the filters, and the trained checkpoint with the same masks."""
+    """A ticket whose masks prune half of the filters, and a trained checkpoint with the same masks."""
     folder = tmp_path_factory.mktemp("thin")
     torch.manual_seed(0)
     initial = resnet20(10, 3, 32)

@@ -1,4 +1,4 @@
-"""A ticket comes back bit for bit, or not at all."""
+"""A ticket is saved and loaded bit for bit, or refused."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every treatment changes one thing and leaves the rest, and what it was given, as it was."""
+"""Every treatment changes one thing and nothing else, and leaves its arguments unchanged."""
 
 import pytest
 import torch
