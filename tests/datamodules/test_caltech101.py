@@ -100,7 +100,7 @@ def test_the_test_set_follows_its_own_seed_and_no_other(tree):
 
 def test_the_split_is_the_same_on_every_machine(tree):
     labels = torch.tensor([0] * 20 + [1] * 15 + [2] * 9)
-    _, test = ready(tree.parents[1]).apart(labels, 9, "test", 0)
+    _, test = ready(tree.parents[1]).split_off(labels, 9, "test", 0)
     assert test.tolist() == [3, 5, 7, 17, 24, 28, 30, 35, 41]
 
 

@@ -108,7 +108,7 @@ def test_torchvisions_own_layout_comes_before_flat_files(idx_folder):
     (folder / "MNIST" / "raw").mkdir(parents=True)
     for name in IDX:
         (folder / "MNIST" / "raw" / name).write_bytes((folder / name).read_bytes())
-    assert ready(MNIST(root=str(folder), **GREY)).found(folder)[0].parent == folder / "MNIST" / "raw"
+    assert ready(MNIST(root=str(folder), **GREY))._find(folder)[0].parent == folder / "MNIST" / "raw"
 
 
 @pytest.mark.parametrize("name", IDX)
