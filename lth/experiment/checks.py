@@ -7,6 +7,7 @@ from torch import nn
 
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
+from lth.pruning.prunable import batch_norms
 from lth.pruning.standardised import standardised
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
@@ -29,7 +30,7 @@ def check_sync_batchnorm(net: nn.Module, accelerator: str) -> None:
     torch's conversion replaces a subclass by plain `SyncBatchNorm` and so loses what the subclass adds.
     """
     plain = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
-    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = list(batch_norms(net).values())
     other = sorted({type(module).__name__ for module in norms} - {kind.__name__ for kind in plain})
     if norms and accelerator == "cpu":
         raise ValueError("trainer.sync_batchnorm=true works on GPUs only; CPU ranks keep their own statistics")

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lth.pruning.masks import Masks
+from lth.pruning.prunable import batch_norms
 
 _BN = ("eval", "identity")
 _IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
@@ -22,10 +23,9 @@ def absolute(net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str) -> dict[
     tensors = dict([*net.named_parameters(), *net.named_buffers()])
     state = {n: _absolute(t, masks.get(n), dtype) if t.is_floating_point() else t for n, t in tensors.items()}
     if bn == "identity":
-        for prefix, module in net.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                names = {f"{prefix}.{name}": value for name, value in _IDENTITY.items()}
-                state |= {n: torch.full_like(state[n], value) for n, value in names.items() if n in state}
+        for prefix in batch_norms(net):
+            names = {f"{prefix}.{name}": value for name, value in _IDENTITY.items()}
+            state |= {n: torch.full_like(state[n], value) for n, value in names.items() if n in state}
     return state
 
 

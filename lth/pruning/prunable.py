@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _PROJECTIONS = (
@@ -60,6 +61,11 @@ def _matching(patterns: Iterable[str], found: dict[str, nn.Parameter]) -> set[st
 def bias_name(weight: str) -> str:
     """The parameter name of the bias of the layer with this weight; the layer may have none."""
     return weight.removesuffix("weight") + "bias"
+
+
+def batch_norms(net: nn.Module) -> dict[str, _BatchNorm]:
+    """The batch norms of `net`, of any dimension, by module name."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, _BatchNorm)}
 
 
 def names_matching(pattern: str, names: Sequence[str]) -> set[str]:

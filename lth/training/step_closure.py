@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from lth.pruning.prunable import batch_norms
 
 
 class StepClosure:
@@ -38,7 +39,7 @@ class StepClosure:
 @contextmanager
 def _frozen_statistics(net: nn.Module) -> Iterator[None]:
     """Batch norm uses the statistics of its batch without updating the running ones."""
-    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [norm for norm in batch_norms(net).values() if norm.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -8,8 +8,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from lth.analysis.linear_connectivity import level_end, measure
-from lth.callbacks.boundary.batch_norm import norms_of
 from lth.experiment.build import Experiment
+from lth.pruning.prunable import batch_norms
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
@@ -85,7 +85,7 @@ def test_a_rewind_point_within_an_epoch_is_the_average_at_that_step(tmp_path):
 def test_running_statistics_are_those_at_the_average(tmp_path):
     """Gathered at y, with momentum, they belong to other weights; a mean over the training images does not."""
     built = run_level(tmp_path, *SGD, "model.batch_norm=true", "recipe.batch_size=80")  # all images in one batch
-    (norm, *_), net = norms_of(built.net), built.net
+    (norm, *_), net = batch_norms(built.net).values(), built.net
     images = torch.cat([x for x, _ in built.data.scoring_batches("any")])
     seen = []
     hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lth.datamodules.scoring import ScoringData
 from lth.plan import Level
 from lth.pruning.masks import zero_
+from lth.pruning.prunable import batch_norms
 from lth.training.ranks import broadcast_
 
 
@@ -26,7 +27,7 @@ class BatchNorm(Callback):
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        norms = norms_of(pl_module.net)
+        norms = list(batch_norms(pl_module.net).values())
         if trainer.ckpt_path or not norms or not (self.reset or self.batches):
             return
         for norm in norms:
@@ -38,11 +39,6 @@ class BatchNorm(Callback):
             data = ScoringData(trainer.datamodule, 0, self.level.index, *where)
             measure_(pl_module.net, norms, (x for x, _ in data.draw(self.batches)))
         broadcast_(list(pl_module.net.buffers()))
-
-
-def norms_of(net: nn.Module) -> list[_BatchNorm]:
-    """The batch-norm layers of `net`."""
-    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
 
 
 @torch.no_grad()

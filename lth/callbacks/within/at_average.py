@@ -4,9 +4,10 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lth.callbacks.boundary.batch_norm import measure_, norms_of
+from lth.callbacks.boundary.batch_norm import measure_
 from lth.datamodules.scoring import ScoringData
 from lth.plan import Level
+from lth.pruning.prunable import batch_norms
 
 
 class AtAverage(Callback):
@@ -37,7 +38,7 @@ class AtAverage(Callback):
             return
         self._trained = False
         pl_module.to_average_()
-        net, norms = pl_module.net, norms_of(pl_module.net)
+        net, norms = pl_module.net, list(batch_norms(pl_module.net).values())
         if norms:
             modes = [(module, module.training) for module in net.modules()]
             net.eval()  # dropout would make other statistics

@@ -3,9 +3,16 @@
 import math
 from dataclasses import dataclass
 
+from lth.pruning import paths
 from lth.pruning.allocation import count_kept
 
-_SHAPES = ("geometric", "linear", "cubic", "one_shot")
+# The words of the option `shape`.
+_SHAPES: dict[str, paths.Path] = {
+    "geometric": paths.exponential,
+    "linear": paths.linear,
+    "cubic": paths.cubic,
+    "one_shot": paths.at_once,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class EventSchedule:
         if self.period < 1 or not 0 < self.until <= 1 or self.shape not in _SHAPES:
             raise ValueError(
                 f"period {self.period} must be 1 epoch or more, until {self.until} a fraction over 0, "
-                f"and shape {self.shape!r} one of {_SHAPES}"
+                f"and shape {self.shape!r} one of {tuple(_SHAPES)}"
             )
         if self.total < 1 and self.end < self.start:
             raise ValueError(
@@ -54,12 +61,7 @@ class EventSchedule:
         """Density after event number `event` (1-based); exactly `start` before the first and `end` after the last."""
         if event <= 0 or event >= self.total:
             return self.start if event <= 0 else self.end
-        x = event / self.total
-        if self.shape == "geometric":
-            return self.start * (self.end / self.start) ** x
-        if self.shape == "one_shot":
-            return self.end
-        return self.end + (self.start - self.end) * (1 - x) ** (3 if self.shape == "cubic" else 1)
+        return _SHAPES[self.shape](event / self.total, self.start, self.end)
 
     def left(self, active: int, event: int, total: int) -> int:
         """How many of `active` weights event number `event` leaves, in a network of `total` prunable weights.

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from lth.pruning.prunable import prunable
+from lth.pruning.prunable import batch_norms, bias_name, prunable
 
 
 @torch.no_grad()
@@ -49,10 +48,10 @@ def rescale_(net: nn.Module, scale: float) -> None:
     of_weights = scale ** (1 / len(weights))
     for index, (name, weight) in enumerate(weights.items(), start=1):
         weight.mul_(of_weights)
-        bias = parameters.get(name.removesuffix("weight") + "bias")
+        bias = parameters.get(bias_name(name))
         if bias is not None:
             bias.mul_(scale ** (index / len(weights)))
-    for norm in net.modules():
-        if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None:
+    for norm in batch_norms(net).values():
+        if norm.running_mean is not None and norm.running_var is not None:
             norm.running_mean.mul_(of_weights)
             norm.running_var.mul_(of_weights**2)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import Masks, zero_
+from lth.pruning.prunable import bias_name
 from lth.pruning.search.events import EventSchedule
 from lth.pruning.search.rounding import Rounding
 from lth.pruning.search.score_init import ScoreInit
@@ -214,13 +215,9 @@ class EventState:
         return "tie_overshoot" if self.freezing.counted and allowed.kept < left else "ok"
 
 
-def _bias_name(weight: str) -> str:
-    return weight.removesuffix("weight") + "bias"
-
-
 def _biases_of(net: nn.Module, weights: Iterable[str]) -> dict[str, nn.Parameter]:
     parameters = dict(net.named_parameters())
-    biases = {name: parameters[name] for name in map(_bias_name, weights) if name in parameters}
+    biases = {name: parameters[name] for name in map(bias_name, weights) if name in parameters}
     if not biases:
         raise ValueError("biases=true, but no prunable layer of this network has a bias (model.bias=true)")
     return biases
@@ -230,5 +227,5 @@ def _layers_of(weights: Iterable[str], biases: Iterable[str]) -> list[list[int]]
     """The indices of each layer's tensors in the list of all weights, then all biases."""
     weights, biases = list(weights), list(biases)
     names = [*weights, *biases]
-    own = map(_bias_name, weights)
+    own = map(bias_name, weights)
     return [[i, names.index(bias)] if bias in biases else [i] for i, bias in enumerate(own)]

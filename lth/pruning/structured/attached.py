@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lth.pruning.masks import Masks
+from lth.pruning.prunable import bias_name
 from lth.pruning.structured.dataflow import trace, zero_image
 
 
@@ -38,7 +39,7 @@ class Attached:
         named = dict(net.named_parameters())
         producers: dict[str, set[str]] = {}
         for name in masks:
-            producers[f"{name.removesuffix('weight')}bias"] = {name}
+            producers[bias_name(name)] = {name}
         for norm, weights in flow.norm_sources.items():
             producers |= {f"{norm}.weight": weights, f"{norm}.bias": weights}
         covered = {
