@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def save_picture(figure: Any, *paths: Path) -> None:
 
     for path in paths:
         options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-        write_with(path, lambda temporary, options=options: styled(figure.savefig)(temporary, dpi=150, **options))
+        write_with(path, partial(styled(figure.savefig), dpi=150, **options))
 
 
 def _cell(value: Any) -> str:

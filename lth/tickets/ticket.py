@@ -63,7 +63,7 @@ class Ticket:
         header = {**own, **self.header, **own}
         header = json.loads(json.dumps(header))  # keys become text, tuples lists: as the reader sees it
         header["sha256"] = _checksums(header, tensors)
-        write_with(path, lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
+        write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":
