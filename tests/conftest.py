@@ -21,7 +21,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device 
 
 # what a slow test calls, itself or through a function of its module or a fixture
 _STARTS = {"train", "train_apart", "train_on_ranks", "train_all_on_ranks", "run_level", "sweep", "lightning_step"}
-_STARTS |= {"subprocess"}
+_STARTS |= {"subprocess", "multiprocessing"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -38,6 +38,7 @@ def test_datasets_without_files_are_ready_at_once(name):
     assert data.val_dataloader()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "recipe"), [("digits", "digits"), ("mnist", "mnist"), ("cifar100", "cifar"), ("imagenet", "imagenet")]
 )

@@ -68,6 +68,7 @@ def fashion(idx_folder, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["flat", "unzipped", "torchvision"])
 def test_fashion_mnist_is_read_in_each_layout_it_is_installed_in(fashion, tmp_path, layout):
     root, expected = tmp_path / "root", []

@@ -42,6 +42,7 @@ def scores(module: ScoreSearch) -> list[torch.Tensor]:
 SEARCHES = ["gem_miner", "edge_popup", "global_edge_popup", "global_edge_popup_iterative", "hypercube"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SEARCHES)
 def test_a_search_trains_scores_and_leaves_weights_bit_identical(method: str, tmp_path):
     built, module, boundary = begun(tmp_path, method, "model.batch_norm=true")
@@ -68,6 +69,7 @@ class InTheBox(pl.Callback):
         self.on_train_batch_start(trainer, pl_module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "boxed"), [("gem_miner", True), ("hypercube", True), ("edge_popup", False)])
 def test_scores_that_round_stay_between_zero_and_one_however_hard_they_are_pulled(method: str, boxed: bool, tmp_path):
     built, module, boundary = begun(tmp_path, method, "recipe.lr=1000")
@@ -90,6 +92,7 @@ def test_with_no_task_loss_scores_shrink_by_the_formula(tmp_path):
         assert torch.allclose(end, start * (1 - 2 * 0.1 * 0.5) ** 12, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_strength_may_be_given_times_the_number_of_scores(tmp_path):
     ends = []
     _, module, _ = begun(tmp_path, "gem_miner")
