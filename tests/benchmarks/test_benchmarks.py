@@ -183,6 +183,7 @@ def test_all_ways_of_masking_train_the_same_network(case):
             torch.testing.assert_close(other[name], ours[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "layers"), [(RESNET20, 22), (LENET, 3)], ids=lambda each: getattr(each, "title", ""))
 def test_masks_cost_lth_two_operations_and_the_others_two_a_layer_or_nearly(case, layers):
     with timed_level(case, QUICK, *UNPRUNED) as level:

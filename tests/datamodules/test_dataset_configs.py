@@ -28,6 +28,7 @@ def test_every_dataset_composes_and_instantiates(name, monkeypatch, tmp_path):
     assert data.root in (None, str(tmp_path), str(tmp_path / "imagenet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_datasets_without_files_are_ready_at_once(name):
     data = hydra.utils.instantiate(composed(f"dataset={name}").dataset)

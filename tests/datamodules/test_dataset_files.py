@@ -87,6 +87,7 @@ def test_fashion_mnist_is_read_in_each_layout_it_is_installed_in(fashion, tmp_pa
     assert parts[1].unique().tolist() == list(range(10)) or fashion != DEBIAN
 
 
+@pytest.mark.slow
 def test_the_installed_fashion_mnist_has_its_published_mean_and_std(fashion):
     x, y, _, _ = FashionMNIST(root=str(fashion), **GREY).read(str(fashion))
     if fashion == DEBIAN:

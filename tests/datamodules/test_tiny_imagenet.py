@@ -160,6 +160,7 @@ def _prepare(root, url, md5, results):
     results.put([int(part.sum()) for part in ready(root).read(str(root))])
 
 
+@pytest.mark.slow
 def test_several_processes_prepare_the_same_folder_together(archive, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lth.datamodules", "tests.datamodules.test_tiny_imagenet"])

@@ -140,6 +140,7 @@ def test_a_synchronised_batch_norm_that_cannot_be_is_refused(kind: str):
     check_sync_batchnorm(torch.nn.Sequential(torch.nn.BatchNorm2d(2)), "cuda")
 
 
+@pytest.mark.slow
 def test_the_places_to_run_in_are_all_there_and_say_whether_batch_norm_is_synchronised(tmp_path: Path):
     places = {"cpu", "gpu", "ddp", "ddp_cpu", "slurm", "debug"}
     assert places <= set(names("trainer"))

@@ -116,6 +116,7 @@ class Flags(pl.Callback):
         self.masks.append(pl_module.masks.clone())
 
 
+@pytest.mark.slow
 def test_flags_shrink_at_events_only_and_by_the_published_number(tmp_path):
     built, module, boundary = begun(tmp_path, "gem_miner", "recipe.epochs=5", "method.period=2")
     flags = Flags()
@@ -128,6 +129,7 @@ def test_flags_shrink_at_events_only_and_by_the_published_number(tmp_path):
     assert [event["removed"] for event in module.events] == [n - first, first - module.masks.kept]
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_a_score_that_is_frozen_out(tmp_path):
     built, module, boundary = begun(tmp_path, "gem_miner", "method.strength=0")
     fit(built, module, *boundary)
@@ -143,6 +145,7 @@ def test_no_gradient_reaches_a_score_that_is_frozen_out(tmp_path):
         assert score.grad[(flag == 1) & ~rounded[name]].any()  # active weights under one half may come back
 
 
+@pytest.mark.slow
 def test_a_threshold_takes_out_what_is_low_at_each_event_and_the_last_rounding_decides_the_rest(tmp_path):
     options = "method/freezing=threshold", "method.period=2", "recipe.epochs=6", "method.strength=0", "recipe.lr=5"
     built, module, boundary = begun(tmp_path, "hypercube", *options)
@@ -170,6 +173,7 @@ def test_a_search_whose_scores_all_round_to_zero_ends_at_the_density_asked_for(t
     assert [event["status"] for event in module.events] == ["dead_network"] * 2
 
 
+@pytest.mark.slow
 def test_the_iterative_density_comes_from_the_events_and_weights_may_return(tmp_path):
     built, module, boundary = begun(tmp_path, "global_edge_popup_iterative", "recipe.epochs=4", "recipe.lr=10")
     used, density = [], []
@@ -216,6 +220,7 @@ def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
     assert module.masks.kept < seen[2][1].kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["edge_popup", "global_edge_popup"])
 def test_asking_for_more_than_the_support_has_is_refused(method: str, tmp_path):
     uneven = f"method={method}", "support=pyramid", "support.density=0.5"  # layers above and below one half

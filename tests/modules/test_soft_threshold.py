@@ -62,6 +62,7 @@ class Inside(pl.Callback):
         self.steps += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("target", [PRUNING, CONTROLLED], ids=["emergent", "controlled"])
 def test_nothing_outside_the_support_is_ever_used(target, optimizer, tmp_path):

@@ -19,6 +19,7 @@ def build(factory, name=None, classes=10, channels=3, image_size=32, **options):
     return factory(name or SMALL[factory], classes=classes, channels=channels, image_size=image_size, **options)
 
 
+@pytest.mark.slow
 @FACTORIES
 @pytest.mark.parametrize(("classes", "channels", "image_size"), [(10, 1, 28), (100, 3, 32), (7, 1, 64)])
 def test_classes_and_channels_follow_the_dataset(factory, classes, channels, image_size):

@@ -39,6 +39,7 @@ def test_every_file_says_what_it_is_and_names_its_factory_and_the_common_options
     assert {"classes", "channels", "image_size", "bias", "affine", "init"} <= composed(path.stem).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_builds_a_network_for_the_dataset(path):
     with torch.device("meta"):

@@ -188,6 +188,7 @@ def as_torchvision(key):
     return renamed.replace("classifier", "fc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_with_the_imagenet_stem_a_resnet_is_torchvisions(name):
     from torchvision import models

@@ -76,6 +76,7 @@ def test_one_part_is_the_whole(strategy, rounding):
     assert all(split(budget, 1, strategy, rounding) == [budget] for budget in range(1, 300))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("rounding", ["exact", "floor"])
 def test_a_part_is_never_empty(strategy, rounding):

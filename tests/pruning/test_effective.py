@@ -61,6 +61,7 @@ def test_a_weight_without_a_reader_is_kept_but_not_effective():
     assert [(row["dead_outputs"], row["dead_inputs"]) for row in table] == [(0, 0), (0, 1)]
 
 
+@pytest.mark.slow
 def test_a_network_of_a_hundred_layers_neither_overflows_nor_vanishes():
     for width in (2, 512):
         with torch.random.fork_rng():

@@ -98,6 +98,7 @@ def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
     assert masked["aten._foreach_mul_.List"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["recipe.clip=1", "recipe.mixup=0.5", "recipe.ema=0.9", "recipe.augment.crop=1"])
 def test_no_training_step_waits_for_the_device(option, tmp_path):
     """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""

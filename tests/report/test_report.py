@@ -157,6 +157,7 @@ def test_tables_are_written_in_blocks_and_escaped(tmp_path):
     assert "a_b" not in latex(table_)
 
 
+@pytest.mark.slow
 def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path):
     write_run(tmp_path / "runs", seed=0)
     stopped = write_run(tmp_path / "runs", seed=1, levels=[(0.1, 0.1)], complete=False)
@@ -178,6 +179,7 @@ def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path)
     assert all(run in page for run in ("seed1", "seed2", "seed3", "foreign"))
 
 
+@pytest.mark.slow
 def test_cost_is_three_forward_passes_of_kept_weights_for_every_image_seen_so_far(tmp_path):
     write_run(tmp_path / "runs", "imp", 0.5, 0, [(1.0, 0.9), (0.5, 0.8)], ladder="geometric")
     report([tmp_path / "runs"], tmp_path / "out")

@@ -207,6 +207,7 @@ def test_the_residual_of_a_kernel_counts_its_positions_as_inputs():
     assert _residual(2 * torch.eye(4)) == pytest.approx(3 * 4**0.5)
 
 
+@pytest.mark.slow
 def test_the_repair_of_a_network_lowers_every_layers_residual_and_says_so(caplog):
     torch.manual_seed(0)
     net = resnet20(classes=4, channels=1, image_size=8, widths=[4, 8, 16])

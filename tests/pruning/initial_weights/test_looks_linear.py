@@ -103,6 +103,7 @@ def test_weights_are_mirrored_orthogonal_and_scaled_by_their_layers_density():
         assert torch.allclose(sparse[index].weight, expected)
 
 
+@pytest.mark.slow
 def test_as_published_the_last_layer_is_mirrored_twice_and_one_density_scales_all():
     net = chain(10, 16, 24, 8)
     masks = Masks.ones(net)
@@ -116,6 +117,7 @@ def test_as_published_the_last_layer_is_mirrored_twice_and_one_density_scales_al
     assert [m.outputs for m in _mirrors(net).values()] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_the_repair_under_a_mirrored_mask_lowers_the_residual_of_the_repeated_part(caplog):
     net = chain(20, 64, 64, 8)
     masks = mirror(net, random_masks(net, 0.5))

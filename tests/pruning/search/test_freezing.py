@@ -42,6 +42,7 @@ def test_events_and_their_rate_are_the_published_ones(epochs: int, period: int):
     assert 1 - schedule.density(1) == pytest.approx(rate, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_the_number_of_events_is_that_of_the_epochs_they_follow():
     for epochs in range(2, 301):
         for period in range(1, 51):

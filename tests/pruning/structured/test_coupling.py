@@ -155,6 +155,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_a_thinned_network_computes_what_the_masked_one_does(name):
     make, shape = NETS[name]
