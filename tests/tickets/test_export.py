@@ -122,8 +122,8 @@ def test_strided_dilated_and_padded_convolutions_are_the_same_as_csr():
     kinds = {"stride": 2}, {"padding": (2, 1)}, {"dilation": 2, "bias": False}, {"stride": (1, 2), "padding": 1}
     for options in kinds:
         layer = torch.nn.Conv2d(3, 5, (3, 2), **options)
-        parts = csr.rows_of(layer.weight.detach().flatten(1))
-        sparse = csr.SparseConv2d(layer, torch.sparse_csr_tensor(*parts, (5, 18), check_invariants=True))
+        parts = csr._csr(layer.weight.detach().flatten(1)).values()
+        sparse = csr._SparseConv2d(layer, torch.sparse_csr_tensor(*parts, (5, 18), check_invariants=True))
         images = torch.randn(2, 3, 9, 8)
         assert torch.allclose(sparse(images), layer(images), atol=1e-5)
 

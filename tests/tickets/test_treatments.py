@@ -161,7 +161,7 @@ def test_what_a_treatment_lacks_is_named():
     with pytest.raises(ValueError, match=r"differ at .*'2.weight'"):
         treatments.reinit(masks, weights, lambda seed: nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(3, 2)))
     zeros = {n: torch.zeros_like(w) for n, w in weights.items()}
-    with pytest.raises(ValueError, match="the ticket's own"):
+    with pytest.raises(ValueError, match="the new weights equal the ticket's"):
         treatments.reinit(masks, zeros, lambda seed: _filled(0))
 
 
