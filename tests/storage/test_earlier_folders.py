@@ -112,6 +112,7 @@ def test_a_run_goes_on_without_the_keys_that_its_version_did_not_have(tmp_path):
     command = [sys.executable, str(CONF.parent / "run.py"), *SMALL, *options, "folder=run"]
     path = tmp_path / "run" / "config.yaml"
     content = yaml.safe_load(path.read_text())
+    content["config"]["choices"].update(dataset="synthetic", model="mlp", method="imp")  # as a command line names them
     del content["config"]["allow_dead"], content["config"]["seeds"]["prune"]
     del content["config"]["method"]["stages"]["train"]["callbacks"]["rewind"]["optimizer"]
     path.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -120,4 +121,4 @@ def test_a_run_goes_on_without_the_keys_that_its_version_did_not_have(tmp_path):
     assert "2 of 2 levels are finished already" in again.stdout
     other = [*command, "seeds.prune=4", "allow_dead=false"]
     refused = subprocess.run(other, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert "(there -> now): seeds.prune: 'absent' -> 4, allow_dead: 'absent' -> False. Choose" in refused.stderr
+    assert "seeds.prune: 'absent' -> 4, allow_dead: 'absent' -> False. Choose" in refused.stderr
