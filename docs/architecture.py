@@ -24,8 +24,9 @@ def imports() -> dict[str, set[str]]:
             if path.parent.name == room and path.name == "__main__.py":
                 continue  # `python -m lth.report` hands over to the command line
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lth."):
-                    found[room].add(node.module.split(".")[1])  # type: ignore[union-attr]
+                module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+                if module.startswith("lth."):
+                    found[room].add(module.split(".")[1])
         found[room] &= rooms - {room}
     return found
 
@@ -56,19 +57,20 @@ def lay_out(arrows: dict[str, set[str]]) -> tuple[list[list[str]], list[tuple[st
     ranks = {room: rank(room, arrows) for room in arrows}
     rows = [sorted(room for room in arrows if ranks[room] == row) for row in range(max(ranks.values()) + 1)]
     lines: set[tuple[str, str]] = set()
-    for room, others in without_shortcuts(arrows).items():
-        for other in others:
+    for room, others in sorted(without_shortcuts(arrows).items()):
+        for other in sorted(others):
             lanes = [f"{other}@{row}" for row in range(ranks[room] - 1, ranks[other], -1)]
             lines |= set(zip([room, *lanes], [*lanes, other], strict=True))
             for lane in lanes:
                 row = rows[int(lane.partition("@")[2])]
                 row += [lane] if lane not in row else []
+    ordered = sorted(lines)
     for _ in range(20):
         for row in rows:
             places = {entry: (place + 0.5) / len(other) for other in rows for place, entry in enumerate(other)}
-            joined = {entry: [places[b if a == entry else a] for a, b in lines if entry in (a, b)] for entry in row}
+            joined = {entry: [places[b if a == entry else a] for a, b in ordered if entry in (a, b)] for entry in row}
             row.sort(key=lambda entry: (sum(joined[entry]) / max(1, len(joined[entry])), entry))
-    return rows, sorted(lines)
+    return rows, ordered
 
 
 def draw() -> str:

@@ -153,7 +153,7 @@ FAULTS = [
     Fault(
         "a ladder has one level too many where rounding meets its end",
         "lth/pruning/ladder.py",
-        "/ math.log(ratio) - TOLERANCE)",
+        "/ math.log(ratio) - _TOLERANCE)",
         "/ math.log(ratio))",
         "tests/pruning/test_ladder.py",
     ),
@@ -356,8 +356,8 @@ FAULTS = [
     Fault(
         "intervals are those of a normal distribution with one seed more",
         "lth/analysis/interval.py",
-        "n - 1) * stdev",
-        "n) * stdev",
+        "n - 1)) * stdev",
+        "n)) * stdev",
         "tests/analysis/test_interval.py",
     ),
     Fault(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from docs import architecture
+from tests.mutations import FAULTS
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lth").rglob("*.py"))
 FORBIDDEN_NAMES = {"utils", "util", "common", "base", "src", "registry", "helpers", "misc"}
@@ -119,3 +122,19 @@ def test_everything_public_says_what_it_means():
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_code():
+    assert architecture.PICTURE.read_text() == architecture.draw(), "run: python -m docs.architecture"
+
+
+def test_the_architecture_page_names_files_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = set(re.findall(r"\b(?:lth|conf|tests|docs)/[\w/]+(?:\.\w+)?", page))
+    assert files
+    assert {name for name in files if not (ROOT / name).exists()} == set()
+
+
+def test_the_faults_of_the_mutations_can_be_put_into_the_code():
+    missing = [fault.name for fault in FAULTS if fault.old not in (ROOT / fault.file).read_text()]
+    assert missing == [], "tests/mutations.py names lines that are no longer in the code"

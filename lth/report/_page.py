@@ -120,8 +120,9 @@ def _cell(table: Grid, row: str, column: str, with_n: bool) -> Mapping[str, Any]
     point = table.cells.get((row, column))
     if point is None:
         return None
-    known = point.low is not None and point.high is not None
-    interval = f"{100 * point.low:.2f} to {100 * point.high:.2f}" if known else ""  # type: ignore[operator]
+    interval = ""
+    if point.low is not None and point.high is not None:
+        interval = f"{100 * point.low:.2f} to {100 * point.high:.2f}"
     return {"text": cell(point, with_n), "interval": interval, "best": (row, column) in table.best}
 
 

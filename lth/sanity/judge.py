@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def failed(self) -> tuple[int, ...]:
-        """Numbers of the conditions that do not hold."""
+        """The numbers (1 to 5) of the conditions that are not met."""
         return tuple(c.number for c in self.conditions if c.status == "fails")
 
 

@@ -225,7 +225,7 @@ def _exempt(key: str) -> bool:
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaf values by dotted key, with paths into lth as they are today."""
+    """Map each dotted key to its value; import paths of earlier versions are replaced by the present ones."""
     if not isinstance(config, Mapping) or not config:
         return {prefix: _current(config)} if prefix else {}
     flat: dict[str, Any] = {}

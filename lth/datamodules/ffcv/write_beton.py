@@ -38,7 +38,7 @@ def _encode(sample: tuple[int, str, int], store: str, max_side: int, quality: in
     from ffcv.fields import RGBImageField
 
     index, path, label = sample
-    if store == "mixed":  # a function of the index, so that a resumed conversion makes the same choices
+    if store == "mixed":  # the choice depends on the image's index alone: a resumed conversion repeats it
         store = "raw" if derive("raw", index) < raw_share * 2**63 else "jpg"
     field = RGBImageField(write_mode=store, max_resolution=max_side or None, jpeg_quality=quality)
     described = np.zeros(1, field.metadata_type)

@@ -31,7 +31,7 @@ class _Mirror(NamedTuple):
     inputs: bool
 
     def cell(self, weight: Tensor) -> Tensor:
-        """The part of `weight` that is repeated: the first half of each mirrored side."""
+        """The independent block of `weight`: the first half along each mirrored dimension."""
         rows, columns = weight.shape[0], weight.shape[1]
         return weight[: -(-rows // 2) if self.outputs else rows, : -(-columns // 2) if self.inputs else columns]
 

@@ -128,7 +128,7 @@ class Splicing(Pruner):
 
 
 class BaiduRNN(Pruner):
-    """Keep |w| over a threshold that rises linearly, in two slopes (Narang et al. 2017, arXiv 1704.05119).
+    """Keep weights over a threshold that rises piecewise linearly, with two slopes (Narang et al. 2017, 1704.05119).
 
     Args:
       q: magnitude that the slope is computed from, e.g. the 90th percentile of |w| in a trained network
