@@ -13,7 +13,7 @@ from torchvision import models
 
 from docs.networks import Entry, entries, refused, row
 from lth.analysis.layers import layer_table
-from lth.experiment.build import refuse_changed
+from lth.experiment.checks import check_pruned_stay_zero
 from lth.networks import timm_model, torchvision_model
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.masks import zero_
@@ -156,7 +156,7 @@ def test_networks_that_standardise_their_weights_are_refused_by_name(name: str):
     with DrawnFast():
         net = timm_model(name, 10, 3, 32, options=options)
     with pytest.raises(ValueError, match=r"standardises.*prunable weights .*weight.*prunable.exclude"):
-        refuse_changed(net, Masks.ones(net), (3, 32, 32))
+        check_pruned_stay_zero(net, Masks.ones(net), (3, 32, 32))
 
 
 THROUGH_THE_LOOP = {
