@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -21,7 +22,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device 
 
 # what a slow test calls, itself or through a function of its module or a fixture
 _STARTS = {"train", "train_apart", "train_on_ranks", "train_all_on_ranks", "run_level", "sweep", "lightning_step"}
-_STARTS |= {"subprocess", "multiprocessing"}
+_STARTS |= {"subprocess", "multiprocessing", "run_py", "lth", "python_m"}
+_LIBC, _TESTS = ctypes.CDLL(None), count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,10 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_teardown() -> None:
-    """Give freed memory back: glibc keeps what hundreds of networks of all sizes left, up to 12 GB a worker."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    """Give freed memory back now and then: glibc keeps what networks of all sizes left, up to 12 GB a worker."""
+    if next(_TESTS) % 50 == 0 and hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
 
 
 def _starts_training(item: Any) -> bool:

@@ -161,12 +161,16 @@ class Loop:
         if not rank_zero_only.rank:
             write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
-            save_picture(single_run.accuracy_curve(rows, title), self.folder.path / "curve.png")
-            topology = single_run.topology(outcomes, title)
-            if topology is not None:
-                save_picture(topology, self.folder.path / "topology.png")
+            self._draw(outcomes, title)
             print_levels(self.console, self.folder.path, rows, title)
         return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
+
+    def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
+        curve = single_run.accuracy_curve([outcome["row"] for outcome in outcomes], title)
+        save_picture(curve, self.folder.path / "curve.png")
+        topology = single_run.topology(outcomes, title)
+        if topology is not None:
+            save_picture(topology, self.folder.path / "topology.png")
 
 
 def quiet_lightning() -> None:

@@ -104,7 +104,7 @@ def test_a_lap_is_the_time_between_two_batches(monkeypatch):
     assert lap.seconds == 4
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("name", names())
 def test_every_comparison_runs_and_gives_ratios_that_make_sense(name, tmp_path, capsys):
     main([name, "--quick", "--rounds", "1", "--device", "cpu", "--json", str(tmp_path / "out.json")])
@@ -132,7 +132,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
         find_device("cuda")
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("case", [RESNET20, LENET], ids=lambda case: case.title)
 def test_lth_and_the_loop_by_hand_train_on_the_same_batches_to_the_same_weights(case):
     with timed_level(case, QUICK, *UNPRUNED) as level:
@@ -145,7 +145,7 @@ def test_lth_and_the_loop_by_hand_train_on_the_same_batches_to_the_same_weights(
         assert torch.equal(value, level.net.state_dict()[name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("turn", ["by_lth", "by_hand"])
 def test_both_loops_are_timed_over_the_same_batches(turn, monkeypatch):
     with timed_level(LENET, QUICK, *UNPRUNED) as level:
@@ -170,7 +170,7 @@ def trained(level, way, masks, steps=3):
     return {name: parameters.get(f"{name}_orig", parameters.get(name)) * mask for name, mask in masks.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("case", [RESNET20, LENET], ids=lambda case: case.title)
 def test_all_ways_of_masking_train_the_same_network(case):
     with timed_level(case, QUICK, *UNPRUNED) as level:
@@ -183,7 +183,7 @@ def test_all_ways_of_masking_train_the_same_network(case):
             torch.testing.assert_close(other[name], ours[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize(("case", "layers"), [(RESNET20, 22), (LENET, 3)], ids=lambda each: getattr(each, "title", ""))
 def test_masks_cost_lth_two_operations_and_the_others_two_a_layer_or_nearly(case, layers):
     with timed_level(case, QUICK, *UNPRUNED) as level:

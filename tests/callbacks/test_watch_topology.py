@@ -49,7 +49,7 @@ def _at_end(changes, layer):
 
 
 def test_table_picture_and_curves_are_written(tmp_path):
-    train(tmp_path, *GRANET)
+    train(tmp_path, *GRANET, draw=True)
     lines = table(tmp_path)
     columns = ["level", "epoch", "step", "layer", "total", "kept", "density", "churn", "ever_active"]
     assert list(lines[0]) == columns

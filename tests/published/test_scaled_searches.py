@@ -59,7 +59,7 @@ def test_scaling_mixed_images_is_refused(tmp_path: Path):
         Experiment(configuration(tmp_path, *SCALED, "recipe.mixup=0.2"), RunFolder(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_two_ranks_scale_as_one_process_does(tmp_path: Path):
     exact = *SCALED, "recipe.precision=64-true"
     assert train_on_ranks(tmp_path / "two", exact) == [0, 0]

@@ -52,7 +52,7 @@ def measured(run: str, seeds: tuple[int, ...] = SEEDS) -> tuple[float, float]:
     return fmean(float(end["test_accuracy"]) for end in ends), fmean(float(end["density"]) for end in ends)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_rigl_beats_a_static_mask_of_the_same_layer_densities():
     rigl, density = measured("rigl")
     assert density == pytest.approx(0.02, abs=1e-4)
@@ -60,20 +60,20 @@ def test_rigl_beats_a_static_mask_of_the_same_layer_densities():
     assert rigl >= measured("static")[0] + 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_random_growth_lies_between_a_static_mask_and_growth_by_gradient():
     assert measured("set")[0] >= 0.88
     assert measured("static")[0] < measured("set")[0] < measured("rigl")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_granet_from_a_fifth_of_the_weights_reaches_95_percent_with_a_fiftieth():
     accuracy, density = measured("granet")
     assert density == pytest.approx(0.02, abs=1e-4)
     assert accuracy >= 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("support", ["balanced", "erk"])
 def test_soft_thresholds_sparsify_a_random_net_further_at_no_cost(support: str):
     accuracy, density = measured(f"str in {support}")
@@ -82,7 +82,7 @@ def test_soft_thresholds_sparsify_a_random_net_further_at_no_cost(support: str):
     assert accuracy >= 0.97
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("run", ["searched at once", "searched in five levels"])
 def test_a_random_net_holds_a_strong_ticket_with_two_fifths_of_its_weights(run: str):
     accuracy, density = measured(run)
@@ -90,7 +90,7 @@ def test_a_random_net_holds_a_strong_ticket_with_two_fifths_of_its_weights(run: 
     assert accuracy >= 0.965
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_random_start_costs_iterative_pruning_at_most_a_point_and_a_half():
     """One seed: thirteen levels from dense, eight from a random net with three tenths of the weights."""
     (dense, low), (random, same) = measured("imp", (0,)), measured("imp in balanced", (0,))
@@ -98,7 +98,7 @@ def test_a_random_start_costs_iterative_pruning_at_most_a_point_and_a_half():
     assert random >= dense - 0.015
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_thresholds_reach_a_given_density_within_two_hundredths(tmp_path):
     target = ["sparsity=one_shot", "sparsity.density=0.15", "method.every=20"]
     train(tmp_path, "experiment=own/digits_at_init", *STR, *target, "logger=none", small=False)

@@ -173,7 +173,7 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize("step", [7, 9, 13, 17])
+@pytest.mark.parametrize("step", [9, *(pytest.param(step, marks=pytest.mark.engine) for step in (7, 13, 17))])
 @pytest.mark.parametrize("search", KILLED)
 def test_a_search_killed_anywhere_ends_with_the_same_bits(search: str, step: int, tmp_path: Path, ends):
     assert train_apart(tmp_path, KILLED[search], ("step", step)) == -9
@@ -215,7 +215,7 @@ def test_a_search_step_takes_at_most_three_operations_a_tensor_more_than_a_dense
 
 
 @NEEDS_COMPILER
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("method", ["gem_miner", "edge_popup"])
 def test_a_compiled_search_trains_and_ends_like_one_that_is_not(method: str, tmp_path: Path):
     options = f"method={method}", "sparsity.density=0.3", *(["method.period=1"] if method == "gem_miner" else [])
@@ -229,7 +229,7 @@ def test_a_compiled_search_trains_and_ends_like_one_that_is_not(method: str, tmp
 DIGITS = ("experiment=own/digits_strong",)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_gem_miner_on_digits_beats_edge_popup_and_its_own_controls(tmp_path: Path):
     """One seed of three; the other two are in docs/strong_tickets.md. In % of 500 test images."""
     options = {

@@ -25,19 +25,19 @@ def accuracy(method: str, *options: str) -> float:
     return fmean(ends)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("densities", ["erk", "balanced"])
 def test_layer_densities_are_worth_twenty_points_to_a_random_mask(densities: str):
     assert accuracy(densities) >= accuracy("er_uniform") + 0.20
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("criterion", ["snip", "grasp", "synflow"])
 def test_scored_masks_beat_random_ones_of_the_best_layer_densities(criterion: str):
     assert accuracy(criterion) >= max(accuracy("erk"), accuracy("balanced")) + 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_one_round_of_synflow_and_magnitude_at_initialisation_collapse():
     assert accuracy("synflow", "method.rounds=1") < 0.2
     assert accuracy("magnitude_at_init") < 0.2

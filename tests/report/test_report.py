@@ -15,6 +15,7 @@ from lth.report.collect import collect
 from lth.report.sections import sections
 from lth.report.series import series_of
 from lth.report.write import write_report as report
+from tests.support.commands import python_m
 from tests.support.harness import train
 
 
@@ -194,8 +195,7 @@ def test_real_runs_make_every_file_and_reading_them_needs_no_torch(tmp_path):
     for seed in (0, 1):
         folder = tmp_path / "runs" / "synthetic" / "mlp" / "imp-geometric-0.8" / f"seed{seed}"
         train(folder, "sparsity.density=0.8", f"seed={seed}")
-    command = [sys.executable, "-m", "lth.report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = python_m("lth.report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"))
     rows = table(tmp_path / "out" / "report.csv")
     assert [(row["seed"], row["level"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
     values = [100 * float(row["test_accuracy"]) for row in rows if row["level"] == "1"]

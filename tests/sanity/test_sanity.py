@@ -1,7 +1,5 @@
 """The sanity checks: origin of every level, effect of every control, and input of the verdict."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from lth.plan.sanity_plan import SETTINGS, sanity
 from lth.report.collect import collect
 from lth.report.sanity_checks import runs_of, settings_table, verdicts
 from lth.tickets import Ticket
+from tests.support.commands import python_m
 from tests.support.harness import train
 
 LADDER = [1.0, 0.5, 0.3]
@@ -109,8 +108,7 @@ def test_too_few_seeds_is_a_verdict(runs):
 
 
 def test_the_command_prints_the_verdict_and_writes_it(runs, tmp_path):
-    command = [sys.executable, "-m", "lth.verdict", str(runs), "--out", str(tmp_path)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = python_m("lth.verdict", str(runs), "--out", str(tmp_path)).stdout
     assert printed.startswith("imp at density 0.3:\ndensity 0.3: not enough seeds")
     assert {path.name for path in tmp_path.iterdir()} == {"sanity.csv", "verdict.txt", "verdict.json"}
 

@@ -1,7 +1,5 @@
 """A run folder that an earlier version wrote goes on: moved code and new keys at their defaults are no difference."""
 
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from omegaconf import OmegaConf
 
 from lth.storage.folder import RunFolder, different_keys
 from lth.storage.renamed import RENAMED, current_path
+from tests.support.commands import run_py
 from tests.support.harness import CONF, SMALL, configuration, train
 
 # config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it
@@ -109,16 +108,15 @@ def test_a_run_goes_on_without_the_keys_that_its_version_did_not_have(tmp_path):
     """A default may be an interpolation, such as that of `seeds.prune`."""
     options = ["method=imp", "sparsity=list", "sparsity.densities=[0.5]", "seed=3"]
     train(tmp_path / "run", *options)
-    command = [sys.executable, str(CONF.parent / "run.py"), *SMALL, *options, "folder=run"]
+    command = [*SMALL, *options, "folder=run"]
     path = tmp_path / "run" / "config.yaml"
     content = yaml.safe_load(path.read_text())
     content["config"]["choices"].update(dataset="synthetic", model="mlp", method="imp")  # as a command line names them
     del content["config"]["allow_dead"], content["config"]["seeds"]["prune"]
     del content["config"]["method"]["stages"]["train"]["callbacks"]["rewind"]["optimizer"]
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    again = run_py(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "2 of 2 levels are finished already" in again.stdout
-    other = [*command, "seeds.prune=4", "allow_dead=false"]
-    refused = subprocess.run(other, cwd=tmp_path, check=False, capture_output=True, text=True)
+    refused = run_py(*command, "seeds.prune=4", "allow_dead=false", cwd=tmp_path)
     assert "seeds.prune: 'absent' -> 4, allow_dead: 'absent' -> False. Choose" in refused.stderr

@@ -1,23 +1,30 @@
 """Runs whole experiments from tests: composed from `conf/`, in this process or in one that can be killed."""
 
+import copy
 import csv
 import multiprocessing
 import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.cli.run import register_resolvers
-from lth.experiment.loop import run
+from lth.experiment.loop import Loop, run
 from lth.modules.classifier import Classifier
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
@@ -94,19 +101,49 @@ def a_ticket(path: Path, cfg: DictConfig) -> Path:
 
 
 def configuration(folder: Path | str, *overrides: str, small: bool = True) -> DictConfig:
-    """The composed configuration of a command line."""
+    """The composed configuration of a command line: what Hydra composes, with the choices of groups composed once.
+
+    Reading the thirty files of a configuration takes most of Hydra's time; many tests make the same choices.
+    """
     register_resolvers()
-    GlobalHydra.instance().clear()
     own_model = any(override.startswith("model=") for override in overrides)
     start = [o for o in SMALL if not (own_model and o.startswith("model"))] if small else []
+    every = [*start, *overrides, f"folder={folder}"]
+    choices = tuple(override for override in every if _chooses_group(override))
+    cfg = copy.deepcopy(_composed(choices))
+    values = OverridesParser.create().parse_overrides([override for override in every if override not in choices])
+    ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+    return cfg
+
+
+def composed_by_hydra(overrides: Sequence[str]) -> DictConfig:
+    """What Hydra itself composes from `conf/`."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*start, *overrides, f"folder={folder}"])
+        return compose("config", overrides=list(overrides))
 
 
-def train(folder: Path | str, *overrides: str, small: bool = True) -> float | None:
-    """Run an experiment in this process."""
+@cache
+def _composed(choices: tuple[str, ...]) -> DictConfig:
+    return composed_by_hydra(choices)
+
+
+def _chooses_group(override: str) -> bool:
+    """Whether an override chooses an option of a group (`model=mlp`, `+experiment=...`), or is one of Hydra's own."""
+    key = override.partition("=")[0].lstrip("+~").partition("@")[0]
+    return key.startswith("hydra") or (CONF / key).is_dir()
+
+
+def train(folder: Path | str, *overrides: str, small: bool = True, draw: bool = False) -> float | None:
+    """Run an experiment in this process, without the pictures at its end unless `draw`."""
+    return _run(configuration(folder, *overrides, small=small), draw)
+
+
+def _run(cfg: DictConfig, draw: bool = False) -> float | None:
     torch.set_num_threads(1)
-    return run(configuration(folder, *overrides, small=small))
+    with nullcontext() if draw else patch.object(Loop, "_draw"):
+        return run(cfg)
 
 
 def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | None = None) -> int:
@@ -115,7 +152,7 @@ def train_apart(folder: Path, overrides: Sequence[str], bomb: tuple[str, int] | 
     bomb: ("step", n) kills it in the n-th training step, ("before finish", k) when level k is trained but not marked
     finished, ("after finish", k) between level k and the next.
     """
-    (code,) = _start([([(folder, tuple(overrides))], bomb, {})])
+    (code,) = _start([([configuration(folder, *overrides)], bomb, {})])
     return code
 
 
@@ -128,13 +165,15 @@ def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 
     """The same for several experiments one after the other (folder, overrides), in the same processes."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "WORLD_SIZE": str(ranks)}
     devices = "trainer=ddp_cpu", f"trainer.devices={ranks}"
-    placed = [(folder, (*overrides, *devices)) for folder, overrides in runs]
+    placed = [configuration(folder, *overrides, *devices) for folder, overrides in runs]
     return _start([(placed, (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)}) for rank in range(ranks)])
 
 
-def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
+@cache
+def forks() -> BaseContext:
+    """Processes that begin with everything imported that a run imports: copies of one process that did."""
     context = multiprocessing.get_context("forkserver")
-    # everything heavy that a run imports, also what it would import late: the first optimizer step needs torch._dynamo
+    # also what a run would import late: the first optimizer step needs torch._dynamo
     heavy = [
         "torch._dynamo",
         "torch.distributed",
@@ -142,9 +181,15 @@ def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
         "lth.callbacks",
         "lth.datamodules",
         "lth.networks",
+        "lth.report.write",
+        "matplotlib.backends.backend_agg",
     ]
     context.set_forkserver_preload([*heavy, "tests.support.harness"])
-    processes = [context.Process(target=_job, args=job) for job in jobs]
+    return context
+
+
+def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
+    processes = [forks().Process(target=_job, args=job) for job in jobs]
     for process in processes:
         process.start()
     for process in processes:
@@ -158,14 +203,15 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _job(runs: list[tuple[Path, tuple[str, ...]]], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
+def _job(runs: list[DictConfig], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
     os.environ.update(where)
+    register_resolvers()
     if where:  # the imports came before the environment: say again which rank this is
         rank_zero_only.rank = int(where["LOCAL_RANK"])
     if bomb is not None:
         _plant(*bomb)
-    for folder, overrides in runs:
-        train(folder, *overrides)
+    for cfg in runs:
+        _run(cfg)
 
 
 def _plant(where: str, count: int) -> None:

@@ -147,8 +147,8 @@ def test_a_change_of_masks_leaves_second_moments_in_another_basis_alone():
     assert len(_per_weight({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))) == 1
 
 
-@pytest.mark.parametrize("method", ["imp", "rigl"])
-@pytest.mark.parametrize("way", ["sam", "muon", "soap", "shampoo"])
+@pytest.mark.parametrize("method", ["imp", pytest.param("rigl", marks=pytest.mark.engine)])
+@pytest.mark.parametrize("way", ["sam", "muon", "soap", pytest.param("shampoo", marks=pytest.mark.engine)])
 def test_killed_and_restarted_equals_uninterrupted(way, method, tmp_path):
     sizes = LADDER if method == "imp" else ("method.every=2", "sparsity=one_shot", "sparsity.density=0.3")
     chosen = [f"method={method}", *sizes, *ALL[way], "model.batch_norm=true"]

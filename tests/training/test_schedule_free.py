@@ -100,10 +100,10 @@ def test_running_statistics_are_those_at_the_average(tmp_path):
     "options",
     [
         [*SGD, "model.batch_norm=true"],
-        ADAMW,
-        [*ADAMW, "dataset.val_size=0", "recipe.accumulate=3"],
+        pytest.param(ADAMW, marks=pytest.mark.engine),
+        pytest.param([*ADAMW, "dataset.val_size=0", "recipe.accumulate=3"], marks=pytest.mark.engine),
         [*SGD, "method.rewind=6it", "method.optimizer_state=rewind"],
-        [*SGD, "recipe.cycles.n=3"],
+        pytest.param([*SGD, "recipe.cycles.n=3"], marks=pytest.mark.engine),
         [*SGD, "method=rigl", "method.every=2", "sparsity=one_shot", "sparsity.density=0.3"],
     ],
     ids=["sgd and batch norm", "adamw", "accumulation", "rewound", "cycles", "rigl"],
