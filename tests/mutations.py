@@ -89,7 +89,7 @@ FAULTS = [
     ),
     Fault(
         "a level that resumes is pruned again",
-        "lth/callbacks/boundary/prune.py",
+        "lth/callbacks/boundary/prune_to_density.py",
         "if trainer.ckpt_path:",
         "if False:",
         "tests/experiment/test_resume.py tests/callbacks",

@@ -68,6 +68,7 @@ def test_only_two_modules_lie_outside_the_rooms():
     assert {path.name for path in (ROOT / "lth").glob("*.py")} <= {"__init__.py", "__main__.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_imports_point_to_lower_rooms(path: Path):
     room = room_of(path)
@@ -106,6 +107,7 @@ def test_no_branch_on_a_methods_name():
         assert not re.search(r"\bif .*\bmethod\b\s*(==|in)\s*[\[\(\"']", path.read_text()), path
 
 
+@pytest.mark.slow
 def test_functions_and_files_stay_readable():
     for path in SOURCES:
         text = path.read_text()
@@ -115,6 +117,7 @@ def test_functions_and_files_stay_readable():
                 assert node.end_lineno - node.lineno <= 45, f"{path}: {node.name}"
 
 
+@pytest.mark.slow
 def test_everything_public_says_what_it_means():
     for path in SOURCES:
         tree = ast.parse(path.read_text())
@@ -124,6 +127,7 @@ def test_everything_public_says_what_it_means():
                 assert ast.get_docstring(node), f"{path}: {node.name}"
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_rooms_is_that_of_the_code():
     assert architecture.PICTURE.read_text() == architecture.draw(), "run: python -m docs.architecture"
 

@@ -4,8 +4,8 @@ from lth.callbacks.after_step import AfterStep
 from lth.callbacks.boundary.batch_norm import BatchNorm
 from lth.callbacks.boundary.control import Control
 from lth.callbacks.boundary.draw_weights import DrawWeights
-from lth.callbacks.boundary.prune import Prune
 from lth.callbacks.boundary.prune_bias_and_norm import PruneBiasAndNorm
+from lth.callbacks.boundary.prune_to_density import Prune
 from lth.callbacks.boundary.rewind import Rewind
 from lth.callbacks.watch.curves import Curves
 from lth.callbacks.watch.keep_ticket import KeepTicket

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lth.analysis.hessian import top_eigenvalue
 from lth.analysis.linear_connectivity import Row, compare_levels, density_of, level_end, line_points
-from lth.cli.errors import short_errors
+from lth.cli._errors import short_errors
 from lth.plan import Level
 from lth.pruning.masks import masked
 from lth.report.figures import single_run

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from lth.cli.errors import nearest
+from lth.cli._errors import nearest
 
 # subcommand -> (module with its `main`, one line of help)
 _COMMANDS = {

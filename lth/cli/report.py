@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lth.cli.errors import short_errors
+from lth.cli._errors import short_errors
 from lth.report.write import write_report
 
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lth.cli.errors import hydra_errors, short_errors
+from lth.cli._errors import hydra_errors, short_errors
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = CHECKOUT / "conf"

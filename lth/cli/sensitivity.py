@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lth.analysis.layer_sensitivity import Batches, accuracy_and_loss, draw_samples, fractions, layer_sensitivity
-from lth.cli.errors import short_errors
+from lth.cli._errors import short_errors
 from lth.experiment.load import LoadedLevel, data_of, load_level
 from lth.pruning.seeds import generator
 from lth.pruning.structured import units

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lth.analysis.network_tables import Row, compute_table, masks_table, size_in_bytes, sparsity_table
-from lth.cli.errors import hydra_errors, short_errors
+from lth.cli._errors import hydra_errors, short_errors
 from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning.masks import Masks

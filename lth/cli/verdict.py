@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lth.cli.errors import short_errors
+from lth.cli._errors import short_errors
 from lth.report.collect import collect
 from lth.report.output import write_csv
 from lth.report.sanity_checks import in_words, runs_of, settings_table, verdicts

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lth.datamodules._files import progress_bar
-from lth.datamodules.image_tree import decode_image
+from lth.datamodules._image_tree import decode_image
 from lth.pruning.seeds import derive
 
 Samples = Sequence[tuple[str, int]]  # (path, label)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lth.datamodules._files import folder
 from lth.datamodules._image_cache import Samples, cached_images
+from lth.datamodules._image_tree import list_images
 from lth.datamodules._splits import check_fraction, stratified
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.image_tree import list_images
 
 _NAME, _TREE = "caltech101", "101_ObjectCategories"
 _BACKGROUND = "BACKGROUND_Google"  # a folder beside the categories that is not one

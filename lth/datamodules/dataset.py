@@ -16,7 +16,7 @@ ORDERS = ("per_level", "same")
 
 
 @dataclass(frozen=True)
-class Sampling:
+class _Sampling:
     """Which samples are used, and in which batches.
 
     val_size: samples held out from the training set, a count or a fraction below 1; drawn by split_seed alone
@@ -67,7 +67,7 @@ class Dataset(LightningDataModule):
         self, *, root: str | None = None, classes: int, channels: int, image_size: int, scale: float, **sampling: Any
     ) -> None:
         super().__init__()
-        self.sampling = Sampling(**sampling)
+        self.sampling = _Sampling(**sampling)
         self.root, self.classes, self.channels, self.image_size, self.scale = root, classes, channels, image_size, scale
         self.fetched = False
 

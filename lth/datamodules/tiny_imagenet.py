@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from lth.datamodules._files import folder
 from lth.datamodules._image_cache import cached_images
+from lth.datamodules._image_tree import check_same_classes, list_images
 from lth.datamodules.arrays import Arrays, Parts
-from lth.datamodules.image_tree import check_same_classes, list_images
 
 _SIDE = 64
 _NAME = "tiny-imagenet-200"

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
-from lth.experiment.checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
+from lth.experiment._checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
 from lth.plan import Level

@@ -19,10 +19,9 @@ from lth.callbacks.watch.layer_report import LayerReport
 from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
+from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
-from lth.experiment.defaults import default_keys
 from lth.experiment.environment import environment
-from lth.experiment.series import series_configuration
 from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import save_picture

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.modules.scaled_weights import ScaledWeights
+from lth.modules._scaled_weights import ScaledWeights
 from lth.pruning.masks import fingerprint
 from lth.pruning.search.events import EventOptions
 from lth.pruning.search.regulariser import Penalty

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lth.modules.effective_weights import EffectiveWeights
+from lth.modules._effective_weights import EffectiveWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
 from lth.pruning.paths import Path, cubic

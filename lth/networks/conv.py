@@ -13,7 +13,7 @@ from lth.networks.mlp import MLP
 WIDTHS = (64, 128, 256)  # of each pair of convolutions
 
 
-class ConvNet(nn.Module):
+class _ConvNet(nn.Module):
     """Pairs of 3x3 convolutions with max pooling after each pair, two hidden layers of 256 units, and a classifier."""
 
     def __init__(
@@ -48,7 +48,7 @@ def conv_net(
     affine: bool = True,
     init: str = "kaiming_normal",
     fan: str = "fan_in",
-) -> ConvNet:
+) -> _ConvNet:
     """A `ConvNet` with initialised weights.
 
     pairs: pairs of convolutions, 1 to 3
@@ -59,19 +59,19 @@ def conv_net(
 
     Raises ValueError for images below 2**pairs pixels.
     """
-    return initialise_(ConvNet(pairs, classes, channels, image_size, batch_norm, bias, affine), init, fan)
+    return initialise_(_ConvNet(pairs, classes, channels, image_size, batch_norm, bias, affine), init, fan)
 
 
-def conv2(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+def conv2(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
     """Conv-2: 64 64 pool, 256 256; 4,300,992 weights on CIFAR-10. Options as for `conv_net`."""
     return conv_net(1, classes, channels, image_size, **options)
 
 
-def conv4(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+def conv4(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
     """Conv-4: 64 64 pool 128 128 pool, 256 256; 2,425,024 weights on CIFAR-10. Options as for `conv_net`."""
     return conv_net(2, classes, channels, image_size, **options)
 
 
-def conv6(classes: int, channels: int, image_size: int, **options: Any) -> ConvNet:
+def conv6(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
     """Conv-6: Conv-4 with one more pair, 256 256 pool; 2,261,184 weights on CIFAR-10. Options as for `conv_net`."""
     return conv_net(3, classes, channels, image_size, **options)

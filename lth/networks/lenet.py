@@ -16,7 +16,7 @@ def lenet_300_100(classes: int, channels: int, image_size: int, **options: Any) 
     return mlp((300, 100), classes, channels, image_size, **options)
 
 
-class LeNet5(nn.Module):
+class _LeNet5(nn.Module):
     """Two 5x5 convolutions of 20 and 50 channels, each with ReLU and max pooling, 500 hidden units and a classifier."""
 
     def __init__(
@@ -51,9 +51,9 @@ def lenet5(
     affine: bool = True,
     init: str = "kaiming_normal",
     fan: str = "fan_in",
-) -> LeNet5:
+) -> _LeNet5:
     """LeNet-5 with 20, 50 and 500 units; 430,500 weights on 28x28 grey. Options as for `conv_net`.
 
     Raises ValueError for images below 4 pixels.
     """
-    return initialise_(LeNet5(classes, channels, image_size, batch_norm, bias, affine), init, fan)
+    return initialise_(_LeNet5(classes, channels, image_size, batch_norm, bias, affine), init, fan)

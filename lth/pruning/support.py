@@ -6,7 +6,7 @@ from functools import partial
 from torch import nn
 
 from lth.pruning.allocation import Allocation, fixing
-from lth.pruning.criteria.random import random
+from lth.pruning.criteria.random_scores import random
 from lth.pruning.criterion import Scores
 from lth.pruning.masks import Masks
 from lth.pruning.position import Placement, by_score

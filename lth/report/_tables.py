@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lth.report.sections import Section
-from lth.report.series import Point, Series
+from lth.report._sections import Section
+from lth.report._series import Point, Series
 
 _FEW_DENSITIES = 8  # up to so many densities methods are the rows; beyond, densities are
 _WIDEST = 8  # columns of a printed table; further columns make another block below

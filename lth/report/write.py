@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lth.report._page import page, places
+from lth.report._sections import sections
+from lth.report._series import level_rows, series_of
 from lth.report._tables import grids, latex, markdown, notes, summary_rows
 from lth.report.collect import Run, collect
 from lth.report.figures import _comparison as comparison
 from lth.report.figures._comparison import Panel
 from lth.report.figures._leaderboard import ranking, ranking_picture, ranking_table
 from lth.report.output import save_picture, write_csv
-from lth.report.sections import sections
-from lth.report.series import level_rows, series_of
 
 
 def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy") -> str:

@@ -39,7 +39,7 @@ LEVEL = re.compile(r"level_\d{2,}_")
 
 
 @dataclass(frozen=True)
-class Artefact:
+class _Artefact:
     """What a run or a command writes into the run's folder.
 
     pattern: a glob relative to that folder; a folder stands for all it holds
@@ -54,26 +54,26 @@ class Artefact:
 
 # Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
 ARTEFACTS = (
-    Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
-    Artefact("level_*", "lth.experiment.loop"),  # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`
-    Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
-    Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
-    Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
-    Artefact("metrics.csv", "lth.loggers.curves_csv"),
-    Artefact("tensorboard", "lth.loggers.tensorboard"),
-    Artefact("wandb", "lth.loggers.weights_and_biases"),
-    Artefact("results.csv", "lth.report.results"),
-    Artefact("layers.csv", "lth.report.results"),
-    Artefact("topology.csv", "lth.report.results"),
-    Artefact("events.csv", "lth.report.results"),
-    Artefact("curve.png", "lth.experiment.loop"),
-    Artefact("topology.png", "lth.experiment.loop"),
-    Artefact("connectivity.csv", "lth.cli.connectivity"),
-    Artefact("connectivity.png", "lth.cli.connectivity"),
-    Artefact("around_pruning.csv", "lth.cli.connectivity"),
-    Artefact("hessian.csv", "lth.cli.connectivity"),
-    Artefact("error.txt", "lth.storage.folder"),
-    Artefact("config.yaml", "lth.storage.folder"),  # removed last: without it the rest belongs to no known run
+    _Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
+    _Artefact("level_*", "lth.experiment.loop"),  # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`
+    _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
+    _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
+    _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
+    _Artefact("metrics.csv", "lth.loggers.curves_csv"),
+    _Artefact("tensorboard", "lth.loggers.tensorboard"),
+    _Artefact("wandb", "lth.loggers.weights_and_biases"),
+    _Artefact("results.csv", "lth.report.results"),
+    _Artefact("layers.csv", "lth.report.results"),
+    _Artefact("topology.csv", "lth.report.results"),
+    _Artefact("events.csv", "lth.report.results"),
+    _Artefact("curve.png", "lth.experiment.loop"),
+    _Artefact("topology.png", "lth.experiment.loop"),
+    _Artefact("connectivity.csv", "lth.cli.connectivity"),
+    _Artefact("connectivity.png", "lth.cli.connectivity"),
+    _Artefact("around_pruning.csv", "lth.cli.connectivity"),
+    _Artefact("hessian.csv", "lth.cli.connectivity"),
+    _Artefact("error.txt", "lth.storage.folder"),
+    _Artefact("config.yaml", "lth.storage.folder"),  # removed last: without it the rest belongs to no known run
 )
 
 

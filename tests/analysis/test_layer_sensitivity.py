@@ -71,6 +71,7 @@ def batches(net: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(torch.randn(n, 3, 8, 8, generator=random), torch.randint(10, (n,), generator=random)) for n in (7, 7, 3)]
 
 
+@pytest.mark.slow
 def test_density_one_is_the_dense_network(net):
     data = batches(net)
     dense = accuracy_and_loss(net, data)

@@ -13,6 +13,7 @@ def convs(seed):
     return {n: p.detach() for n, p in net.named_parameters() if p.dim() == 4 and n != "conv1.weight"}
 
 
+@pytest.mark.slow
 def test_a_net_agrees_with_itself_and_with_its_multiples():
     a = convs(0)
     assert len(a) == 20

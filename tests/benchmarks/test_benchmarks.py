@@ -54,17 +54,20 @@ def compared(first, second):
     return ratio_of(Measured(Comparison("fake", arms), {"A": first, "B": second}), *arms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arms", "order"), [("AB", "ABBA"), ("ABC", "ABCCBA")])
 def test_every_round_goes_there_and_back_after_one_turn_of_each(arms, order, clock):
     measure(Comparison("fake", [fake(name, clock) for name in arms]), rounds=5)
     assert "".join(clock.turns) == arms + 5 * order
 
 
+@pytest.mark.slow
 def test_warming_up_is_not_counted_and_a_round_is_two_turns(clock):
     measured = measure(Comparison("fake", [fake("A", clock, 1), fake("B", clock, 3)]), rounds=5)
     assert measured.rounds == {"A": [2] * 5, "B": [6] * 5}
 
 
+@pytest.mark.slow
 def test_a_steady_slowing_down_cancels_out(clock):
     clock.drift = 0.3
     arms = [fake("A", clock), fake("B", clock)]
@@ -72,6 +75,7 @@ def test_a_steady_slowing_down_cancels_out(clock):
     assert ratio == pytest.approx([1] * 5)
 
 
+@pytest.mark.slow
 def test_an_arm_that_does_less_work_in_a_turn_is_not_taken_for_a_faster_one(clock):
     arms = [fake("A", clock, 2, work=100), fake("B", clock, 1, work=10)]
     assert ratio_of(measure(Comparison("fake", arms), rounds=5), *arms).median == pytest.approx(5)

@@ -10,6 +10,8 @@ from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.support.harness import configuration, train
 
+pytestmark = pytest.mark.slow
+
 SEARCH = "method=gem_miner", "method.period=1", "sparsity.density=0.3", "model.batch_norm=true", "model.affine=false"
 
 

@@ -9,6 +9,8 @@ import torch
 from lth.pruning.allocation import count_kept
 from tests.support.moving import moves, prunings, run_level
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["recipe.epochs=null", "recipe.steps=24", "method.every=2"]
 FAR = ["sparsity.density=0.1", "method.prune_end=20"]
 
@@ -124,7 +126,6 @@ class Shrink(pl.Callback):
         self.on_fit_start(trainer, pl_module)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("initial", "allocation"), STARTS)
 def test_granet_uniform_keeps_the_classifier_at_a_fifth_from_every_start(initial, allocation, tmp_path):
     options = [f"method.initial_density={initial}", f"method/allocation={allocation}", "sparsity.density=0.05"]

@@ -36,6 +36,7 @@ def test_collapse_names_empty_layers_and_says_when_the_network_is_cut():
     assert collapse(layer_table(net, masks, (1, 2, 2))) == "the network is cut from input to output; empty layers: []"
 
 
+@pytest.mark.slow
 def test_a_network_cut_off_is_warned_of_by_layer_and_trained_all_the_same(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         train(tmp_path, *EMPTIED)
@@ -43,18 +44,21 @@ def test_a_network_cut_off_is_warned_of_by_layer_and_trained_all_the_same(tmp_pa
     assert (tmp_path / "results.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_network_cut_off_is_an_error_on_request(tmp_path):
     with pytest.raises(ValueError, match=r"cut from input to output; empty layers: \[.*allow_dead=true"):
         train(tmp_path, *EMPTIED, "allow_dead=false")
     assert not list(tmp_path.rglob("last.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_sound_network_is_not_warned_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         train(tmp_path, "method=erk", "sparsity.density=0.3", "allow_dead=false")
     assert "empty" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_layer_table_is_printed_before_training_and_written(tmp_path, capsys):
     train(tmp_path, "method=erk", "sparsity.density=0.3")
     shown = capsys.readouterr().out

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tests.support.moving import CONV, MLP, Change, PlainGradients, moves, run_level
 
+pytestmark = pytest.mark.slow
+
 RIGL = ["method=rigl", "method.order=after_step", "sparsity.density=0.3"]
 TWENTY = ["recipe.epochs=null", "recipe.steps=24", "method.every=1", "method.stop=21"]
 GROWTHS = {

@@ -4,6 +4,8 @@ import pytest
 
 from tests.report.test_cost import MODELS, lightning_step
 
+pytestmark = pytest.mark.slow
+
 STATIC = ["method=erk", "sparsity.density=0.3"]
 DYNAMIC = {
     "rigl": ["method=rigl", "sparsity.density=0.3", "method.every=6"],

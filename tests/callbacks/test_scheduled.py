@@ -46,6 +46,7 @@ class Watch(pl.Callback):
         self.kept.append(pl_module.masks.kept)
 
 
+@pytest.mark.slow
 def test_a_window_fires_at_epoch_starts_and_masks_hold_in_idle_epochs(tmp_path):
     watch = Watch()
     run_level(tmp_path, *SCHEDULED, rule(names="[hidden.0]", end=0.25, begin=1, stop=4, every=2), watch=(watch,))
@@ -53,6 +54,7 @@ def test_a_window_fires_at_epoch_starts_and_masks_hold_in_idle_epochs(tmp_path):
     assert watch.kept == [total, total, total, *[total - int(0.75 * size)] * 3]
 
 
+@pytest.mark.slow
 def test_rules_fire_in_their_order_and_write_down_what_they_did(tmp_path):
     rules = [
         rule("a", names="[hidden.0]", unit="outputs", end=0.5, at=[0, 2]),
@@ -68,6 +70,7 @@ def test_rules_fire_in_their_order_and_write_down_what_they_did(tmp_path):
     assert int(row["kept"]) == 12 * 64 + 12 * 16 + 32
 
 
+@pytest.mark.slow
 def test_removed_filters_take_their_batch_norm_along_and_thinning_changes_nothing(tmp_path):
     watch = Watch()
     options = ["method=filters", "sparsity.density=0.5", *CONV, "recipe.epochs=3", "recipe.ema=0.5"]
@@ -81,6 +84,7 @@ def test_removed_filters_take_their_batch_norm_along_and_thinning_changes_nothin
     assert any(type(callback).__name__ == "EMA" for callback in average)
 
 
+@pytest.mark.slow
 def test_whole_units_can_be_turned_off_and_other_methods_have_none(tmp_path):
     options = ["method=filters", "sparsity.density=0.5", *CONV, "recipe.epochs=3", "method.whole_units=false"]
     built = run_level(tmp_path, *options)
@@ -91,6 +95,7 @@ def test_whole_units_can_be_turned_off_and_other_methods_have_none(tmp_path):
     assert len(plain.module._weights) == len(plain.masks)
 
 
+@pytest.mark.slow
 def test_a_step_dispatches_no_more_for_units_that_leave_whole(tmp_path):
     calls = {}
     for active in ("true", "false"):
@@ -105,6 +110,7 @@ def test_a_step_dispatches_no_more_for_units_that_leave_whole(tmp_path):
     assert calls == {"true": 1, "false": 1}
 
 
+@pytest.mark.slow
 def test_surgery_lets_weights_return_and_ends_hard(tmp_path):
     class Returned(pl.Callback):
         before, back = None, 0
@@ -137,12 +143,14 @@ def test_surgerys_gradient_reaches_masked_weights():
     assert weight.grad.tolist() == [3.0, 5.0]
 
 
+@pytest.mark.slow
 def test_splicing_needs_a_module_that_keeps_dense_weights(tmp_path):
     pruner = "{_target_: lth.pruning.structured.thresholds.Splicing, c: 0.1}"
     with pytest.raises(ValueError, match=r"SplicedWeights \(method=surgery\)"):
         run_level(tmp_path, *SCHEDULED, f"+method.rules.a={{names: ['*'], pruner: {pruner}, at: [0]}}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pruner", ["Sensitivity, sensitivity: 0.5", "BaiduRNN, q: 0.05, ramp: 3", "Threshold, threshold: 0.02"]
 )
@@ -157,6 +165,7 @@ def test_threshold_pruners_resume_with_what_they_measured(pruner, tmp_path):
     assert (tmp_path / "killed" / "events.csv").read_text() == (tmp_path / "whole" / "events.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rules", "message"), [
     ([], "a schedule needs rules"),
     ([rule(names="[nothing]", end=0.5, at=[0])], "method.rules.some: pattern 'nothing' matches no prunable weight"),
@@ -172,12 +181,14 @@ def test_mistakes_are_told_before_training(rules, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_partly_named_sets_are_an_error_before_training(tmp_path):
     rules = [rule(names="[layer1.0.conv2]", unit="filters", end=0.5, at=[0])]
     with pytest.raises(ValueError, match="share their outputs with"):
         Experiment(configuration(tmp_path / "run", *SCHEDULED, *CONV, *rules), RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_dense_level_may_come_first_and_the_masks_make_a_lottery_ticket(tmp_path):
     options = ["method=filters", "sparsity.density=0.5", "method.dense=true", "recipe.epochs=2"]
     train(tmp_path / "run", *options)

@@ -8,6 +8,8 @@ import torch
 from lth.tickets import Ticket
 from tests.support.harness import names, train
 
+pytestmark = pytest.mark.slow
+
 SEARCH = "method=gem_miner", "method.period=1", "sparsity.density=0.3"
 
 

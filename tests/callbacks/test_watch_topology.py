@@ -9,6 +9,8 @@ import torch
 from tests.support.harness import curves, rows, state, train, train_apart
 from tests.support.moving import moves, prunings, run_level
 
+pytestmark = pytest.mark.slow
+
 GRANET = ["method=granet", "method.initial_density=0.5", "sparsity.density=0.2", "method.every=2", "recipe.epochs=4"]
 
 
@@ -79,7 +81,6 @@ def test_soft_thresholds_are_written_with_the_density_they_leave(tmp_path):
     assert all(0 < int(line["kept"]) < int(line["total"]) for line in lines)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", [GRANET, [*GRANET, "method/memory=momentum", "recipe.ema=0.9"]], ids=["", "memory"])
 def test_a_run_killed_within_its_schedule_writes_the_same_table_and_ends_with_the_same_bits(method, tmp_path):
     assert train_apart(tmp_path / "killed", method, ("step", 10)) == -9

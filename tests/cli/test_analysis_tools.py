@@ -37,6 +37,7 @@ def refuses(main, message: str, *arguments: object) -> None:
     assert message in str(error.value.code)
 
 
+@pytest.mark.slow
 def test_sensitivity_writes_a_row_a_tensor_and_sparsity_and_the_first_is_the_trained_network(run, tmp_path, capsys):
     sensitivity.main([str(run), "--level", "0", "--range", "0,0.95,0.3", "--out", str(tmp_path)])
     found = table(tmp_path / "sensitivity_element.csv")
@@ -53,6 +54,7 @@ def test_sensitivity_writes_a_row_a_tensor_and_sparsity_and_the_first_is_the_tra
     assert "on all 200 validation images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sensitivity_of_a_pruned_level_starts_from_its_sparse_weights(run):
     sensitivity.main([str(run), "--unit", "in_features", "--range", "0,0.5,0.25", "--parameters", "hidden.1.weight"])
     (level,) = run.glob("level_01_*")
@@ -61,6 +63,7 @@ def test_sensitivity_of_a_pruned_level_starts_from_its_sparse_weights(run):
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_subsets_and_test_data_are_said_in_the_output_and_in_the_names(run, tmp_path, capsys):
     short = "--range", "0,0.5,0.5", "--out", str(tmp_path), "--parameters", "classifier.weight"
     sensitivity.main([str(run), *short, "--samples", "30"])
@@ -71,6 +74,7 @@ def test_subsets_and_test_data_are_said_in_the_output_and_in_the_names(run, tmp_
     assert float(row["top1"]) == pytest.approx(float(rows(run)[1]["test_accuracy"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sensitivity_refuses_what_makes_no_sense(run, tmp_path):
     refuses(sensitivity.main, "no prunable weight of this run has filters", run, "--unit", "filters")
     refuses(sensitivity.main, "the unit 'columns' is not one of", run, "--unit", "columns")
@@ -82,6 +86,7 @@ def test_sensitivity_refuses_what_makes_no_sense(run, tmp_path):
     refuses(sensitivity.main, "there is no folder", tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_without_a_validation_split_test_data_must_be_asked_for(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -91,6 +96,7 @@ def test_without_a_validation_split_test_data_must_be_asked_for(run, tmp_path):
     sensitivity.main([str(copy), "--data", "test", "--range", "0,0.5,0.5"])
 
 
+@pytest.mark.slow
 def test_a_finished_level_is_opened_as_it_was_tested(run):
     level = load_level(run, 1)
     ticket = Ticket.load(level.folder / "ticket.safetensors")
@@ -100,6 +106,7 @@ def test_a_finished_level_is_opened_as_it_was_tested(run):
     assert found["top1"] == pytest.approx(float(rows(run)[1]["test_accuracy"]), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -117,6 +124,7 @@ def test_averages_and_what_searches_found_are_opened_as_tested_too(overrides, tm
     assert found["loss"] == pytest.approx(float(rows(tmp_path)[0]["test_loss"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
     summary.main([str(run), "--out", str(tmp_path)])
     (level,) = run.glob("level_01_*")
@@ -132,6 +140,7 @@ def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
     assert table(tmp_path / "ticket" / "masks.csv") == table(tmp_path / "masks.csv")
 
 
+@pytest.mark.slow
 def test_summary_takes_a_networks_name(capsys):
     summary.main(["model=resnet20", "dataset=cifar10"])
     assert "40,813,184" in capsys.readouterr().out
@@ -139,6 +148,7 @@ def test_summary_takes_a_networks_name(capsys):
     refuses(summary.main, "no ticket at", "nowhere")
 
 
+@pytest.mark.slow
 def test_best_epochs_are_those_of_fewest_weights_by_validation_data(run, tmp_path, capsys):
     summary.main([str(run), "--epochs", "4", "--out", str(tmp_path)])
     best = table(tmp_path / "epochs.csv")

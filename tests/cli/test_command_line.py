@@ -24,6 +24,7 @@ FAST = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "answer"),
     [
@@ -45,6 +46,7 @@ def test_a_typing_error_is_answered_with_the_nearest_valid_name(mistake: str, an
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_help_comes_in_under_four_seconds(tmp_path: Path):
     def used() -> float:  # processor time: the wall clock of a busy machine says nothing about the command
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -66,6 +68,7 @@ def test_lth_lists_its_commands_and_answers_an_unknown_one_with_the_nearest(caps
         main(["repotr"])
 
 
+@pytest.mark.slow
 def test_lth_imports_no_torch_for_its_help():
     code = (
         "import sys; from lth.cli.main import main; main(['--help']); assert not {'torch', 'hydra'} & set(sys.modules)"
@@ -84,6 +87,7 @@ def test_every_command_has_help_under_its_name_and_says_where_it_writes(name, ca
     assert "--out" in text
 
 
+@pytest.mark.slow
 def test_lth_run_is_run_py(tmp_path: Path):
     mistake = lth("run", "method=ipm", cwd=tmp_path)
     assert (mistake.returncode, mistake.stderr) == (1, run_py("method=ipm", cwd=tmp_path).stderr)
@@ -93,6 +97,7 @@ def test_lth_run_is_run_py(tmp_path: Path):
     assert run_py(*FAST, "method=dense", cwd=tmp_path).stdout.count("1 of 1 levels are finished already") == 1
 
 
+@pytest.mark.slow
 def test_importing_lth_is_quick_and_pulls_in_no_tracker_or_vision_library():
     code = (
         "import sys, time; start = time.process_time(); import lth; assert time.process_time() - start < 2.5;"
@@ -103,6 +108,7 @@ def test_importing_lth_is_quick_and_pulls_in_no_tracker_or_vision_library():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Path):
     arguments = [*FAST, "sparsity.density=0.64"]
     first = run_py(*arguments, cwd=tmp_path)

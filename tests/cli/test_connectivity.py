@@ -77,6 +77,7 @@ def test_a_net_is_connected_with_itself_and_a_pruning_of_nothing_costs_nothing()
     assert pruning["loss_barrier"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_ends_of_the_lines_are_what_the_run_measured(tmp_path: Path, capsys):
     train(tmp_path, "method=lrr", *LADDER, "model.batch_norm=true")
     main([str(tmp_path)])
@@ -95,6 +96,7 @@ def test_the_ends_of_the_lines_are_what_the_run_measured(tmp_path: Path, capsys)
         assert float(line[-1]["loss"]) == pytest.approx(float(after["val_loss"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_just_after_a_pruning_the_trained_weights_stand_under_the_new_mask(tmp_path: Path):
     train(tmp_path, "dataset.val_size=0", *LADDER)
     main([str(tmp_path), "--step", "0.5"])
@@ -106,6 +108,7 @@ def test_just_after_a_pruning_the_trained_weights_stand_under_the_new_mask(tmp_p
     assert all(not masked(old[0], new[1])[name][~mask].any() for name, mask in new[1].items())
 
 
+@pytest.mark.slow
 def test_the_top_eigenvalue_is_that_of_the_training_loss_where_levels_begin_and_end(tmp_path: Path, capsys):
     train(tmp_path, *LADDER, "recipe.epochs=1")
     main([str(tmp_path), "--step", "1", "--hessian", "30", "--iterations", "60"])
@@ -123,6 +126,7 @@ def test_the_top_eigenvalue_is_that_of_the_training_loss_where_levels_begin_and_
     assert float(found[-1]["density"]) == pytest.approx(0.3, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_counts_that_measure_nothing_are_refused(tmp_path: Path):
     train(tmp_path, *LADDER, "recipe.epochs=1")
     for wrong in (["--hessian", "-1"], ["--hessian", "5", "--iterations", "0"]):
@@ -130,6 +134,7 @@ def test_counts_that_measure_nothing_are_refused(tmp_path: Path):
             main([str(tmp_path), *wrong])
 
 
+@pytest.mark.slow
 def test_a_folder_without_two_levels_is_refused(tmp_path: Path):
     with pytest.raises(SystemExit, match="no run of lth"):
         main([str(tmp_path)])

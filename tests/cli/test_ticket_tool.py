@@ -54,6 +54,7 @@ def run(capsys, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_show_prints_totals_layers_and_provenance(tmp_path, capsys):
     ticket = a_ticket(tmp_path / "t", RESNET, 0.05, method="snip", parent={"file": "a.pt"})
     text = run(capsys, "show", tmp_path / "t", "--out", tmp_path)
@@ -142,6 +143,7 @@ def test_extraction_and_application_are_inverse(path, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_level_of_lth_itself_is_extracted_from_its_files(tmp_path, capsys):
     train(tmp_path / "run", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1")
     dense, pruned = sorted((tmp_path / "run").glob("level_*"))

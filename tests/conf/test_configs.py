@@ -45,6 +45,7 @@ def test_schedules_give_a_rate_between_zero_and_one_at_every_step(schedule: str,
     assert max(clock(step) for step in range(120)) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", names("trainer"))
 def test_trainers_build(trainer: str, tmp_path: Path):
     cpu = [] if torch.cuda.is_available() else ["trainer.accelerator=cpu", "trainer.devices=1"]
@@ -52,12 +53,14 @@ def test_trainers_build(trainer: str, tmp_path: Path):
     assert built.num_sanity_val_steps == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", names("logger"))
 def test_loggers_build(logger: str, tmp_path: Path):
     cfg = configuration(tmp_path, f"logger={logger}")
     assert all(instantiate(node) is not None for node in (cfg.logger or {}).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", names("prunable"))
 def test_prunable_policies_fit_a_network_with_shortcuts(policy: str, tmp_path: Path):
     from lth.pruning import prunable
@@ -79,6 +82,7 @@ SHORTER = {  # what does not go with two steps or a density of a half
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", OURS)
 def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if experiment.startswith("own/fashion_"):
@@ -117,6 +121,7 @@ def test_every_group_of_parts_has_a_user():
     assert folders == {group for groups in USERS.values() for group in groups}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "group", "part"), PARTS)
 def test_every_part_goes_with_a_method(method: str, group: str, part: str, tmp_path: Path):
     chosen = [f"method={method}", f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.9"]
@@ -132,6 +137,7 @@ def test_every_part_goes_with_a_method(method: str, group: str, part: str, tmp_p
     assert (tmp_path / "run" / "results.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("support", names("support"))
 def test_no_method_leaves_its_support(support: str, tmp_path: Path):
     """IMP inside a sparse net: the ladder begins at the support's density, masks stay inside it."""

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def test_costs_are_those_of_the_known_networks():
 # trained in .ci/run.
 
 
+@cache
 def choices(name: str) -> dict[str, str]:
     """The groups a recipe chooses, itself or in the files it builds on."""
     chosen: dict[str, str] = {}
@@ -100,10 +102,11 @@ def choices(name: str) -> dict[str, str]:
     return {key.removeprefix("override ").removeprefix("/"): value for key, value in chosen.items()}
 
 
+@cache
 def parts(name: str) -> set[str]:
     """Method, network and training recipe: the groups chosen and the keys set, with numbers left out."""
     files = ({**file, "defaults": None} for file in reversed(recipes.lines(name)))
-    body: Any = OmegaConf.to_container(OmegaConf.merge(*files))
+    body = reduce(merged, files)
     chosen = choices(name)
     rooms = [("method", "support", "sparsity", "prunable"), ("model", "dataset"), ("recipe",)]
     found = set()
@@ -112,6 +115,13 @@ def parts(name: str) -> set[str]:
         keys = {key: without_numbers(body[key]) for key in rooms_of_part if key in body and key != "dataset"}
         found.add(json.dumps([groups, keys], sort_keys=True).replace("cifar100", "cifar10"))
     return found
+
+
+def merged(below: Any, above: Any) -> Any:
+    """The keys of two files, those of `above` first."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {key: merged(below.get(key), above[key]) if key in above else below[key] for key in {**below, **above}}
 
 
 def without_numbers(value: Any) -> Any:
@@ -215,6 +225,7 @@ def by_tier() -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow if name in slow else pytest.mark.engine) for name in PAPERS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_tier())
 def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path):
     assert train(tmp_path, f"experiment={name}", *shortened(name, tmp_path / "none"), small=False) is not None

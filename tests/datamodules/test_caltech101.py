@@ -162,6 +162,7 @@ def test_a_photograph_that_is_damaged_is_named(tree):
         ready(tree.parents[1])
 
 
+@pytest.mark.slow
 def test_the_configuration_reads_the_files(tree):
     keys = "classes=3", "image_size=16", f"root={tree.parents[1]}"
     data = hydra.utils.instantiate(composed("dataset=caltech101", *(f"dataset.{key}" for key in keys)).dataset)

@@ -18,6 +18,7 @@ def composed(*overrides):
         return hydra.compose("config", list(overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_dataset_composes_and_instantiates(name, monkeypatch, tmp_path):
     monkeypatch.setenv("LTH_DATA", str(tmp_path))
@@ -49,6 +50,7 @@ def test_a_dataset_brings_its_usual_recipe_and_the_command_line_wins(dataset, re
     assert other.recipe != composed(f"dataset={dataset}").recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTS)
 def test_every_augmentation_is_known_to_its_datasets(name):
     dataset, other = ("imagenet", "cifar10") if name == "resized_crop" else ("cifar10", "imagenet")
@@ -58,6 +60,7 @@ def test_every_augmentation_is_known_to_its_datasets(name):
     assert vars(hydra.utils.instantiate(config.dataset).augment) == dict(config.recipe.augment)
 
 
+@pytest.mark.slow
 def test_the_three_protocols_of_the_digits_are_a_matter_of_keys():
     keys = ["train_count=1437", "permute_seed=1234", "standardise=pixel", "val_size=0", "drop_last=true"]
     data = hydra.utils.instantiate(composed("dataset=digits", *(f"dataset.{key}" for key in keys)).dataset)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lth.datamodules import ImageNet
-from lth.datamodules.ffcv import beton as beton_module
+from lth.datamodules.ffcv import _beton as beton_module
 from lth.datamodules.ffcv.write_beton import main as write_beton
 from tests.support import photographs
 
@@ -54,6 +54,7 @@ def equal(one, other):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_same_key_gives_the_same_bits_and_another_key_others(opened, loader):
     data = opened(loader, seed=3)
@@ -172,6 +173,7 @@ def test_ffcv_leaves_torch_its_number_of_threads_and_random_numbers(opened, work
     assert torch.equal(drawn, torch.rand(1, generator=torch.Generator().manual_seed(0)))
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_batches_and_draw_no_random_number(opened):
     torch.manual_seed(0)
     several = epoch_of(opened("torchvision", workers=2), 1)
@@ -180,6 +182,7 @@ def test_worker_processes_give_the_same_batches_and_draw_no_random_number(opened
     assert equal(several, epoch_of(opened("torchvision"), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_resolution_grows_with_the_epoch_and_evaluation_keeps_its_own(opened, loader):
     data = opened(loader, augment={"sizes": [[0, 16], [1, 24]]})
@@ -200,6 +203,7 @@ def test_scoring_follows_its_seed_and_per_class_gives_every_class_equally_often(
     assert Counter(labels.tolist()) == {0: 4, 1: 4, 2: 4}
 
 
+@pytest.mark.slow
 def test_a_horizontal_flip_is_a_mirrored_image(opened):
     never, ever = (opened("torchvision", augment={**NO_AUGMENTATION, "flip": flip}) for flip in (False, "alternating"))
     first, second = epoch_of(ever, 0), epoch_of(ever, 1)

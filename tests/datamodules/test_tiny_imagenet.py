@@ -1,7 +1,6 @@
 """Tiny-ImageNet is unpacked and decoded once and atomically, also with several processes at the same time."""
 
 import hashlib
-import multiprocessing
 import pkgutil
 import shutil
 from functools import partial
@@ -17,6 +16,9 @@ from PIL import Image
 from lth.datamodules import TinyImageNet, _image_cache
 from lth.datamodules.tiny_imagenet import _sort_validation
 from tests.support import photographs
+from tests.support.harness import forks
+
+pytestmark = pytest.mark.slow
 
 SHAPE = {"classes": 3, "channels": 3, "image_size": 64, "scale": 255, "mean": 0.5, "std": 0.25}
 TREE = "tiny-imagenet-200"
@@ -160,10 +162,8 @@ def _prepare(root, url, md5, results):
     results.put([int(part.sum()) for part in ready(root).read(str(root))])
 
 
-@pytest.mark.slow
 def test_several_processes_prepare_the_same_folder_together(archive, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lth.datamodules", "tests.datamodules.test_tiny_imagenet"])
+    context = forks()
     results = context.Queue()
     arguments = (tmp_path / "data", TinyImageNet.url, TinyImageNet.md5, results)
     processes = [context.Process(target=_prepare, args=arguments) for _ in range(3)]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lth.datamodules.ffcv import _partial_beton
-from lth.datamodules.ffcv.beton import Beton, _torch_threads_kept, open_beton
+from lth.datamodules.ffcv._beton import Beton, _torch_threads_kept, open_beton
 from lth.datamodules.ffcv.write_beton import _verify, main
 from tests.support import photographs
 

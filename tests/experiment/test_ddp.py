@@ -41,6 +41,7 @@ def masks(folder: Path) -> list[dict[str, torch.Tensor]]:
     return [Ticket.load(path).masks for path in sorted(folder.glob("level_*/ticket.safetensors"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", STARTS.values(), ids=list(STARTS))
 def test_two_ranks_equal_one_process_with_the_same_global_batch(methods: Sequence[str], tmp_path: Path):
     """Masks to the last bit. The ranks compare weights and masks at both ends of a level themselves."""
@@ -111,6 +112,7 @@ def test_every_test_image_counts_once_where_the_ranks_do_not_share_evenly(tmp_pa
         assert float(one["test_accuracy"]) * 41 == pytest.approx(round(float(one["test_accuracy"]) * 41), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_lightnings_collectives_for_signals_stay_out_of_the_training_step(tmp_path: Path):
     built = Experiment(configuration(tmp_path, "trainer=ddp_cpu", "trainer.devices=1"), RunFolder(tmp_path))
     trainer = built.trainer(built.levels[0], [], [])

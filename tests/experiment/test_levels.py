@@ -12,6 +12,8 @@ from lth.pruning.criteria import magnitude
 from lth.tickets import Ticket
 from tests.support.harness import configuration, curves, names, rows, train
 
+pytestmark = pytest.mark.slow
+
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3,0.2]"
 NORMED = "model.batch_norm=true", "dataset.train_size=200", "recipe.lr=0.05"
 

@@ -11,6 +11,8 @@ from lth.modules.classifier import Classifier
 from lth.training import signals
 from tests.support.harness import state, train
 
+pytestmark = pytest.mark.slow
+
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 

@@ -14,6 +14,7 @@ LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 KILLS = ["step 3", "step 10", "before finish", "after finish", "step 6"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", by_tier())
 def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
     """What any of the restarts got wrong would be trained on, and so be in the end's bits."""

@@ -20,7 +20,7 @@ from tests.support.sweeping import ROOT, output, run_folders, sweep, wait_for
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_fifty_jobs_started_in_the_same_second_get_fifty_folders_and_are_not_run_again(tmp_path: Path):
     fifty = "hydra.launcher.jobs=50", "method=dense", "sparsity=dense", "recipe.epochs=1", "seed=range(50)"
     assert sweep(tmp_path, *fifty).wait() == 0, output(tmp_path)
@@ -32,7 +32,7 @@ def test_fifty_jobs_started_in_the_same_second_get_fifty_folders_and_are_not_run
     assert stamps == {folder: (folder / "curve.png").stat().st_mtime_ns for folder in run_folders(tmp_path)}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_sweep_killed_as_a_whole_finishes_only_what_was_unfinished(tmp_path: Path):
     three = *LADDER, "recipe.epochs=12", "seed=0,1,2"
     first = sweep(tmp_path, *three)
@@ -52,7 +52,7 @@ def test_a_sweep_killed_as_a_whole_finishes_only_what_was_unfinished(tmp_path: P
     assert state(second) == state(tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_sweep_of_distributed_jobs_is_planned_once_not_once_a_rank(tmp_path: Path):
     assert sweep(tmp_path, "trainer=ddp_cpu", *LADDER, "seed=0,1").wait() == 0, output(tmp_path)
     assert output(tmp_path).count("jobs finished") == 1
@@ -63,7 +63,7 @@ def test_a_sweep_of_distributed_jobs_is_planned_once_not_once_a_rank(tmp_path: P
         assert len(curves(folder)) == 9
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("launcher", ["processes", "basic"])
 def test_an_experiment_that_is_a_sweep_itself_plans_it_once(launcher: str, tmp_path: Path):
     """Its jobs name the experiment too; each has to be one run of it, and the verdict comes once, at the end."""
@@ -83,7 +83,7 @@ def test_an_experiment_that_is_a_sweep_itself_plans_it_once(launcher: str, tmp_p
     assert output(tmp_path).count(verdict.splitlines()[0]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_fork_computes_what_a_process_that_imports_everything_itself_does(tmp_path: Path):
     left = {}
     for preload in (True, False):
@@ -109,6 +109,7 @@ sys.exit(int(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_fork_begins_as_a_fresh_process_does(tmp_path: Path, monkeypatch):
     (tmp_path / "probe.py").write_text(PROBE)
     monkeypatch.setenv("PROBE", "handed on")
@@ -137,6 +138,7 @@ _run(Job(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_job_that_imports_itself_dies_with_its_sweep_too(tmp_path: Path):
     script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(100)"
     (tmp_path / "job.py").write_text(script)

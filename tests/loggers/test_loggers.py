@@ -66,6 +66,7 @@ def test_wandb_gets_one_run_with_config_steps_density_axis_layers_and_tickets(tm
     assert [a.type for a in artifacts if a.type == "ticket"]
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_curves_and_levels(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -77,6 +78,7 @@ def test_tensorboard_gets_curves_and_levels(tmp_path):
     assert any(name.startswith("layer_density/") for name in scalars)
 
 
+@pytest.mark.slow
 def test_logger_none_still_leaves_results(tmp_path):
     train(tmp_path, *LADDER, "logger=none")
     assert not (tmp_path / "metrics.csv").exists()

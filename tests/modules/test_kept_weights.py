@@ -13,6 +13,8 @@ from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration
 
+pytestmark = pytest.mark.slow
+
 SGD = ["recipe.lr=0.05", "recipe.weight_decay=0.01", "recipe.optimizer.nesterov=true"]
 ADAMW = ["recipe/optimizer=adamw", "recipe.lr=0.01", "recipe.weight_decay=0.1"]
 FREE = ["recipe/schedule=schedule_free", "recipe.lr=0.01", "recipe.weight_decay=0.1"]

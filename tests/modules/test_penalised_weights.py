@@ -27,6 +27,7 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["recipe.mixup=0.3", "recipe.label_smoothing=0.1", "recipe.accumulate=2", "seed=0"])
 def test_the_gradient_of_the_first_step_holds_the_penalty_once(option, tmp_path):
     """Against a run without it, after one step of plain SGD: weights differ by -lr x the penalty's gradient."""
@@ -44,6 +45,7 @@ def test_the_gradient_of_the_first_step_holds_the_penalty_once(option, tmp_path)
         assert torch.allclose(left[name] - right[name], expected, atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_units_shrink_under_a_strong_penalty_and_nothing_is_masked_by_default(tmp_path):
     train(tmp_path / "strong", "method=ssl", *STRONG, OUTPUTS, HIDDEN)
     train(tmp_path / "none", "method=ssl", *STRONG, "method.strength=0", OUTPUTS, HIDDEN)
@@ -53,6 +55,7 @@ def test_units_shrink_under_a_strong_penalty_and_nothing_is_masked_by_default(tm
     assert norms["strong"] < 0.3 * norms["none"]
 
 
+@pytest.mark.slow
 def test_weak_units_are_masked_whole_at_the_end_and_fine_tuning_keeps_them_out(tmp_path):
     train(tmp_path, "method=ssl", *STRONG, "method.mask_below=0.03", "method.finetune=true", OUTPUTS, HIDDEN)
     found, tuned = rows(tmp_path)
@@ -73,6 +76,7 @@ def test_weak_units_are_masked_whole_at_the_end_and_fine_tuning_keeps_them_out(t
     assert after["masks"]["hidden.0.weight"].equal(ticket.masks["hidden.0.weight"])
 
 
+@pytest.mark.slow
 def test_the_last_validation_and_the_row_are_those_of_the_masked_network(tmp_path):
     train(tmp_path, "method=ssl", *STRONG, "method.mask_below=0.03", OUTPUTS, HIDDEN)
     (row,) = rows(tmp_path)
@@ -86,6 +90,7 @@ def test_the_last_validation_and_the_row_are_those_of_the_masked_network(tmp_pat
     assert float(row["val_accuracy"]) == pytest.approx(right.float().mean().item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_slimming_shrinks_scales_and_masks_the_outputs_they_scale(tmp_path):
     train(tmp_path, "method=slimming", "model.batch_norm=true", *STRONG, "method.mask_below=0.2")
     ticket = Ticket.load(tmp_path / "level_00_search" / "ticket.safetensors")
@@ -98,6 +103,7 @@ def test_slimming_shrinks_scales_and_masks_the_outputs_they_scale(tmp_path):
         assert not raw[f"norms.{i}.bias"][weak].any()
 
 
+@pytest.mark.slow
 def test_the_penalty_is_in_the_curves_and_in_the_training_loss(tmp_path):
     train(tmp_path, "method=ssl", "method.strength=0.01", "recipe.epochs=2", "recipe.lr=1e-9", "dataset.val_size=0")
     first, last = curves(tmp_path)
@@ -109,6 +115,7 @@ def test_the_penalty_is_in_the_curves_and_in_the_training_loss(tmp_path):
     assert difference == pytest.approx(float(last["penalty"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_masked_too(tmp_path):
     train(tmp_path, "method=ssl", *STRONG, "method.mask_below=0.03", "recipe.ema=0.5", OUTPUTS, HIDDEN)
     checkpoint = torch.load(tmp_path / "level_00_search" / "last.ckpt", weights_only=True)
@@ -118,6 +125,7 @@ def test_averaged_weights_are_masked_too(tmp_path):
     assert not average["hidden.0.weight"][~mask].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -148,6 +156,7 @@ def test_several_terms_stand_side_by_side(tmp_path):
     assert module.penalty().item() == pytest.approx(0.5 * norm, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_threshold_that_empties_layers_or_masks_nothing_says_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         train(tmp_path / "all", "method=ssl", "method.mask_below=100", "recipe.epochs=1")
@@ -156,5 +165,6 @@ def test_a_threshold_that_empties_layers_or_masks_nothing_says_so(tmp_path, capl
     assert "masks nothing" in caplog.text
 
 
+@pytest.mark.slow
 def test_no_step_waits_for_the_device(tmp_path):
     assert not lightning_step(tmp_path, "method=ssl")["aten._local_scalar_dense.default"]

@@ -82,6 +82,7 @@ def test_scores_that_round_stay_between_zero_and_one_however_hard_they_are_pulle
         assert min(box.lows) == 0  # the pull did reach the walls
 
 
+@pytest.mark.slow
 def test_with_no_task_loss_scores_shrink_by_the_formula(tmp_path):
     options = *PLAIN, "recipe.lr=0.1", "method.strength=0.5", "method.period=null", "method.freezing=null"
     built, module, boundary = begun(tmp_path, "gem_miner", *options)
@@ -164,6 +165,7 @@ def test_a_threshold_takes_out_what_is_low_at_each_event_and_the_last_rounding_d
     assert rounding["used"] == second["flagged"] - sum(int(mask.sum()) for mask in low)
 
 
+@pytest.mark.slow
 def test_a_search_whose_scores_all_round_to_zero_ends_at_the_density_asked_for(tmp_path):
     dead = "method/score_init=constant", "method.score_init.value=0.5", "method.search.lr=1e-12"
     built, module, boundary = begun(tmp_path, "gem_miner", *dead)
@@ -191,6 +193,7 @@ def test_the_iterative_density_comes_from_the_events_and_weights_may_return(tmp_
     assert module.masks.kept == n  # no flags
 
 
+@pytest.mark.slow
 def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
     options = (
         "method=warm_gem_miner",
@@ -249,6 +252,7 @@ def one_conv(tmp_path, monkeypatch, *overrides: str) -> tuple[Experiment, ScoreS
     return prepared(tmp_path, "method=er_edge_popup", *support, "method.biases=true", *overrides)
 
 
+@pytest.mark.slow
 def test_a_convolution_with_a_bias_keeps_exactly_233_of_its_1168_entries(tmp_path, monkeypatch):
     built, module, boundary = one_conv(tmp_path, monkeypatch)
     built.net.conv.bias.data.normal_()
@@ -277,6 +281,7 @@ def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, mon
     assert (of_biases[:4] != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

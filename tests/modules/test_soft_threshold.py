@@ -29,6 +29,7 @@ def fitted(folder, *overrides: str, watch: tuple[pl.Callback, ...] = ()):
     return built, soft
 
 
+@pytest.mark.slow
 def test_at_minus_200_the_output_is_that_of_the_masked_weights_bit_for_bit(tmp_path):
     built, soft = module(tmp_path, "method=str", "support=erk", "support.density=0.3", "model.batch_norm=true")
     soft.eval()
@@ -38,6 +39,7 @@ def test_at_minus_200_the_output_is_that_of_the_masked_weights_bit_for_bit(tmp_p
     assert {n: int(k.sum()) for n, k in soft.current_masks().items()} == built.support.kept_by_layer()
 
 
+@pytest.mark.slow
 def test_the_forward_pass_is_that_of_shrunk_weights(tmp_path):
     built, soft = module(tmp_path, "method=str", "method.start=-3")
     threshold = torch.sigmoid(torch.tensor(-3.0))
@@ -75,6 +77,7 @@ def test_nothing_outside_the_support_is_ever_used(target, optimizer, tmp_path):
     assert sum(int(m.sum()) for m in found.values()) < soft.support.kept
 
 
+@pytest.mark.slow
 def test_the_hardened_network_computes_exactly_what_the_soft_one_did(tmp_path):
     built, soft = fitted(tmp_path, *PRUNING, *LONG, "recipe.lr=0.1")
     x = torch.randn(50, 1, 8, 8)
@@ -98,6 +101,7 @@ def test_thresholds_have_their_own_weight_decay(tmp_path):
     assert soft.configure_optimizers().param_groups[-1]["weight_decay"] == 0.001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scope", "count"), [("layer", 3), ("global", 1)])
 @pytest.mark.parametrize("link", ["sigmoid", "exp"])
 def test_one_threshold_a_layer_or_one_for_all(scope, count, link, tmp_path):
@@ -109,6 +113,7 @@ def test_one_threshold_a_layer_or_one_for_all(scope, count, link, tmp_path):
     assert len({g.item() for g in soft.thresholds()}) == count
 
 
+@pytest.mark.slow
 def test_a_schedule_that_can_never_prune_warns_before_training(tmp_path, caplog):
     long = ["recipe.lr=0.1", "recipe/schedule=cosine", "recipe.schedule.minimum=0.1", "recipe.epochs=160"]
     with caplog.at_level(logging.INFO):
@@ -121,6 +126,7 @@ def test_a_schedule_that_can_never_prune_warns_before_training(tmp_path, caplog)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 def test_a_given_density_is_reached_and_exactly_when_trimmed(tmp_path):
     train(tmp_path / "free", *CONTROLLED, *LONG)
     train(tmp_path / "trimmed", *CONTROLLED, *LONG, "method.trim=true")
@@ -130,6 +136,7 @@ def test_a_given_density_is_reached_and_exactly_when_trimmed(tmp_path):
     assert int(trimmed["kept"]) == round(0.15 * total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trim", [True, False])
 def test_trimming_keeps_the_largest_of_what_is_over_the_density_at_the_levels_end(trim, tmp_path):
     _, soft = fitted(tmp_path, *CONTROLLED, f"method.trim={trim}")
@@ -145,6 +152,7 @@ def test_trimming_keeps_the_largest_of_what_is_over_the_density_at_the_levels_en
     assert len(left) >= target
 
 
+@pytest.mark.slow
 def test_fine_tuning_trains_what_was_found_under_its_mask(tmp_path):
     train(tmp_path, *PRUNING, *LONG, "method.finetune=true", "method.finetune_recipe.lr=0.01")
     search, tune = (torch.load(level / "last.ckpt", weights_only=True) for level in sorted(tmp_path.glob("level_*")))

@@ -13,7 +13,7 @@ from torchvision import models
 
 from docs.networks import Entry, entries, refused, row
 from lth.analysis.layers import layer_table
-from lth.experiment.checks import check_pruned_stay_zero
+from lth.experiment._checks import check_pruned_stay_zero
 from lth.networks import timm_model, torchvision_model
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.masks import zero_
@@ -143,6 +143,7 @@ BY_HAND = {  # 1000 classes, 224 pixels: conv and linear weights from the defini
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_HAND)
 def test_totals_are_those_of_the_definitions(name: str):
     line = row(next(entry for entry in entries() if entry.name == name))  # torchvision's come first

@@ -42,6 +42,7 @@ def test_without_an_init_the_weights_are_the_librarys(factory):
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_fewer_channels_keep_the_spread_of_the_librarys_first_layer():
     torch.manual_seed(0)
     colour = build(torchvision_model, "resnet18")
@@ -82,6 +83,7 @@ def test_more_channels_than_torchvision_has_are_refused():
         build(torchvision_model, channels=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factory", "name"), [(torchvision_model, "alexnet"), (timm_model, "vit_tiny_patch16_224")])
 def test_an_image_the_network_cannot_read_is_refused(factory, name):
     with pytest.raises(ValueError, match=f"{name} cannot read the dataset's images.*image_size=28"):
@@ -114,6 +116,7 @@ def test_pretrained_weights_are_read_from_a_file(factory, suffix, tmp_path):
     assert all(torch.equal(trained[key], loaded[key]) for key in trained)
 
 
+@pytest.mark.slow
 def test_a_classifier_over_other_classes_starts_anew(tmp_path):
     trained = build(timm_model, classes=5).state_dict()
     torch.save(trained, tmp_path / "trained.pt")

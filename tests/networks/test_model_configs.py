@@ -47,6 +47,7 @@ def test_every_file_builds_a_network_for_the_dataset(path):
         assert net(torch.empty(2, 3, 32, 32)).shape == (2, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_holds_the_factorys_own_defaults(path):
     config = load(path.stem)

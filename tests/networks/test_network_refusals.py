@@ -60,6 +60,7 @@ def test_an_unknown_setting_is_refused_with_the_valid_ones(name, options, messag
         build(name, **options)
 
 
+@pytest.mark.slow
 def test_importing_the_networks_imports_neither_torchvision_nor_timm():
     code = "import sys, lth.networks; print([name for name in ('torchvision', 'timm') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -75,6 +75,7 @@ def test_every_network_gives_one_logit_per_class_on_images_of_every_size(name, c
     assert net(images).shape == (2, classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_every_parameter_learns_from_one_batch(name):
     net = seeded(name, image_size=32)
@@ -114,6 +115,7 @@ def test_a_forward_pass_leaves_its_images_as_they_were(name):
     assert torch.equal(images, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name):
     first, again, other = (seeded(name, seed).state_dict() for seed in (1, 1, 2))
@@ -147,6 +149,7 @@ def test_plain_networks_have_batch_norm_only_when_asked(name):
     assert norms_of(on_meta(name)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bias_false_leaves_no_bias_on_convolutions_and_linear_layers(name):
     def biases(**options):
@@ -159,6 +162,7 @@ def test_bias_false_leaves_no_bias_on_convolutions_and_linear_layers(name):
     assert biases(bias=True, **normed(name)) == (1, layers)  # batch norm replaces all biases but the last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEMMED)
 def test_images_above_64_pixels_get_the_imagenet_stem(name):
     def first_stride(image_size, stem="auto"):
@@ -169,6 +173,7 @@ def test_images_above_64_pixels_get_the_imagenet_stem(name):
     assert [first_stride(64, stem) for stem in ("cifar", "imagenet")] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "resnet50"])
 def test_pad_shortcuts_have_no_weights_and_give_the_same_shapes(name):
     net = on_meta(name, shortcut="pad")

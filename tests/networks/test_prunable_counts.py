@@ -135,6 +135,7 @@ def test_layers_come_in_the_order_on_which_pyramidal_densities_rest(name, rate):
     assert pyramid_rate(sizes, 0.05) == pytest.approx(rate, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "multiply_adds"),
     [

@@ -53,6 +53,7 @@ LARGE = [(DRAW.randint(2000, 10**6), parts) for parts in range(1, 41) for _ in r
 SMALL = [(budget, parts) for budget in range(1, 121) for parts in range(1, 31)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_exact_shares_sum_to_the_budget_and_are_within_one_of_the_real_ones(strategy):
     for budget, parts in LARGE:
@@ -62,6 +63,7 @@ def test_exact_shares_sum_to_the_budget_and_are_within_one_of_the_real_ones(stra
         assert all(abs(s - w * budget / sum(wanted)) < 1 + 1e-6 for s, w in zip(shares, wanted, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_floored_shares_drop_less_than_two_a_part(strategy):
     for budget, parts in LARGE:

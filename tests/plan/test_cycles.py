@@ -8,6 +8,8 @@ import torch
 from lth.plan.budget import STRATEGIES
 from tests.support.harness import curves, rows, state, train, train_apart, train_on_ranks
 
+pytestmark = pytest.mark.slow
+
 ONE = "method=dense", "recipe/schedule=triangular", "recipe.schedule_every=step"
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 FOUR = "recipe.epochs=4", "recipe.cycles.n=2"
@@ -89,7 +91,6 @@ def test_killed_in_a_later_cycle_and_restarted_equals_uninterrupted(name, tmp_pa
         assert state(tmp_path / f"killed{step}") == state(tmp_path / "whole"), step
 
 
-@pytest.mark.slow
 def test_two_ranks_train_the_cycles_of_one_process(tmp_path):
     overrides = [*FOUR, *LADDER, "recipe.ema=0.9"]
     assert train_on_ranks(tmp_path / "two", overrides) == [0, 0]

@@ -142,6 +142,7 @@ def test_synflow_is_the_worked_example_and_conserves_flow_in_every_layer():
     assert flows == pytest.approx([flows[0]] * 3, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_one_round_of_synflow_empties_the_middle_layer_and_a_hundred_rounds_none(seed):
     net, data = bias_free_chain(seed, 16, 256, 256, 4), Given(image_shape=(1, 4, 4))
@@ -204,6 +205,7 @@ def test_a_scoring_set_is_given_one_way():
 CRITERIA = {"snip": criteria.snip, "grasp": criteria.grasp, "synflow": criteria.synflow}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CRITERIA)
 def test_scoring_inside_prune_leaves_no_trace(name):
     torch.manual_seed(0)

@@ -67,6 +67,7 @@ def test_densities_and_kept_weights_of_resnet20_are_the_papers():
     assert RESNET20 - KEPT[10] == 246_646
 
 
+@pytest.mark.slow
 def test_resnet20_pruned_down_the_ladder_keeps_the_papers_counts():
     net = resnet20(10, 3, 32)
     masks = Masks.ones(net, exclude=["@first", "@head"])

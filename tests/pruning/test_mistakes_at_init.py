@@ -11,6 +11,8 @@ from lth.pruning import Masks
 from lth.tickets import Ticket
 from tests.support.harness import a_ticket, configuration, train
 
+pytestmark = pytest.mark.slow
+
 AT_INIT = ("method=at_init", "sparsity.density=0.3")
 
 

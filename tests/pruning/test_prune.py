@@ -198,6 +198,7 @@ def test_rounds_score_again_under_shrinking_masks_on_an_exponential_path():
     assert new.kept == count_kept(0.05, start.total)
 
 
+@pytest.mark.slow
 def test_more_rounds_than_weights_to_prune_are_no_harm():
     net = network()
     masks = prune(net, Masks.ones(net), 0.9, criteria.magnitude, allocation.uniform, rounds=100)

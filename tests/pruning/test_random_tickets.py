@@ -236,6 +236,7 @@ def resnet20_mask(rule, density, place=by_score, seed=0) -> tuple[nn.Module, Mas
     return net, prune(net, Masks.ones(net), density, scores, rule, placement=place, seed=seed)
 
 
+@pytest.mark.slow
 def test_bernoulli_sampling_has_the_spread_of_its_graph_and_exact_sampling_none():
     for seed in range(3):
         _, masks = resnet20_mask(allocation.erk, 0.05, bernoulli, seed)
@@ -245,6 +246,7 @@ def test_bernoulli_sampling_has_the_spread_of_its_graph_and_exact_sampling_none(
         assert exact.kept_by_layer() == allocation.erk(R20, 0.05)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_mask_and_another_overlaps_by_chance():
     for place in (shuffled, bernoulli):
         _, a = resnet20_mask(allocation.uniform, 0.2, place, seed=1)

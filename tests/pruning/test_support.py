@@ -46,6 +46,7 @@ def erk(net, density: float, **options) -> Masks:
     return sampled(net, Masks.ones(net), density, allocation=allocation.erk, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 5])
 @pytest.mark.parametrize("name", CRITERIA)
 def test_a_criterion_stays_in_its_support_and_keeps_exactly_what_is_asked(name, rounds):

@@ -154,6 +154,7 @@ def test_scores_that_are_no_numbers_are_refused_naming_the_layer(bad, others, dt
         counts_of_largest(scores, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", [[0.0, 1.0, 2.0], [-INF, 0.0, 1.0, 2.5], [-INF, -2.0, -0.0, 0.0, 3.0]])
 def test_each_layers_largest_are_the_same_whatever_was_found_out_about_all_layers_before(dtype, values):

@@ -16,6 +16,8 @@ from tests.experiment.test_ddp import compare
 from tests.published.test_strong_tickets import SCALED, events
 from tests.support.harness import configuration, curves, rows, train, train_on_ranks
 
+pytestmark = pytest.mark.slow
+
 
 def test_weights_are_scaled_after_each_epoch_and_the_rate_is_divided_until_the_levels_end(tmp_path: Path):
     options = *SCALED, "recipe/schedule@method.search.schedule=constant", "method.search.lr=0.1", "method.finetune=true"

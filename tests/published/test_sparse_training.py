@@ -125,6 +125,7 @@ def test_ladders_of_iterative_pruning_from_random_nets(start, end, exact, publis
     assert short == pytest.approx(ladder[:-1])
 
 
+@pytest.mark.slow
 def test_masks_found_by_moving_are_a_ticket_to_retrain_or_to_prune_further(tmp_path):
     """It holds the weights that dynamic training began with and the masks it ended with."""
     train(tmp_path / "dst", "method=rigl", "method.every=2", "sparsity.density=0.3")

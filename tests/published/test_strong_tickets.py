@@ -13,6 +13,8 @@ from tests.report.test_cost import lightning_step
 from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, curves, rows, state, train, train_apart
 
+pytestmark = pytest.mark.slow
+
 GEM_MINER = "method=gem_miner", "method.period=1", "sparsity.density=0.7", "recipe.epochs=4", "method.strength=0.02"
 ANNEALED = "method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2", "sparsity.levels=3"
 SCALED = *ANNEALED[:-1], "sparsity.levels=2", "method.scaling=true"

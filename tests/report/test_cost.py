@@ -14,6 +14,8 @@ from lth.storage.folder import RunFolder
 from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, train
 
+pytestmark = pytest.mark.slow
+
 MODELS = {"mlp": ["model=mlp", "model.widths=[24,16]"], "resnet20": ["model=resnet20"]}
 
 
@@ -99,7 +101,6 @@ def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
     assert masked["aten._foreach_mul_.List"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("option", ["recipe.clip=1", "recipe.mixup=0.5", "recipe.ema=0.9", "recipe.augment.crop=1"])
 def test_no_training_step_waits_for_the_device(option, tmp_path):
     """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""
@@ -127,7 +128,6 @@ class CountBetweenSteps(CountSteps):
 
 
 @NEEDS_COMPILER
-@pytest.mark.slow
 def test_changing_masks_compiles_nothing_anew(tmp_path, monkeypatch):
     from torch._dynamo.utils import counters
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from lth.analysis.interval import of_mean
+from lth.report._sections import sections
+from lth.report._series import series_of
 from lth.report._tables import grids, latex, markdown
 from lth.report.collect import collect
-from lth.report.sections import sections
-from lth.report.series import series_of
 from lth.report.write import write_report as report
 from tests.support.commands import python_m
 from tests.support.harness import train
@@ -191,6 +191,7 @@ def test_cost_is_three_forward_passes_of_kept_weights_for_every_image_seen_so_fa
     assert [float(row["total_seconds"]) for row in rows] == [1.5, 3.0]
 
 
+@pytest.mark.slow
 def test_real_runs_make_every_file_and_reading_them_needs_no_torch(tmp_path):
     for seed in (0, 1):
         folder = tmp_path / "runs" / "synthetic" / "mlp" / "imp-geometric-0.8" / f"seed{seed}"

@@ -46,6 +46,7 @@ def page(tmp_path_factory):
     return root / "out" / "report.html"
 
 
+@pytest.mark.slow
 def test_the_page_nests_and_asks_for_nothing_from_elsewhere(page):
     text = page.read_text()
     tags = Tags()
@@ -65,11 +66,13 @@ def test_all_pictures_are_inline_and_in_the_page_s_ink(page):
     assert "#2b2b2c" not in text
 
 
+@pytest.mark.slow
 def test_the_same_runs_make_the_same_page(page, tmp_path):
     report([page.parent.parent / "runs"], tmp_path)
     assert (tmp_path / "report.html").read_text() == page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [500, 1100])
 def test_a_browser_draws_it_and_it_is_no_wider_than_the_window(page, tmp_path, width):

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from lth.experiment.series import series_configuration
+from lth.experiment._stored_configuration import series_configuration
+from lth.report._sections import sections
 from lth.report.collect import collect
-from lth.report.sections import sections
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration
 
@@ -31,6 +31,7 @@ def groups(root):
     return [group for section in sections(collect([root])) for group in section.groups]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["filters", "granet", "imp", "str", "rigl", "gem_miner"])
 def test_runs_at_two_densities_and_of_two_seeds_are_one_series(method, tmp_path):
     for density in (0.3, 0.2):
@@ -41,6 +42,7 @@ def test_runs_at_two_densities_and_of_two_seeds_are_one_series(method, tmp_path)
     assert (group.label, len(group.runs)) == (method, 4)
 
 
+@pytest.mark.slow
 def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(tmp_path):
     claim(tmp_path / "new", "method=imp", "sparsity.density=0.3", "seed=0")
     old = claim(tmp_path / "old", "method=imp", "sparsity.density=0.2", "seed=1")
@@ -51,6 +53,7 @@ def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(t
     assert [run.complete for run in group.runs] == [True, True]
 
 
+@pytest.mark.slow
 def test_another_learning_rate_is_another_series(tmp_path):
     claim(tmp_path / "a", "method=granet", "sparsity.density=0.3")
     claim(tmp_path / "b", "method=granet", "sparsity.density=0.3", "recipe.lr=0.05")
@@ -65,6 +68,7 @@ def test_a_number_that_merely_equals_the_density_is_kept(tmp_path):
     assert series["seeds"] == dict.fromkeys(("init", "data", "prune", "treatment"), "<seed>")
 
 
+@pytest.mark.slow
 def test_a_run_is_complete_when_its_planned_levels_are_finished_with_or_without_a_picture(tmp_path):
     claim(tmp_path / "whole", "method=imp", "seed=0")
     (claim(tmp_path / "part", "method=imp", "seed=1", levels=2) / "curve.png").touch()

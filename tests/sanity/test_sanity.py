@@ -73,6 +73,7 @@ def test_unknown_settings_and_densities_off_the_ladder_are_refused(wrong):
         plan(**wrong)
 
 
+@pytest.mark.slow
 def test_each_control_changes_one_thing(runs):
     tickets = {p.parent.name[9:]: Ticket.load(p) for p in sorted((runs / "seed0").glob("level_*/ticket.safetensors"))}
     won, drawn, shuffled = (tickets[f"{s}_0.3"] for s in ("lt_imp", "rr_imp", "shuffle"))
@@ -87,6 +88,7 @@ def test_each_control_changes_one_thing(runs):
     assert not torch.equal(tickets["lr_rewind_0.3"].weights["classifier.weight"], dense.weights["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_the_small_dense_net_has_as_many_parameters_as_the_ticket_has_nonzeros(runs):
     won = Ticket.load(next((runs / "seed0").glob("level_*_lt_imp_0.3/ticket.safetensors")))
     small = Ticket.load(next((runs / "seed0").glob("level_*_sdt_0.3/ticket.safetensors")))
@@ -95,6 +97,7 @@ def test_the_small_dense_net_has_as_many_parameters_as_the_ticket_has_nonzeros(r
     assert sum(w.numel() for w in small.weights.values()) == pytest.approx(nonzeros, rel=0.02)
 
 
+@pytest.mark.slow
 def test_too_few_seeds_is_a_verdict(runs):
     found = verdicts(collect([runs]))
     assert {name: v.outcome for name, v in found.items()} == {
@@ -107,12 +110,14 @@ def test_too_few_seeds_is_a_verdict(runs):
     assert all(0 <= v <= 1 for f in found.values() for v in f.correlation.values())
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_verdict_and_writes_it(runs, tmp_path):
     printed = python_m("lth.verdict", str(runs), "--out", str(tmp_path)).stdout
     assert printed.startswith("imp at density 0.3:\ndensity 0.3: not enough seeds")
     assert {path.name for path in tmp_path.iterdir()} == {"sanity.csv", "verdict.txt", "verdict.json"}
 
 
+@pytest.mark.slow
 def test_folders_without_sanity_runs_are_an_error(tmp_path):
     train(tmp_path / "dense", "method=dense", "recipe.epochs=1")
     with pytest.raises(ValueError, match="no run of method=sanity"):

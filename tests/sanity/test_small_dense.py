@@ -17,6 +17,7 @@ def resnet50(widths):
     return networks.resnet50(1000, 3, 224, widths=widths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [4_127_841, 6_050_373, 8_254_250, 11_724_185])
 def test_resnet50_matches_the_papers_counts(target):
     widths = solve_widths(resnet50, (64, 128, 256, 512), target)
@@ -24,6 +25,7 @@ def test_resnet50_matches_the_papers_counts(target):
         assert parameters(resnet50(widths)) == pytest.approx(target, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.5, 0.086, 0.044, 0.01])
 def test_resnet20_and_mlp_match_a_tickets_nonzeros(density):
     for build, widths in (
@@ -42,6 +44,7 @@ def test_widths_grow_where_the_target_is_larger():
     assert min(solve_widths(lambda w: mlp(w, 10, 1, 8), [10, 10], 50_000)) > 10
 
 
+@pytest.mark.slow
 def test_where_a_unit_costs_more_than_the_tolerance_another_layer_makes_up_for_it():
     """A first-layer unit with 784 inputs is 6 % of this network: proportional widths miss the target by 2 %."""
     widths = solve_widths(lambda w: mlp(w, 10, 1, 28), [300, 100], 13_074)

@@ -48,6 +48,7 @@ def exists(path):
     return hasattr(import_module(module), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EARLIER)
 def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, tmp_path):
     (tmp_path / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
@@ -57,6 +58,7 @@ def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, t
         RunFolder(tmp_path).claim(changed, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EARLIER)
 def test_every_path_stored_by_an_earlier_version_leads_to_code_of_today(name):
     assert [path for path in paths(stored(name)["config"]) if not exists(current_path(path))] == []
@@ -104,6 +106,7 @@ def test_no_group_is_empty_by_default():
     assert empty == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_keys_that_its_version_did_not_have(tmp_path):
     """A default may be an interpolation, such as that of `seeds.prune`."""
     options = ["method=imp", "sparsity=list", "sparsity.densities=[0.5]", "seed=3"]

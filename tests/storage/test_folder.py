@@ -59,6 +59,7 @@ def other_process(tmp_path):
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(tmp_path, other_process):
     folder = RunFolder(tmp_path)
     with pytest.raises(ValueError, match=f"another process is working in {tmp_path}"), folder.locked():

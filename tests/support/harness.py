@@ -30,6 +30,7 @@ from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
+from tests.support.tiers import check_not_fast
 
 Bombs = dict[int, tuple[str, int]] | None
 CONF = Path(__file__).parents[2] / "conf"
@@ -141,6 +142,7 @@ def train(folder: Path | str, *overrides: str, small: bool = True, draw: bool = 
 
 
 def _run(cfg: DictConfig, draw: bool = False) -> float | None:
+    check_not_fast()
     torch.set_num_threads(1)
     with nullcontext() if draw else patch.object(Loop, "_draw"):
         return run(cfg)
@@ -169,9 +171,14 @@ def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 
     return _start([(placed, (bombs or {}).get(rank), {**where, "LOCAL_RANK": str(rank)}) for rank in range(ranks)])
 
 
-@cache
 def forks() -> BaseContext:
     """Processes that begin with everything imported that a run imports: copies of one process that did."""
+    check_not_fast()
+    return _forks()
+
+
+@cache
+def _forks() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     # also what a run would import late: the first optimizer step needs torch._dynamo
     heavy = [

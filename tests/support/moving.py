@@ -12,6 +12,7 @@ from lth.callbacks import Gradual, Regrow
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration
+from tests.support.tiers import check_not_fast
 
 MLP = ["dataset.train_size=220"]
 CONV = ["model=conv2", "dataset.image_size=8", "dataset.train_size=220"]
@@ -74,6 +75,7 @@ def run_level(
     folder: Any, *overrides: str, watch: tuple[pl.Callback, ...] = (), last: tuple[pl.Callback, ...] = ()
 ) -> Experiment:
     """The first level, through the loop's own Trainer, with `watch` before all callbacks and `last` after them."""
+    check_not_fast()
     built = Experiment(configuration(folder, *overrides), RunFolder(folder))
     level = built.levels[0]
     built.masks.copy_(built.support)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from lth.training.signals import die_with_parent
 from tests.support.harness import SMALL
+from tests.support.tiers import check_not_fast
 
 ROOT = Path(__file__).parents[2]
 
 
 def sweep(cwd: Path, *overrides: str, **environment: str) -> subprocess.Popen:
     """Start `python run.py -m ...` on the small experiment; its output goes to `cwd`/output."""
+    check_not_fast()
     command = [sys.executable, str(ROOT / "run.py"), "-m", *_without(SMALL, overrides), *overrides]
     with (cwd / "output").open("ab") as output:
         return subprocess.Popen(

@@ -19,6 +19,7 @@ def test_a_missing_file_is_reported_as_such(path, tmp_path):
     refuse(tmp_path, "no ticket at", FileNotFoundError)
 
 
+@pytest.mark.slow
 def test_every_damaged_byte_is_noticed(tmp_path):
     """One bit of each byte of a small ticket, flipped: length, header, offsets, names, masks, padding bits, weights."""
     path = tmp_path / "t"

@@ -39,6 +39,7 @@ def outputs(ticket, net, images):
         return net.eval()(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "resnet20"])
 def test_a_torch_export_program_runs_without_the_network(name, tmp_path):
     ticket, net, shape = given(name)
@@ -52,6 +53,7 @@ def test_a_torch_export_program_runs_without_the_network(name, tmp_path):
         program.write(ticket, tmp_path / "a.pt", net, shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "resnet20"])
 def test_an_onnx_file_computes_the_same_in_onnxruntime(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
@@ -66,6 +68,7 @@ def test_an_onnx_file_computes_the_same_in_onnxruntime(name, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_computes_something_else_is_never_left_behind(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     ticket, net, shape = given("mlp")
@@ -83,6 +86,7 @@ def test_a_missing_library_names_the_extra(tmp_path):
         onnx._needed("no_such_thing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 def test_csr_computes_the_same_and_says_how_fast(name, tmp_path):
     ticket, net, shape = given(name)
@@ -128,6 +132,7 @@ def test_strided_dilated_and_padded_convolutions_are_the_same_as_csr():
         assert torch.allclose(sparse(images), layer(images), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_exports_every_format_a_network_needs(tmp_path, capsys):
     ticket, *_ = given("mlp")
     ticket.save(tmp_path / "t.safetensors")

@@ -47,6 +47,7 @@ class Visits(pl.Callback):
             assert not weight[mask == 0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ALL)
 def test_pruned_weights_are_zero_at_every_point_that_is_visited(way, tmp_path):
     watch = Visits()
@@ -54,6 +55,7 @@ def test_pruned_weights_are_zero_at_every_point_that_is_visited(way, tmp_path):
     assert watch.passes > 120 + 60 * ("sam" in str(ALL[way]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", OWN_STATE)
 def test_momentum_of_pruned_weights_is_zero_where_each_weight_has_its_own(way, tmp_path):
     watch = ZeroWatch()
@@ -91,6 +93,7 @@ def by_hand(folder: Path, trained: Experiment, *overrides: str, adaptive: bool =
     return w
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["sam", "adaptive"])
 def test_sam_is_the_papers(way, tmp_path):
     options = [*ALL[way], "recipe.precision=64-true"]
@@ -100,6 +103,7 @@ def test_sam_is_the_papers(way, tmp_path):
         assert torch.allclose(weight, expected[name], atol=1e-6), name  # the library holds |g| in float32
 
 
+@pytest.mark.slow
 def test_metrics_and_running_statistics_know_the_first_pass_alone(tmp_path):
     """With a rate of 0 the weights stand still, and SAM's second passes must leave no trace."""
     runs = {}
@@ -113,6 +117,7 @@ def test_metrics_and_running_statistics_know_the_first_pass_alone(tmp_path):
     assert all(torch.equal(value, runs["sgd"][1][name]) for name, value in runs["sam"][1].items())
 
 
+@pytest.mark.slow
 def test_growth_sees_the_gradient_at_the_weights_themselves(tmp_path, monkeypatch):
     seen, take = [], Memory.take
 
@@ -125,6 +130,7 @@ def test_growth_sees_the_gradient_at_the_weights_themselves(tmp_path, monkeypatc
     assert len(seen) == 12  # once a step
 
 
+@pytest.mark.slow
 def test_muon_takes_the_matrices_and_adamw_the_rest(tmp_path):
     built = run_level(tmp_path, *MUON, "recipe.decay=prunable")
     (optimizer,) = built.trainer.optimizers
@@ -147,6 +153,7 @@ def test_a_change_of_masks_leaves_second_moments_in_another_basis_alone():
     assert len(_per_weight({**state, "Q": [torch.eye(3), torch.eye(2)]}, torch.Size((3, 2)))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["imp", pytest.param("rigl", marks=pytest.mark.engine)])
 @pytest.mark.parametrize("way", ["sam", "muon", "soap", pytest.param("shampoo", marks=pytest.mark.engine)])
 def test_killed_and_restarted_equals_uninterrupted(way, method, tmp_path):
@@ -160,6 +167,7 @@ def test_killed_and_restarted_equals_uninterrupted(way, method, tmp_path):
         assert state(folder) == state(tmp_path / "whole"), step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["muon", "soap", "shampoo", "sam"])
 def test_a_cycle_begins_with_a_fresh_optimizer(way, tmp_path):
     run = run_level(tmp_path, *ALL[way], "recipe.epochs=2", "recipe.cycles.n=2")
@@ -167,12 +175,14 @@ def test_a_cycle_begins_with_a_fresh_optimizer(way, tmp_path):
     assert steps <= {4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["recipe.accumulate=2", "recipe.precision=16-mixed"])
 def test_what_sam_cannot_do_is_said_before_training(wrong, tmp_path):
     with pytest.raises(Exception, match=f"{wrong}: SAM"):
         Experiment(configuration(tmp_path, *SAM, wrong), RunFolder(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_watch_would_see_what_a_dense_update_leaves(tmp_path, monkeypatch):
     from lth.modules.classifier import Classifier
 
@@ -181,5 +191,6 @@ def test_the_watch_would_see_what_a_dense_update_leaves(tmp_path, monkeypatch):
         run_level(tmp_path, *MUON, watch=Visits())
 
 
+@pytest.mark.slow
 def test_learned_thresholds_train_with_the_rest_of_muon(tmp_path):
     train(tmp_path, "method=str", "method.start=-3", *MUON)

@@ -16,6 +16,8 @@ from lth.tickets import Ticket
 from tests.modules.test_kept_weights import run_level
 from tests.support.harness import configuration, rows, state, train, train_apart
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = "recipe/schedule=schedule_free"
 SGD = ["recipe/optimizer=schedule_free_sgd", SCHEDULE, "recipe.lr=0.5"]
 ADAMW = ["recipe/optimizer=schedule_free_adamw", SCHEDULE, "recipe.lr=0.02"]

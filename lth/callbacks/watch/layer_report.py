@@ -43,7 +43,7 @@ class LayerReport(Callback):
         if problem and trainer.is_global_zero:
             log.warning("level %d (%s): %s", self.level.index, self.level.name, problem)
         if self.level.first and pl_module.masks.density < 1 and trainer.is_global_zero:
-            self.console.print(as_table(table))
+            self.console.print(_as_table(table))
 
 
 def collapse(table: list[dict[str, Any]]) -> str:
@@ -54,7 +54,7 @@ def collapse(table: list[dict[str, Any]]) -> str:
     return f"empty layers: {empty}" if empty else ""
 
 
-def as_table(table: list[dict[str, Any]]) -> Table:
+def _as_table(table: list[dict[str, Any]]) -> Table:
     """The layer table for people, totals last."""
     sums = {key: sum(row[key] or 0 for row in table) for key in COLUMNS if key != "layer"}
     total = {"layer": "total", **sums, "density": sums["kept"] / sum(row["total"] for row in table)}

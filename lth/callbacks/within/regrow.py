@@ -61,7 +61,7 @@ class Regrow(AfterStep):
         self.memory, self.level, self.seed = memory or Memory(), level, seed
         self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
         self.ever: dict[str, Tensor] = {}
-        try_out(self.move, initial, fraction)
+        _try_out(self.move, initial, fraction)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -92,7 +92,7 @@ class Regrow(AfterStep):
             return
         weights = dict(zip(masks, masks.weights(module.net), strict=True))
         layers = {name: self._layer(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
-        check_dense(layers)
+        _check_dense(layers)
         moved = self.move(layers, self.fraction(min(1.0, step / self.horizon)))
         before = masks.kept
         masks.copy_(moved)
@@ -126,7 +126,7 @@ def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
-def try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction: Fraction) -> None:
+def _try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction: Fraction) -> None:
     """One update of a layer of four weights, so that a wrong option raises ValueError before any training."""
     weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
     kept = weight != 0
@@ -138,7 +138,7 @@ def try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction
         raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
 
 
-def check_dense(layers: Layers) -> None:
+def _check_dense(layers: Layers) -> None:
     """Fail where kept weights have gradients and no other weight has: a mask in the forward pass hid them."""
     seen = [(s.kept, s.gradient) for s in layers.values() if s.gradient is not None and s.free]
     inside = any(bool(gradient[kept].any()) for kept, gradient in seen)

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from lth.cli.errors import short_errors
-from lth.cli.ticket import convert, create, show
+from lth.cli._errors import short_errors
+from lth.cli.ticket import _convert, _create, _show
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="lth ticket", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (show, create, convert):
+    for module in (_show, _create, _convert):
         module.add_commands(commands)
     chosen = parser.parse_args(arguments)
     with short_errors():

@@ -2,7 +2,7 @@
 
 from lth.pruning.criteria.grasp import grasp
 from lth.pruning.criteria.magnitude import magnitude
-from lth.pruning.criteria.random import random
+from lth.pruning.criteria.random_scores import random
 from lth.pruning.criteria.snip import snip
 from lth.pruning.criteria.synflow import synflow
 

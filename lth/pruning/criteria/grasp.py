@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lth.pruning.criteria.gradients import add_, prepared
+from lth.pruning.criteria._gradients import add_, prepared
 from lth.pruning.criterion import Batches, Scores
 from lth.pruning.masks import Masks
 

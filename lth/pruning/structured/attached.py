@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import bias_name
-from lth.pruning.structured.dataflow import trace, zero_image
+from lth.pruning.structured._dataflow import trace, zero_image
 
 
 class Attached:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lth.pruning.prunable import LAYERS
 from lth.pruning.restore import preserved
-from lth.pruning.structured.dataflow import zero_image
+from lth.pruning.structured._dataflow import zero_image
 from lth.pruning.structured.groups import PruningGroup
 
 _Channel = tuple[str, int]  # module name of a layer, index of one of its outputs

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lth.pruning.structured.removal import Removal
+from lth.pruning.structured._removal import Removal
+from lth.pruning.structured._unit_ranking import UnitRanking
+from lth.pruning.structured._unit_selection import UnitSelection
 from lth.pruning.structured.thresholds import EpochInWindow, Pruner
-from lth.pruning.structured.unit_ranking import UnitRanking
-from lth.pruning.structured.unit_selection import UnitSelection
 from lth.pruning.timing import Firings
 
 

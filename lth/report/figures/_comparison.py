@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from lth.report._sections import Section
+from lth.report._series import Point, Series
 from lth.report.figures._style import density_axis, error_axis, line_style, styled
-from lth.report.sections import Section
-from lth.report.series import Point, Series
 
 Panel = tuple[Section, Sequence[Series]]
 _COSTS: dict[str, Callable[[Point], float | None]] = {

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lth.report._sections import Section
+from lth.report._series import Point, Series
 from lth.report._tables import caption, cell, number
 from lth.report.figures._comparison import Panel, make_figure
 from lth.report.figures._style import error_axis, line_style, styled
-from lth.report.sections import Section
-from lth.report.series import Point, Series
 
 MANY = 12  # smallest number of methods for a ranking; the curves of fewer can be read in one picture
 _MOST_DENSITIES = 4  # the sparsest common ones are shown

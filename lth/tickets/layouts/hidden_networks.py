@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lth.tickets.formats._assemble import assemble, starting
-from lth.tickets.formats._scores import given_density, largest_by_layer, layers_with
+from lth.tickets.formats._masks_from_scores import given_density, largest_by_layer, layers_with
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.ticket import Ticket
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lth.tickets.formats._assemble import assemble, starting
 from lth.tickets.formats._encodings import as_bool
+from lth.tickets.formats._masks_from_scores import above_global, given_density, largest_by_layer, layers_with
 from lth.tickets.formats._names import plain
 from lth.tickets.formats._safely import load
-from lth.tickets.formats._scores import above_global, given_density, largest_by_layer, layers_with
 from lth.tickets.formats.content import of_checkpoint
 from lth.tickets.formats.content import read as read_content
 from lth.tickets.ticket import Ticket

@@ -96,6 +96,7 @@ MULTIPLY_ADDS = {  # at .5, .1 and .05
 }
 
 
+@pytest.mark.slow
 def test_at_equal_counts_allocations_cost_the_published_multiply_adds():
     uses = uses_per_image(networks.resnet18(**CIFAR), (3, 32, 32))
     dense = sum(score.numel() * uses[name] for name, score in R18.items())

@@ -54,6 +54,7 @@ def test_the_number_of_events_is_that_of_the_epochs_they_follow():
             assert schedule.total == follows == by_hand == (epochs - 1) // period
 
 
+@pytest.mark.slow
 def test_resnet20_at_its_published_schedule_ends_at_3861_weights():
     masks = flags(*RESNET20)
     assert masks.total == 268_336

@@ -72,6 +72,7 @@ def test_a_resnet_joins_the_writers_of_each_stream_and_nothing_else():
     assert ("layer3.2.bn2.running_var", 0) in last.slices
 
 
+@pytest.mark.slow
 def test_depthwise_layers_go_with_the_layer_they_read():
     sets = {frozenset(own.producers): own for own in coupled_layers(mobilenet_v2(10, 3, 8), (3, 8, 8))}
     assert frozenset({"blocks.1.expand.conv.weight", "blocks.1.depthwise.conv.weight"}) in sets
@@ -225,6 +226,7 @@ def test_a_network_that_would_be_cut_through_is_refused():
         thin(net, masks, SHAPE)
 
 
+@pytest.mark.slow
 def test_indices_repeat_the_cut_and_mark_the_kept_weights():
     net = trained_like(resnet20(10, 3, 8))
     masks, _ = pruned(net)

@@ -12,7 +12,7 @@ from lth.networks import mobilenet_v2, resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
-from lth.pruning.structured.dataflow import trace, zero_image
+from lth.pruning.structured._dataflow import trace, zero_image
 from lth.pruning.structured.groups import single_group
 from lth.pruning.structured.rankers import ranker_names
 from lth.pruning.structured.rankers.apoz import apoz

@@ -6,7 +6,7 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.structured.groups import UnitIndex
 from lth.pruning.structured.rankers import UnitScores
-from lth.pruning.structured.rankers._scores import activation_scores, mean_per_output
+from lth.pruning.structured.rankers._averages import activation_scores, mean_per_output
 
 
 def apoz(

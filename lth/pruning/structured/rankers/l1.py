@@ -6,7 +6,7 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.structured.groups import UnitIndex
 from lth.pruning.structured.rankers import UnitScores
-from lth.pruning.structured.rankers._scores import mean_per_unit, weights_of
+from lth.pruning.structured.rankers._averages import mean_per_unit, weights_of
 
 
 def l1(

@@ -7,7 +7,7 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.structured.groups import UnitIndex
 from lth.pruning.structured.rankers import UnitScores
-from lth.pruning.structured.rankers._scores import weights_of
+from lth.pruning.structured.rankers._averages import weights_of
 from lth.pruning.structured.units import sum_per_unit
 
 

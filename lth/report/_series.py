@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lth.analysis.interval import of_mean
+from lth.report._sections import Group, Section
 from lth.report.collect import Run
 from lth.report.cost import Cost, costs, mean_cost
-from lth.report.sections import Group, Section
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
 _SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network

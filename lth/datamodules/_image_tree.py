@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lth.datamodules.image_loader import Cut
+from lth.datamodules._image_loader import Cut
 
 
 def list_images(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:

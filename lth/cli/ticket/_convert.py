@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lth.analysis.layers import uses_per_image
+from lth.cli.ticket._create import write_state
 from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
-from lth.cli.ticket.create import write_state
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lth.modules.effective_weights import EffectiveWeights
+from lth.modules._effective_weights import EffectiveWeights
 from lth.pruning.search.rescaling import rescale_
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.restore import preserved
-from lth.pruning.structured.dataflow import trace, zero_image
+from lth.pruning.structured._dataflow import trace, zero_image
 from lth.pruning.structured.groups import PruningGroup, UnitIndex
 from lth.pruning.structured.rankers import Ranker, UnitScores, ranker_named
 

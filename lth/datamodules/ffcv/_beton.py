@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lth.datamodules.image_loader import Cut
+from lth.datamodules._image_loader import Cut
 
 _FIELDS = ("image", "label")
 
