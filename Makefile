@@ -37,10 +37,12 @@ run: install ## IMP of LeNet-300-100 on scikit-learn's digits, to a table and a 
 	$(BIN)/python run.py threads=1
 
 check: install ## ruff, mypy and the fast tests: what one runs between two edits
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy lth hydra_plugins benchmarks run.py
-	$(PYTEST) -n 2 -m "not slow and not engine"
+	$(MAKE) --no-print-directory -j 2 lint-and-types fast
+
+.PHONY: lint-and-types fast
+lint-and-types: lint types
+fast: install # in one process: importing everything takes as long as running them
+	$(BIN)/python -m pytest -p no:xdist -m "not slow and not engine"
 
 test: install ## all tests but those of engines (FFCV, Slurm, Ray, GPU) and of every recipe and network
 	$(PYTEST) -n 2 -m "not engine" --durations=20 --skipped-to=$(SKIPPED)

@@ -62,6 +62,7 @@ def test_a_larger_negative_eigenvalue_is_not_mistaken_for_the_top(monkeypatch):
     assert residual < 1e-3
 
 
+@pytest.mark.slow
 def test_too_few_iterations_show_in_the_residual():
     net, masks, batches = tiny(0.5)
     assert top_eigenvalue(net, masks, batches, iterations=1)[1] > 0.1

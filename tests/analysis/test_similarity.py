@@ -23,6 +23,7 @@ def test_a_net_agrees_with_itself_and_with_its_multiples():
     assert correlation(a, a, 0.2) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "tolerance"), [(0.1, 0.006), (0.5, 0.003)])
 def test_independent_draws_agree_by_chance(p, tolerance):
     a, b = convs(0), convs(1)

@@ -81,6 +81,7 @@ def test_an_arm_that_does_less_work_in_a_turn_is_not_taken_for_a_faster_one(cloc
     assert ratio_of(measure(Comparison("fake", arms), rounds=5), *arms).median == pytest.approx(5)
 
 
+@pytest.mark.slow
 def test_the_interval_of_identical_arms_contains_1():
     rng = np.random.default_rng(0)
     ratios = [compared(noisy(rng, 15), noisy(rng, 15)) for _ in range(40)]

@@ -44,6 +44,7 @@ def expected(change: Change, scores: dict[str, Tensor], fraction: float) -> dict
     return masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("growth", GROWTHS)
@@ -65,6 +66,7 @@ def test_twenty_updates_conserve_counts_and_touch_only_what_moves(growth, optimi
                 assert not new[~(was & now)].any()  # dropped, new and never kept ones
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv"])
 def test_growth_is_where_the_gradient_of_weight_times_mask_is_largest(model, tmp_path, monkeypatch):
     changes, plain = moves(monkeypatch), PlainGradients()
@@ -75,6 +77,7 @@ def test_growth_is_where_the_gradient_of_weight_times_mask_is_largest(model, tmp
         assert all(torch.equal(masks[name], mask) for name, mask in change.after.masks.items()), change.step
 
 
+@pytest.mark.slow
 def test_growth_by_momentum_is_where_the_average_of_dense_gradients_is_largest(tmp_path, monkeypatch):
     changes, plain = moves(monkeypatch), PlainGradients()
     run_level(tmp_path, *MLP, *RIGL, *TWENTY, *DOUBLE, "method/memory=momentum", "method.every=3", watch=(plain,))
@@ -89,6 +92,7 @@ def test_growth_by_momentum_is_where_the_average_of_dense_gradients_is_largest(t
         assert all(torch.equal(masks[name], mask) for name, mask in change.after.masks.items()), change.step
 
 
+@pytest.mark.slow
 def test_growth_sees_the_whole_accumulated_batch(tmp_path, monkeypatch):
     changes, plain = moves(monkeypatch), PlainGradients()
     accumulated = ["recipe.accumulate=2", "recipe.steps=8", "method.every=2", "method.stop=7"]
@@ -101,6 +105,7 @@ def test_growth_sees_the_whole_accumulated_batch(tmp_path, monkeypatch):
         assert all(torch.equal(masks[name], mask) for name, mask in change.after.masks.items())
 
 
+@pytest.mark.slow
 def test_nearly_all_pruned_weights_have_a_gradient_and_are_zero_after_the_step(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     run_level(tmp_path, *MLP, *RIGL, *TWENTY, "dataset.noise=1")
@@ -120,6 +125,7 @@ class MaskGradients(pl.Callback):
             weight.grad.mul_(mask)
 
 
+@pytest.mark.slow
 def test_gradients_masked_before_growth_are_noticed(tmp_path):
     with pytest.raises(AssertionError, match="gradients are zero at all pruned weights"):
         run_level(tmp_path, *RIGL, *TWENTY, watch=(MaskGradients(),))
@@ -139,6 +145,7 @@ class Weights(pl.Callback):
         self.after[trainer.global_step] = [t.detach().clone() for t in (*pl_module.parameters(), *state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [[], ["recipe.clip=0.5"]], ids=["", "clipped"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("order", ["replace_step", "after_step"])
@@ -153,6 +160,7 @@ def test_the_optimizer_steps_on_an_update_only_in_the_order_that_says_so(order, 
         assert not all(torch.equal(change.before.masks[n], m) for n, m in change.after.masks.items())
 
 
+@pytest.mark.slow
 def test_a_replaced_step_still_grows_by_that_batchs_gradient(tmp_path, monkeypatch):
     changes, plain = moves(monkeypatch), PlainGradients()
     run_level(tmp_path, *RIGL, *TWENTY, *DOUBLE, "method.order=replace_step", "method.every=4", watch=(plain,))
@@ -172,6 +180,7 @@ class Inject(pl.Callback):
             next(iter(pl_module.net.parameters())).grad.view(-1)[0] = torch.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["last", "mean_of_last", "momentum"])
 def test_an_inf_in_the_gradient_skips_its_update_and_no_other(memory, tmp_path, monkeypatch):
     """The step is replaced at updates, so that the inf reaches no weight, as when a loss scaler leaves the step out."""
@@ -185,6 +194,7 @@ def test_an_inf_in_the_gradient_skips_its_update_and_no_other(memory, tmp_path, 
     assert skipped == [False, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_updates_begin_and_stop_where_they_are_told_to(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     told = ["recipe.epochs=4", "method.every=2", "method.begin=1ep", "method.stop=75%"]
@@ -192,6 +202,7 @@ def test_updates_begin_and_stop_where_they_are_told_to(tmp_path, monkeypatch):
     assert [change.step for change in changes] == [4, 6, 8, 10]
 
 
+@pytest.mark.slow
 def test_the_drop_fraction_follows_its_own_end_when_it_has_one(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     run_level(tmp_path, *MLP, *RIGL, *TWENTY, *DOUBLE, "method.fraction_end=24", "method.every=3")
@@ -200,6 +211,7 @@ def test_the_drop_fraction_follows_its_own_end_when_it_has_one(tmp_path, monkeyp
         assert all(torch.equal(masks[name], mask) for name, mask in change.after.masks.items())
 
 
+@pytest.mark.slow
 def test_a_layer_kept_whole_is_never_touched(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     built = run_level(tmp_path, *RIGL, *TWENTY)  # at this density Erdos-Renyi-kernel keeps the classifier whole
@@ -213,6 +225,7 @@ def test_a_layer_kept_whole_is_never_touched(tmp_path, monkeypatch):
 SUPPORT = ["support=balanced", "support.density=0.5", "sparsity.density=0.2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("growth", GROWTHS)
 def test_growth_stays_in_a_support_only_when_constrained_to_it(growth, tmp_path):
     outside = {}
@@ -226,6 +239,7 @@ def test_growth_stays_in_a_support_only_when_constrained_to_it(growth, tmp_path)
     assert outside[False] > 0
 
 
+@pytest.mark.slow
 def test_global_scope_keeps_the_total_and_moves_weights_between_layers(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     run_level(tmp_path, *MLP, *RIGL, *TWENTY, "method.scope=global")
@@ -234,6 +248,7 @@ def test_global_scope_keeps_the_total_and_moves_weights_between_layers(tmp_path,
     assert len({tuple(counts(change.after.masks).values()) for change in changes}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["gradient", "gradient_sign", "normal", "uniform"])
 def test_new_weights_start_from_what_is_asked_and_their_optimizer_state_from_zero(start, tmp_path, monkeypatch):
     changes = moves(monkeypatch)
@@ -250,6 +265,7 @@ def test_new_weights_start_from_what_is_asked_and_their_optimizer_state_from_zer
             assert not change.after.state[f"{name}.momentum_buffer"][now & ~was].any()
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_zero_wherever_weights_were_dropped(tmp_path):
     class Watch(pl.Callback):
         steps = 0
@@ -267,6 +283,7 @@ def test_the_average_of_the_weights_is_zero_wherever_weights_were_dropped(tmp_pa
     assert watch.steps == 24
 
 
+@pytest.mark.slow
 def test_which_weights_were_ever_active_is_known_and_only_grows(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     built = run_level(tmp_path, *MLP, *RIGL, *TWENTY, "method/grow=random_unfired", "method/fraction=constant")
@@ -275,6 +292,7 @@ def test_which_weights_were_ever_active_is_known_and_only_grows(tmp_path, monkey
     assert all(torch.equal(ever[name], mask) for name, mask in seen.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [

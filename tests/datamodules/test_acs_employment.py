@@ -113,6 +113,7 @@ def test_a_test_set_that_is_no_fraction_is_refused(share):
         ACSEmployment(**SHAPE, test_share=share)
 
 
+@pytest.mark.slow
 def test_the_configuration_reads_the_file(person_file):
     config = composed("dataset=acs_employment", f"dataset.root={person_file[0].parent}")
     data = hydra.utils.instantiate(config.dataset)

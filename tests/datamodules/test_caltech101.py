@@ -64,6 +64,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_photographs_and_labels_are_torchvisions(tree):
     root = tree.parents[1]
     theirs = torchvision.datasets.Caltech101(root)
@@ -116,6 +117,7 @@ def test_sizes_are_decoded_once_each_and_kept_apart(tree, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_the_archive_is_downloaded_and_laid_out(archive):
     data = ready(archive)
     assert data.train_size == 35
@@ -124,6 +126,7 @@ def test_the_archive_is_downloaded_and_laid_out(archive):
     ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_is_made_good_and_never_taken_for_the_dataset(archive, monkeypatch):
     class Crash(BaseException):
         pass

@@ -87,6 +87,7 @@ def test_without_validation_a_fit_validates_nothing(made):
     assert fit(made(val_size=0, batch_size=40)).validated == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 8}], ids=["epochs", "steps"])
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 1), (1, 2), (2, 0), (0, "end"), (1, "end")])
 @pytest.mark.parametrize("val_size", [0, 10])

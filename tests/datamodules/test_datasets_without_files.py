@@ -20,6 +20,7 @@ def test_synthetic_images_are_learnable_seeded_and_of_any_shape(made):
     assert not torch.equal(same, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "seed", "test"), [(1200, 0, 597), (1437, 1234, 360), (1297, 0, 500)])
 def test_digits_follow_the_three_published_protocols(count, seed, test):
     from sklearn.datasets import load_digits

@@ -70,6 +70,7 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others(opened, loader)
     assert equal(first, epoch_of(data, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_an_epoch_shows_every_training_photograph_once(opened, samples, loader):
     data = opened(loader, val_size=10, augment=NO_AUGMENTATION, centre=1.0)
@@ -96,6 +97,7 @@ def test_both_loaders_show_the_same_samples_and_pixels_differ_by_rounding_alone(
     assert torch.equal(ffcv.per_class(2, "x")[1], torchvision.per_class(2, "x")[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_out_every_batch_of_the_single_process(opened, on_rank, samples, world, loader):
@@ -108,6 +110,7 @@ def test_ranks_share_out_every_batch_of_the_single_process(opened, on_rank, samp
     assert sorted(s for batches in tested for s in samples(batches)) == samples(opened(loader).test_dataloader())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("given_before", [0, 1, 3, 4])
 def test_a_loader_resumes_behind_the_batches_already_given(opened, loader, given_before):
@@ -120,6 +123,7 @@ def test_a_loader_resumes_behind_the_batches_already_given(opened, loader, given
     assert equal(first + list(resumed), epoch_of(data, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_batches_that_are_kept_do_not_change(opened, loader):
     data = opened(loader, batch_size=4)
@@ -191,6 +195,7 @@ def test_resolution_grows_with_the_epoch_and_evaluation_keeps_its_own(opened, lo
     assert next(data.scoring_batches(0))[0].shape == (16, 3, 32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", LOADERS)
 def test_scoring_follows_its_seed_and_per_class_gives_every_class_equally_often(opened, on_rank, loader):
     data = opened(loader, val_size=10)

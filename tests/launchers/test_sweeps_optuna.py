@@ -22,6 +22,7 @@ def values(text: str) -> list[float]:
     return [float(override.partition("=")[2]) for override in drawn(text)]
 
 
+@pytest.mark.slow
 def test_every_kind_of_sweep_is_searched_within_its_bounds():
     assert 0.2 < min(values("recipe.lr=interval(0.2,0.9)")) < max(values("recipe.lr=interval(0.2,0.9)")) < 0.9
     logarithmic = values("recipe.lr=tag(log,interval(0.0001,1))")

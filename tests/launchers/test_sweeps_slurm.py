@@ -79,6 +79,7 @@ class Stopped(RankTask):
         super().__init__(["sh", "-c", f"exit {code}"], ".", grace=0, requeues=requeues)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "rank", "restarts", "asked_slurm"),
     [(75, 0, 0, True), (75, 1, 0, False), (75, 0, 1, None), (3, 0, 0, None)],

@@ -145,6 +145,7 @@ def test_mistakes_are_refused_before_training(overrides, message, tmp_path):
         built(tmp_path, "method=ssl", *overrides)
 
 
+@pytest.mark.slow
 def test_several_terms_stand_side_by_side(tmp_path):
     whole = (
         "{_target_:lth.pruning.structured.group_lasso.group_lasso,_partial_:true,layers:[hidden.1],strength:0.5,unit:"

@@ -269,6 +269,7 @@ def test_a_convolution_with_a_bias_keeps_exactly_233_of_its_1168_entries(tmp_pat
         assert torch.equal(p, torch.where(chosen[name], frozen[name], 0))
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, monkeypatch):
     built, module, _ = one_conv(tmp_path, monkeypatch)
     built.net.conv.bias.data.normal_()

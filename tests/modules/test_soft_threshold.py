@@ -92,6 +92,7 @@ def test_the_hardened_network_computes_exactly_what_the_soft_one_did(tmp_path):
     assert all(torch.equal(w != 0, mask.bool()) for w, mask in zip(weights, built.masks.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_thresholds_have_their_own_weight_decay(tmp_path):
     _, soft = module(tmp_path, *PRUNING, "recipe.weight_decay=0.001")
     *others, last = soft.configure_optimizers().param_groups

@@ -28,6 +28,7 @@ def test_classes_and_channels_follow_the_dataset(factory, classes, channels, ima
     assert net(torch.randn(2, channels, image_size, image_size)).shape == (2, classes)
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_without_an_init_the_weights_are_the_librarys(factory):
     torch.manual_seed(0)
@@ -52,6 +53,7 @@ def test_fewer_channels_keep_the_spread_of_the_librarys_first_layer():
     assert grey.conv1.in_channels == 1
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_an_init_redraws_all_conv_and_linear_weights(factory):
     net = build(factory, init="signed_constant")
@@ -101,11 +103,13 @@ def test_options_the_library_does_not_know_are_refused(factory):
         build(factory, options={"depht": 1})
 
 
+@pytest.mark.slow
 def test_auxiliary_classifiers_are_refused():
     with pytest.raises(ValueError, match=r"auxiliary classifiers; valid: model.options="):
         build(torchvision_model, "googlenet", options={"init_weights": False})
 
 
+@pytest.mark.slow
 @FACTORIES
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_pretrained_weights_are_read_from_a_file(factory, suffix, tmp_path):
@@ -132,6 +136,7 @@ def test_weights_of_another_network_are_refused(factory, tmp_path):
         build(factory, pretrained=str(tmp_path / "other.pt"))
 
 
+@pytest.mark.slow
 def test_weights_of_another_shape_are_refused(tmp_path):
     trained = build(timm_model).state_dict()
     trained["conv1.0.weight"] = trained["conv1.0.weight"][:, :1]
@@ -167,6 +172,7 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(factory, librar
         build(factory)
 
 
+@pytest.mark.slow
 def test_a_pretrained_body_gets_a_new_classifier_under_dropout(tmp_path):
     trained = build(timm_model, classes=5).state_dict()
     torch.save(trained, tmp_path / "trained.pt")

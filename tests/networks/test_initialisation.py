@@ -135,6 +135,7 @@ def test_an_unknown_name_is_refused_before_any_weight_changes(options):
     assert torch.equal(before, layer.weight)
 
 
+@pytest.mark.slow
 def test_residual_networks_start_from_kaiming_normal_over_outputs():
     net = resnet18(10, 3, 32)
     assert net.layer4[0].conv1.weight.std().item() == pytest.approx(math.sqrt(2 / (512 * 9)), rel=0.01)

@@ -32,6 +32,7 @@ def test_every_network_has_a_file():
     assert {path.stem for path in FILES} == factories
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_says_what_it_is_and_names_its_factory_and_the_common_options(path):
     assert path.read_text().startswith("# ")
@@ -68,6 +69,7 @@ def test_a_file_draws_the_weights_that_the_factory_draws(name):
     assert all(torch.equal(configured[key], plain[key]) for key in plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "overrides", "key", "shape"),
     [

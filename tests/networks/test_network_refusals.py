@@ -13,6 +13,7 @@ def build(name, image_size=32, **options):
     return getattr(networks, name)(classes=10, channels=3, image_size=image_size, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "smallest"),
     [

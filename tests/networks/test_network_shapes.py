@@ -96,6 +96,7 @@ def test_a_hessian_vector_product_can_be_taken(name):
     assert all(weight.grad is None for weight in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_network_can_be_called_with_other_weights(name):
     net = seeded(name, channels=1, image_size=8).eval()
@@ -107,6 +108,7 @@ def test_a_network_can_be_called_with_other_weights(name):
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_forward_pass_leaves_its_images_as_they_were(name):
     images = torch.randn(2, 3, 32, 32)
@@ -123,6 +125,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name):
     assert not any(torch.equal(first[key], other[key]) for key in first if "classifier.weight" in key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_affine_false_leaves_batch_norm_without_parameters(name):
     plain = norms_of(on_meta(name, affine=False, **normed(name)))

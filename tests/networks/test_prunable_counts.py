@@ -67,6 +67,7 @@ COUNTS = [  # network, dataset and options, layers, weights
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "layers", "weights"), COUNTS)
 def test_prunable_weights_are_as_published(name, options, layers, weights):
     net = build(name, **options)

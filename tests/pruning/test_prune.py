@@ -51,6 +51,7 @@ def test_uniform_magnitude_is_the_rank_within_each_layer():
         assert abs(int(mask.sum()) - 0.5 * mask.numel()) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocate", ALLOCATIONS)
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_masks_are_nested_and_counts_exact_all_the_way_down(allocate, rounds):

@@ -179,6 +179,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.5, 0.3, 0.1, 0.05, 0.01, 0.001])
 @pytest.mark.parametrize("rule", EXACT)
 def test_every_allocation_sums_to_the_density_on_every_network(rule, density):
@@ -257,6 +258,7 @@ def test_the_same_seed_gives_the_same_mask_and_another_overlaps_by_chance():
         assert both / a.kept == pytest.approx(0.2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_dead_units_of_a_bernoulli_mask_are_as_many_as_computed_and_rewiring_revives_them():
     net, masks = resnet20_mask(allocation.uniform, 0.01, bernoulli)
     dead = dead_units(net, masks)

@@ -57,6 +57,7 @@ def test_when_a_hundred_epochs_with_warmup_begin_to_prune(start: float, decay: f
     assert epochs(start, decay, 100, minimum=0.0, warmup=5) == expected
 
 
+@pytest.mark.slow
 def test_when_160_epochs_without_warmup_begin_to_prune_and_when_they_never_do():
     assert epochs(-200, 1e-3, 160, minimum=0.1, warmup=0) == [15, 17, 19]
     assert epochs(-200, 1e-4, 160, minimum=0.1, warmup=0) == [None] * 3

@@ -66,6 +66,7 @@ def test_more_than_the_support_holds_is_an_error(name):
         prune(net, support, 0.31, CRITERIA[name], allocation.global_, Images())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["snip", "grasp", "synflow"])
 def test_scores_are_those_of_the_sparse_network_not_of_the_dense_one(name):
     """Weights outside of the support carry neither gradient nor flow."""

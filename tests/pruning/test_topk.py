@@ -36,6 +36,7 @@ def available(scores):
     return sum(int((t != -INF).sum()) for t in scores.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "values", [[0.0, 1.0], [0.0, -0.0, 1.0, -1.0, 2.0], [-3.0, -2.0, -1.0, 0.0], [-INF, -2.0, 0.0]]

@@ -59,6 +59,7 @@ def test_the_page_nests_and_asks_for_nothing_from_elsewhere(page):
     assert "<b>&c" not in text
 
 
+@pytest.mark.slow
 def test_all_pictures_are_inline_and_in_the_page_s_ink(page):
     text = page.read_text()
     assert text.count("<svg ") == 3

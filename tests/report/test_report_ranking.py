@@ -9,6 +9,8 @@ from lth.report.figures._leaderboard import MANY, ranking
 from lth.report.write import write_report as report
 from tests.report.test_report import write_run
 
+pytestmark = pytest.mark.slow
+
 METHODS = [f"method{i:02d}" for i in range(MANY)]
 
 
@@ -62,7 +64,6 @@ def test_the_last_stage_of_a_method_counts(tmp_path):
     assert "searched search" not in found.points
 
 
-@pytest.mark.slow
 def test_a_report_holds_the_ranking_first_and_draws_it(tmp_path):
     write_board(tmp_path / "runs")
     text = report([tmp_path / "runs"], tmp_path / "out")

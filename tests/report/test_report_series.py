@@ -60,6 +60,7 @@ def test_another_learning_rate_is_another_series(tmp_path):
     assert len(groups(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_number_that_merely_equals_the_density_is_kept(tmp_path):
     series = series_configuration(configuration(tmp_path, "method=filters", "sparsity.density=0.3", "recipe.ema=0.3"))
     assert series["recipe"]["ema"] == 0.3

@@ -51,6 +51,7 @@ def test_where_a_unit_costs_more_than_the_tolerance_another_layer_makes_up_for_i
     assert parameters(mlp(widths, 10, 1, 28)) == pytest.approx(13_074, rel=0.01)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_met_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"no widths like \[300, 100\] make a dense net of 50 parameters.*has 87"):
         solve_widths(lambda w: mlp(w, 10, 1, 8), [300, 100], 50)

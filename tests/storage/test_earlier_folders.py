@@ -64,6 +64,7 @@ def test_every_path_stored_by_an_earlier_version_leads_to_code_of_today(name):
     assert [path for path in paths(stored(name)["config"]) if not exists(current_path(path))] == []
 
 
+@pytest.mark.slow
 def test_moves_end_and_lead_to_code_of_today():
     for old, new in RENAMED.items():
         found = current_path(old)
@@ -94,6 +95,7 @@ def test_a_new_key_is_accepted_at_its_default_only():
     assert different_keys({"lr": 0.1}, {"lr": 0.2}, lambda key: True) == ["lr: 0.1 -> 0.2"]
 
 
+@pytest.mark.slow
 def test_no_group_is_empty_by_default():
     """Choosing a file for an empty group would only add keys at their defaults, which older folders may lack."""
     files = [path for path in CONF.rglob("*.yaml") if "experiment" not in path.parts]

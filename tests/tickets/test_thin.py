@@ -15,6 +15,8 @@ from lth.tickets.thinned import ThinnedFile
 from tests.cli.test_ticket_tool import RESNET, refuses
 from tests.pruning.structured.test_coupling import pruned, trained_like
 
+pytestmark = pytest.mark.slow
+
 SHAPE = 3, 32, 32
 
 
@@ -33,7 +35,6 @@ def files(tmp_path_factory):
     return folder, net, masks
 
 
-@pytest.mark.slow
 def test_the_tool_thins_a_ticket_and_says_what_became_smaller(files, tmp_path, capsys):
     folder, _, masks = files
     main(["thin", str(folder / "ticket"), "--output", str(tmp_path / "thin")])
@@ -74,7 +75,6 @@ def test_a_ticket_is_extracted_from_a_thinned_file_through_its_indices(files, tm
     assert cut.weights["layer2.1.conv1.weight"].shape == (16, 16, 3, 3)
 
 
-@pytest.mark.slow
 def test_what_cannot_be_thinned_is_refused_in_one_line(files, tmp_path):
     folder, net, _ = files
     out = tmp_path / "thin"

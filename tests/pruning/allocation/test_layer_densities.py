@@ -195,6 +195,7 @@ def test_a_scored_ratio_keeps_the_layer_counts_of_its_scores_at_random_places(cr
         assert both == pytest.approx(expected, abs=4 * expected**0.5)
 
 
+@pytest.mark.slow
 def test_as_published_a_ratio_scores_xavier_weights_and_grasp_xavier_linear_layers():
     torch.manual_seed(0)
     net = networks.lenet5(classes=4, channels=1, image_size=16)

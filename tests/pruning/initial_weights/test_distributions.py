@@ -55,6 +55,7 @@ def test_the_variance_is_kaimings_over_the_density_of_each_layer(rule):
         assert abs(values.mean()) < 4 * values.std() / len(values) ** 0.5
 
 
+@pytest.mark.slow
 def test_what_an_output_receives_has_the_same_variance_at_every_density():
     """Why the rule divides by the density: 2 times that of the input, which ReLU halves."""
     x = torch.randn(4000, 500)
@@ -166,6 +167,7 @@ def sparse_matrix(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(rows, columns, generator=random) * (2 / (columns * 0.5)) ** 0.5, mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 32), (32, 8)])
 def test_orthogonal_repair_lowers_the_residual_tenfold(shape):
     weight, mask = sparse_matrix(*shape)

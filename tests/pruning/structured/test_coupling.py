@@ -57,6 +57,7 @@ def zero_attached_(net, masks, shape=SHAPE):
         parameter.data.mul_(goes.masks[name])
 
 
+@pytest.mark.slow
 def test_a_resnet_joins_the_writers_of_each_stream_and_nothing_else():
     net = resnet20(10, 3, 8)
     sets = coupled_layers(net, SHAPE)
@@ -173,6 +174,7 @@ def test_a_thinned_network_computes_what_the_masked_one_does(name):
     assert sum(p.numel() for p in net.parameters()) == dense
 
 
+@pytest.mark.slow
 def test_a_filter_of_zeros_alone_would_leave_batch_norms_shift():
     net = trained_like(resnet20(10, 3, 8))
     masks = Masks.ones(net)
@@ -181,6 +183,7 @@ def test_a_filter_of_zeros_alone_would_leave_batch_norms_shift():
         thin(net, masks, SHAPE)
 
 
+@pytest.mark.slow
 def test_only_units_that_every_member_of_a_sum_removed_are_cut():
     net = trained_like(resnet20(10, 3, 8))
     masks = Masks.ones(net)
@@ -258,6 +261,7 @@ def test_attached_parameters_follow_the_weights_that_feed_them():
     assert goes.masks["layer1.1.bn1.bias"].nonzero().flatten().tolist() == [0, 1, 2, *range(4, 32)]
 
 
+@pytest.mark.slow
 def test_multiply_adds_and_filter_counts_agree_with_brute_force():
     net = resnet20(10, 3, 32)
     named = dict(net.named_parameters())

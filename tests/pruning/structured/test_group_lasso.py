@@ -164,6 +164,7 @@ def test_a_weak_scale_masks_the_output_it_scales(net):
     assert found["conv1.weight"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build", [resnet20, vgg11, mobilenet_v2, partial(mlp, [8, 6], batch_norm=True)], ids=["resnet", "vgg", "mb", "mlp"]
 )

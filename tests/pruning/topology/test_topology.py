@@ -82,6 +82,7 @@ def test_growth_by_gradient_on_eight_weights():
     assert places(moved(layer(EIGHT, SLOPE), 0.4)) == [0, 1, 2, 4, 6]  # 2 comes back, slope 5; then 6, slope -4
 
 
+@pytest.mark.slow
 def test_random_growth_is_exact_reaches_every_candidate_and_follows_its_seed():
     masks = [moved(layer(EIGHT, seed=seed), 0.4, grow=grow.random) for seed in range(60)]
     assert {int(mask.sum()) for mask in masks} == {5}
