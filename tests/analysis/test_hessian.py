@@ -34,7 +34,7 @@ def whole_hessian(net, masks, batches) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("density", [1.0, 0.5])
+@pytest.mark.parametrize("density", [pytest.param(1.0, marks=pytest.mark.engine), 0.5])
 def test_it_is_the_largest_eigenvalue_of_the_whole_hessian_over_what_is_kept(density):
     net, masks, batches = tiny(density)
     value, residual = top_eigenvalue(net, masks, batches, iterations=500)

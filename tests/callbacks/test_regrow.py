@@ -45,7 +45,7 @@ def expected(change: Change, scores: dict[str, Tensor], fraction: float) -> dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [MLP, CONV], ids=["mlp", "conv"])
+@pytest.mark.parametrize("model", [MLP, pytest.param(CONV, marks=pytest.mark.engine)], ids=["mlp", "conv"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("growth", GROWTHS)
 def test_twenty_updates_conserve_counts_and_touch_only_what_moves(growth, optimizer, model, tmp_path, monkeypatch):

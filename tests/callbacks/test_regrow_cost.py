@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report.test_cost import MODELS, lightning_step
+from tests.report.test_cost import BY_TIER, MODELS, lightning_step
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ DYNAMIC = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", BY_TIER)
 @pytest.mark.parametrize("method", DYNAMIC)
 def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_path):
     static = lightning_step(tmp_path, *MODELS[model], *STATIC)
@@ -24,7 +24,7 @@ def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", BY_TIER)
 def test_an_average_of_gradients_adds_one_operation_whatever_the_network(model, tmp_path):
     static = lightning_step(tmp_path, *MODELS[model], *STATIC)
     remembering = lightning_step(tmp_path, *MODELS[model], *DYNAMIC["rigl"], "method/memory=momentum")

@@ -7,6 +7,7 @@ import torch
 
 from lth.tickets import Ticket
 from tests.support.harness import train, train_on_ranks
+from tests.support.tiers import engine_but
 
 WAYS = {
     "rigl": ["method=rigl", "method.order=replace_step"],
@@ -23,7 +24,7 @@ def masks(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", engine_but(WAYS, "rigl"))
 def test_two_ranks_end_with_the_masks_of_one_process_on_the_same_global_batches(way: str, tmp_path: Path):
     """Weights and masks of both ranks are compared with each other at the level's end, by the loop itself."""
     overrides = [*WAYS[way], "sparsity.density=0.2", "method.every=2", "recipe.precision=64-true"]

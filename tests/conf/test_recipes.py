@@ -220,8 +220,8 @@ def shorter(cfg: Any) -> dict[str, Any]:
 
 
 def by_tier() -> list[Any]:
-    """All recipes: representatives are of the tier `slow`, the others of `engine`."""
-    slow = set(representatives())
+    """All recipes: representatives on small networks are of the tier `slow`, the others of `engine`."""
+    slow = {name for name in representatives() if choices(name)["model"] in CHEAP[:3]}
     return [pytest.param(name, marks=pytest.mark.slow if name in slow else pytest.mark.engine) for name in PAPERS]
 
 

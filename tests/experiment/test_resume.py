@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import state, train, train_apart, usual
-from tests.support.kinds import by_tier
+from tests.support.harness import names, state, train, train_apart, usual
+from tests.support.kinds import REPRESENTATIVES
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 # Four optimizer steps an epoch, twelve a level; a bomb counts the steps of its own process, a level is the one in hand.
@@ -15,13 +15,24 @@ KILLS = ["step 3", "step 10", "before finish", "after finish", "step 6"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", by_tier())
+@pytest.mark.parametrize("method", REPRESENTATIVES)
+def test_killed_twice_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
+    """Within a level, and between its last step and its being marked finished."""
+    check_restarts(method, ["step 10", "before finish"], tmp_path)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("method", names("method"))
 def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
+    check_restarts(method, KILLS, tmp_path)
+
+
+def check_restarts(method: str, kills: list[str], tmp_path: Path) -> None:
     """What any of the restarts got wrong would be trained on, and so be in the end's bits."""
     whole, killed, overrides = tmp_path / "whole", tmp_path / "killed", usual(method, tmp_path)
     train(whole, *overrides)
     levels = len(list(whole.glob("level_*")))
-    for kill in KILLS:
+    for kill in kills:
         finished = len(list(killed.glob("level_*/finished")))
         where, _, step = kill.rpartition(" ") if kill.startswith("step") else (kill, "", str(finished))
         goes_off = finished < levels
@@ -49,7 +60,7 @@ def test_resuming_holds_for_every_way_of_training(option: str, tmp_path: Path):
         }.get(option, [option]),
     ]
     train(tmp_path / "whole", *overrides)
-    for step in (6, 10, 14, 18):
+    for step in (6, 14):
         folder = tmp_path / f"killed{step}"
         assert train_apart(folder, overrides, ("step", step)) == -9
         train(folder, *overrides)

@@ -33,7 +33,7 @@ def test_every_kind_of_sweep_is_searched_within_its_bounds():
     assert set(drawn("seed=3")) == {"seed=3"}
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_search_finds_the_better_learning_rate_and_starts_again_without_training(tmp_path: Path):
     given = "hydra/sweeper=optuna", "hydra.sweeper.trials=6", "hydra.sweeper.at_a_time=2", "hydra.launcher.jobs=2"
     searched = "recipe.lr=tag(log,interval(0.00001,0.5))", "recipe.weight_decay=0,-1", "method=dense", "sparsity=dense"

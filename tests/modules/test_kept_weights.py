@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration
+from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ class ZeroWatch(pl.Callback):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [*WAYS, *AVERAGED])
+@pytest.mark.parametrize("way", engine_but([*WAYS, *AVERAGED], "sgd", "adamw", "ema", "schedule-free sgd"))
 def test_zeros_stay_zero_for_200_steps_in_weights_momentum_and_average(way, tmp_path):
     watch = ZeroWatch()
     steps = 100 if way == "accumulation" else 200  # two batches a step

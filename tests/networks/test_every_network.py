@@ -118,7 +118,7 @@ def test_so_they_do_with_the_largest_one_after_the_other():
             check(entry)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("entry", entries(), ids=str)
 def test_its_line_of_the_page_is_up_to_date(entry: Entry):
     assert row(entry) in PAGE, "run: python -m docs.networks > docs/networks.md"

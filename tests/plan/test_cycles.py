@@ -7,6 +7,7 @@ import torch
 
 from lth.plan.budget import STRATEGIES
 from tests.support.harness import curves, rows, state, train, train_apart, train_on_ranks
+from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +89,7 @@ KILLED = {  # four optimizer steps an epoch: options, and steps of a later cycle
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KILLED)
+@pytest.mark.parametrize("name", engine_but(KILLED, "ema", "moving masks"))
 def test_killed_in_a_later_cycle_and_restarted_equals_uninterrupted(name, tmp_path):
     overrides, kills = KILLED[name]
     train(tmp_path / "whole", *overrides)

@@ -12,6 +12,7 @@ from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
 from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, curves, rows, state, train, train_apart
+from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
 
@@ -211,7 +212,7 @@ def ends(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["rounded", "largest_of_layer", "largest"])
-@pytest.mark.parametrize("model", ["mlp", "resnet20"])
+@pytest.mark.parametrize("model", engine_but(["mlp", "resnet20"], "mlp"))
 def test_a_search_step_takes_at_most_three_operations_a_tensor_more_than_a_dense_one(
     model: str, rule: str, tmp_path: Path
 ):

@@ -13,10 +13,12 @@ from lth.plan import Level
 from lth.storage.folder import RunFolder
 from tests.support.compiler import NEEDS_COMPILER
 from tests.support.harness import configuration, train
+from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
 
 MODELS = {"mlp": ["model=mlp", "model.widths=[24,16]"], "resnet20": ["model=resnet20"]}
+BY_TIER = engine_but(MODELS, "mlp")
 
 
 class Count(TorchDispatchMode):
@@ -84,7 +86,7 @@ def plain_step(tmp_path, *overrides: str) -> Counter:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", BY_TIER)
 def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model, tmp_path):
     ours, plain = lightning_step(tmp_path, *MODELS[model]), plain_step(tmp_path, *MODELS[model])
     extra = ours - plain
@@ -93,7 +95,7 @@ def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", BY_TIER)
 def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
     masked = lightning_step(tmp_path, *MODELS[model])
     plain = lightning_step(

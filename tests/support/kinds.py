@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
@@ -58,14 +57,6 @@ def kinds() -> dict[Kind, list[str]]:
     for method in names("method"):
         found.setdefault(kind(method), []).append(method)
     return found
-
-
-def by_tier() -> list[Any]:
-    """Parameters of a test of every method: those of REPRESENTATIVES are of the tier `slow`, the others of `engine`."""
-    marks = {
-        method: pytest.mark.slow if method in REPRESENTATIVES else pytest.mark.engine for method in names("method")
-    }
-    return [pytest.param(method, marks=mark) for method, mark in marks.items()]
 
 
 def _plain(value: Any) -> bool:

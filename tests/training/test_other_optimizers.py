@@ -15,6 +15,7 @@ from lth.pruning.topology.memory import Memory
 from lth.storage.folder import RunFolder
 from tests.modules.test_kept_weights import ZeroWatch, run_level
 from tests.support.harness import configuration, curves, state, train, train_apart
+from tests.support.tiers import engine_but
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 SAM = ["recipe/optimizer=sam", "recipe.lr=0.05", "recipe.weight_decay=0.01"]
@@ -154,8 +155,8 @@ def test_a_change_of_masks_leaves_second_moments_in_another_basis_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["imp", pytest.param("rigl", marks=pytest.mark.engine)])
-@pytest.mark.parametrize("way", ["sam", "muon", "soap", pytest.param("shampoo", marks=pytest.mark.engine)])
+@pytest.mark.parametrize("method", engine_but(["imp", "rigl"], "imp"))
+@pytest.mark.parametrize("way", engine_but(["sam", "muon", "soap", "shampoo"], "sam", "muon"))
 def test_killed_and_restarted_equals_uninterrupted(way, method, tmp_path):
     sizes = LADDER if method == "imp" else ("method.every=2", "sparsity=one_shot", "sparsity.density=0.3")
     chosen = [f"method={method}", *sizes, *ALL[way], "model.batch_norm=true"]
