@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lth.storage.folder import different_keys
+from lth.storage.folder import all_finished, different_keys
 
 
 @dataclass
@@ -47,13 +47,13 @@ class Job:
         """Whether its folder holds this configuration with all levels done, and `overwrite` is not set."""
         if self.folder is None or self.config is None or self.config["overwrite"]:
             return False
-        return self.done() and not different_keys(self._stored(), self.config)
+        return self.done() and not different_keys(self._stored().get("config"), self.config)
 
     def done(self) -> bool:
-        """Whether a run in its folder came to its end; `curve.png` is drawn after the last level."""
-        return self.folder is not None and all(
-            (self.folder / name).is_file() for name in ("config.yaml", "results.csv", "curve.png")
-        )
+        """Whether a run in its folder came to its end: its levels are finished and results.csv is written."""
+        if self.folder is None or not (self.folder / "results.csv").is_file():
+            return False
+        return all_finished(self.folder, self._stored().get("levels"))
 
     def score(self) -> float | None:
         """The last level's validation accuracy, or its test accuracy where nothing was kept for validation."""
@@ -64,10 +64,12 @@ class Job:
             last = list(csv.DictReader(file))[-1]
         return float(last.get("val_accuracy") or last["test_accuracy"])
 
-    def _stored(self) -> Any:
+    def _stored(self) -> dict[str, Any]:
+        """What config.yaml in its folder holds; nothing where there is none."""
         assert self.folder
-        content = yaml.safe_load((self.folder / "config.yaml").read_text())
-        return content.get("config") if isinstance(content, dict) else None
+        path = self.folder / "config.yaml"
+        content = yaml.safe_load(path.read_text()) if path.is_file() else None
+        return content if isinstance(content, dict) else {}
 
     def __str__(self) -> str:
         return " ".join(self.overrides)

@@ -40,6 +40,7 @@ class Experiment:
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
+        self.image_shape = image_shape(self.config["dataset"])
         self.net = self._network()
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         if cfg.trainer.get("sync_batchnorm"):
@@ -140,11 +141,6 @@ class Experiment:
             "parent": parent,
         }
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        return image_shape(self.config["dataset"])
-
     def draw(self, seed: int) -> torch.nn.Module:
         """The network with initial weights drawn from `seed`; the global random state stays as it is."""
         with torch.random.fork_rng(devices=[]):
@@ -175,10 +171,8 @@ class Experiment:
         return net
 
     def _plan(self, densities: list[float]) -> list[Level]:
-        budgets = {}
-        for stage, recipe in self.recipes.items():
-            epoch = -(-self.data.steps_per_epoch // recipe.accumulate)
-            budgets[stage] = recipe.budget(epoch)
+        steps = self.data.steps_per_epoch
+        budgets = {stage: recipe.budget(-(-steps // recipe.accumulate)) for stage, recipe in self.recipes.items()}
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lth.storage.folder import all_finished
 from lth.storage.renamed import current_path
 
 # configuration of a run whose config.yaml cannot be read
@@ -95,11 +96,7 @@ def _state(
     epochs: Mapping[int, Sequence[Mapping[str, str]]],
     planned: int | None,
 ) -> tuple[str, str]:
-    """State and reason of a run. It is complete when all its planned levels are finished.
-
-    Folders of earlier versions do not say how many levels were planned; there curve.png, drawn after the last level,
-    is the mark.
-    """
+    """State and reason of a run."""
     for row in rows:
         for column in ("train_loss", "test_accuracy"):
             if not math.isfinite(row.get(column) or 0.0):
@@ -107,10 +104,9 @@ def _state(
     held = _held(folder / ".lock")
     if not held and (folder / "error.txt").is_file():
         return "failed", (folder / "error.txt").read_text(errors="replace").partition("\n")[0]
-    begun = sorted(level.name for level in folder.glob("level_*") if not (level / "finished").is_file())
-    whole = (folder / "curve.png").is_file() if planned is None else len(rows) == planned
-    if rows and not begun and whole:
+    if all_finished(folder, planned):
         return "complete", ""
+    begun = sorted(level.name for level in folder.glob("level_*") if not (level / "finished").is_file())
     doing = "still running" if held else "stopped"
     where = "before its first level" if not rows else f"after level {rows[-1]['level']}"
     if begun:

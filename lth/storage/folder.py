@@ -200,6 +200,18 @@ class RunFolder:
         return content["config"]
 
 
+def all_finished(folder: Path, planned: int | None) -> bool:
+    """Whether a run in `folder` has finished all its levels.
+
+    planned: how many levels it has, as config.yaml says; None for folders of earlier versions, which do not say it.
+        There curve.png, drawn after the last level, must exist.
+    """
+    begun = list(folder.glob("level_*"))
+    finished = sum((level / "finished").is_file() for level in begun)
+    last = (folder / "curve.png").is_file() if planned is None else finished == planned
+    return 0 < finished == len(begun) and last
+
+
 def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _never) -> list[str]:
     """`key: old -> new` of every leaf in which two configurations differ.
 

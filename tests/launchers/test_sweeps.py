@@ -156,11 +156,14 @@ def test_a_job_is_skipped_only_when_its_folder_holds_this_very_configuration_who
         return Job([], {"folder": str(tmp_path), "overwrite": False, "seed": 0, **changes})
 
     assert not job().finished()
-    (tmp_path / "config.yaml").write_text(f"config: {json.dumps(job().config)}\nrecord: null\n")
+    (tmp_path / "config.yaml").write_text(f"config: {json.dumps(job().config)}\nrecord: null\nlevels: 2\n")
     (tmp_path / "results.csv").write_text("level,val_accuracy,test_accuracy\n0,0.5,0.4\n1,,0.25\n")
-    assert not job().finished()  # killed before its last level
-    assert job().score() is None
-    (tmp_path / "curve.png").touch()
+    for level in (0, 1):
+        assert not job().finished()  # killed before its last level
+        assert job().score() is None
+        (tmp_path / f"level_0{level}").mkdir()
+        assert not job().finished()  # killed within a level
+        (tmp_path / f"level_0{level}" / "finished").touch()
     assert job().finished()
     assert job().score() == 0.25
     assert not job(seed=1).finished()

@@ -156,7 +156,7 @@ def test_networks_that_standardise_their_weights_are_refused_by_name(name: str):
     options = {"img_size": 32} if name.startswith("vit") else {}
     with DrawnFast():
         net = timm_model(name, 10, 3, 32, options=options)
-    with pytest.raises(ValueError, match=r"standardises.*prunable weights .*weight.*prunable.exclude"):
+    with pytest.raises(ValueError, match=r"transforms .* prunable weights .*weight.*prunable.exclude"):
         check_pruned_stay_zero(net, Masks.ones(net), (3, 32, 32))
 
 
