@@ -1,7 +1,7 @@
 """The parts of an experiment: built once from its configuration, so that mistakes show before training."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -36,7 +36,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
-        self.config: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
