@@ -1,4 +1,4 @@
-"""A hook after optimizer steps; Lightning's own hook comes after batches, of which several may be accumulated."""
+"""A hook that runs after optimizer steps. Lightning's own hook runs after batches, several of which may make a step."""
 
 from typing import Any
 

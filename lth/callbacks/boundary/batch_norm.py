@@ -1,4 +1,4 @@
-"""Batch-norm statistics at a level's start: carried over, reset, or measured anew."""
+"""Keeps, resets or re-estimates batch-norm running statistics at the start of a level."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,9 +15,14 @@ from lth.training.ranks import broadcast_
 
 
 class BatchNorm(Callback):
-    """Resets the running statistics (`reset`), then measures them over `batches` un-augmented training batches.
+    """Resets or re-estimates the running statistics when a level starts.
 
-    With neither, a ticket is trained from the statistics of the search that found it.
+    level: the level being trained
+    reset: True resets them to zero mean and unit variance
+    batches: number of training batches without augmentation over which they are estimated; 0 estimates nothing
+
+    By default the level starts with the statistics that the previous level ended with.
+    Raises ValueError for a negative number of batches.
     """
 
     def __init__(self, level: Level, reset: bool = False, batches: int = 0):
@@ -43,7 +48,12 @@ class BatchNorm(Callback):
 
 @torch.no_grad()
 def measure_(net: nn.Module, norms: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
-    """Give `norms` of `net` the plain mean of the batches' statistics; only they are put into training mode."""
+    """Set the running statistics of `norms` to the mean of the statistics of `batches`.
+
+    net: the network, evaluated on the batches; only `norms` are put into training mode
+    norms: batch-norm layers of `net`
+    batches: images
+    """
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -1,4 +1,4 @@
-"""What a control changes in a ticket before it is trained."""
+"""Applies a control (shuffled masks, fresh weights, ...) to a ticket before it is trained."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,13 @@ from lth.training.ranks import broadcast_
 
 
 class Control(Callback):
-    """Applies `treatment` to masks and weights at the level's start, when both are the ticket's.
+    """Applies `treatment` to the ticket's masks and weights when the level starts.
 
-    seed: of whatever the treatment draws. Sources: arXiv 2009.11094, 2009.08576, 2202.12002.
+    level: the level being trained
+    treatment: a function of `lth.tickets.treatments`
+    seed: for the random numbers of the treatment
+
+    Sources: arXiv 2009.11094, 2009.08576, 2202.12002.
     """
 
     def __init__(self, level: Level, treatment: Callable = none, seed: int = 0):

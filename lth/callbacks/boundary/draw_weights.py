@@ -1,4 +1,4 @@
-"""Initial weights drawn, or repaired, under the first mask."""
+"""Draws or adjusts the initial weights given the first masks."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -10,7 +10,9 @@ from lth.training.ranks import broadcast_
 class DrawWeights(Callback):
     """Applies `rule` to the prunable weights at level 0, after pruning and before the rewind point is saved.
 
-    seed: that of the initial weights, so that the same seed draws the same weights whatever the pruning seed.
+    level: the level being trained
+    rule: a function of `lth.pruning.initial_weights`
+    seed: the seed of the initial weights, so that the pruning seed does not change them
     """
 
     def __init__(self, level: Level, rule: InitialWeights = as_drawn, seed: int = 0):

@@ -1,4 +1,4 @@
-"""Outputs that lose their whole weight leave as a whole: with their bias, and with what batch norm adds to them."""
+"""Prunes the bias and the batch-norm parameters of outputs whose weights are all pruned."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -8,9 +8,10 @@ from lth.pruning.structured.attached import Attached
 
 
 class PruneBiasAndNorm(Callback):
-    """Makes `KeptWeights` zero the bias and batch-norm parameters attached to removed outputs (`KeptWeights.attached`).
+    """Makes `KeptWeights` set to zero the bias and batch-norm parameters of removed outputs (`KeptWeights.attached`).
 
-    active: false does nothing.
+    level: the level being trained
+    active: False does nothing
     """
 
     def __init__(self, level: Level, active: bool = True):

@@ -1,4 +1,4 @@
-"""Pruning at a level's boundary."""
+"""Prunes to the level's density when a level starts."""
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -14,12 +14,20 @@ from lth.training.ranks import assert_same, broadcast_
 
 
 class Prune(Callback):
-    """Shrinks the module's masks to the level's density by `criterion` and `allocation`, in `on_fit_start`.
+    """Prunes the module's masks to a density in `on_fit_start`.
 
-    density: what is pruned to; null = the level's. rounds: scorings on the way. placement: where in a layer its kept
-    weights lie. repair: what is done for units without inputs or readers. exact: false accepts an allocation that falls
-    short of the count (`as_published`). seed: the pruning seed. Does nothing when resuming inside a level: the
-    checkpoint carries the masks. The weights are zeroed by the module, once rewinding has had its turn.
+    level: the level being trained
+    criterion: scores the weights; those with the largest scores are kept
+    allocation: how many weights each layer keeps
+    rounds: number of times that weights are scored and pruned on the way to the density
+    placement: may move each layer's kept weights elsewhere in the layer
+    repair: may swap weights so that no unit is left without inputs or outputs
+    exact: False accepts an allocation that misses the number of weights (`as_published`)
+    seed: the pruning seed
+    density: fraction of prunable weights kept; None = the level's density
+
+    Does nothing when a level resumes, because the checkpoint holds the masks. The module sets pruned weights to zero
+    later, after `Rewind` has restored them.
     """
 
     def __init__(

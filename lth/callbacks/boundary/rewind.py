@@ -1,4 +1,4 @@
-"""Rewinding: weights (and batch-norm statistics) go back to an earlier step of level 0."""
+"""Rewinds weights, and batch-norm statistics, to their values at an earlier step of level 0."""
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -13,15 +13,15 @@ _OPTIMIZER = ("fresh", "rewind")
 
 
 class Rewind(AfterStep):
-    """Saves level 0's state at the rewind point and restores it at the start of every later level.
+    """Saves the state of level 0 at the rewind point and restores it at the start of every later level.
 
-    level: the level this instance acts in
+    level: the level being trained
     point: 0, "500it", "2ep" or "5%" of level 0; null rewinds nothing (learning-rate rewinding, arXiv 2003.02389)
     bn_stats: `rewind` restores batch norm's running statistics too, `keep` leaves the trained ones
-    optimizer: its state at a later level's start: `fresh`, or `rewind` for that of the rewind point
-    name: of the file in the run's folder; methods with several points need several
+    optimizer: `fresh` starts later levels with empty optimizer state, `rewind` with that of the rewind point
+    name: name of the file in the run's folder; a method with several rewind points needs several names
 
-    Raises ValueError for another bn_stats or optimizer, and for a point beyond level 0.
+    Raises ValueError for other values of bn_stats and optimizer, and for a point after the end of level 0.
     Sources: arXiv 1803.03635 (point 0), 1903.01611 (later points).
     """
 

@@ -1,4 +1,4 @@
-"""Per-epoch curves to every logger, against the true global step of the whole experiment."""
+"""Logs one row of metrics per epoch, with the optimizer step counted over all levels."""
 
 import time
 from typing import Any
@@ -9,9 +9,10 @@ from lth.plan import Level
 
 
 class Curves(Callback):
-    """Logs one row an epoch and keeps the last one, which the checkpoint carries.
+    """Logs one row per epoch to every logger and keeps the last row, which is saved in the checkpoint.
 
-    offset: optimizer steps of the levels before this one, so that the step rises through the whole experiment.
+    level: the level being trained
+    offset: optimizer steps of all earlier levels, added to the step so that it rises over the whole experiment
     """
 
     def __init__(self, level: Level, offset: int):
@@ -22,17 +23,17 @@ class Curves(Callback):
 
     @property
     def seconds(self) -> float:
-        """Wall time spent in this level, interrupted attempts up to their last checkpoint included."""
+        """Wall time spent in this level, including interrupted attempts up to their last checkpoint."""
         return self._before + time.monotonic() - self._started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
-            if hasattr(logger, "truncate"):  # an interrupted run may have written rows that now come again
+            if hasattr(logger, "truncate"):  # rows written after the last checkpoint of an interrupted run come again
                 logger.truncate(self.offset + trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = pl_module.summary()
-        if not metrics:  # this epoch was trained, and logged, before the run was interrupted
+        if not metrics:  # resumed at an epoch's end: the epoch was logged before the interruption
             return
         if metrics.get("val_accuracy", -1.0) > self.best.get("val_accuracy", -1.0):
             self.best = {"val_accuracy": metrics["val_accuracy"], "epoch": trainer.current_epoch}

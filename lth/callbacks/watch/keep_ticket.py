@@ -1,4 +1,4 @@
-"""Writes a level's ticket at its start, when the weights it trains from are in memory."""
+"""Writes a level's ticket when the level starts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,11 @@ from lth.tickets import Ticket
 
 
 class KeepTicket(Callback):
-    """Saves masks and starting weights (unmasked) to `ticket.safetensors`, after pruning and rewinding."""
+    """Saves the masks and the unmasked starting weights to `ticket.safetensors`, after pruning and rewinding.
+
+    level: the level being trained
+    header: provenance, stored in the ticket: network, seeds, method, density
+    """
 
     def __init__(self, level: Level, header: Mapping[str, Any]):
         self.level, self.header = level, dict(header)
@@ -24,8 +28,12 @@ class KeepTicket(Callback):
             Ticket(pl_module.masks.bools(), pl_module.net.state_dict(), self.header).save(self.path)
 
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
-        """Give the ticket the masks the level ended with, and what it reached."""
+        """Update the ticket at the end of the level.
+
+        masks: the masks that the level ended with
+        outcome: accuracies, added to the header
+        """
         ticket = Ticket.load(self.path)
-        # of a search: the biases it chose, the weights it scaled
+        # a score search also changes starting weights: it chooses biases and rescales weights
         others: dict[str, Any] = getattr(self._module, "starting_weights", dict)()
         Ticket(masks, {**ticket.weights, **others}, {**ticket.header, **outcome}).save(self.path)

@@ -1,4 +1,4 @@
-"""Checkpoints inside a level: written whole or not at all, read without pickle."""
+"""Checkpoints within a level, written atomically and read without running code from the file."""
 
 import time
 from pathlib import Path
@@ -14,10 +14,14 @@ from lth.training.signals import AGAIN, asked_to_leave, listen
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `path` as the state of the last epoch's end: at least every `seconds`, and always at the level's end.
+    """Saves the training state at the ends of epochs, and always at the level's end.
 
-    When a scheduler asks the run to leave, it is saved at the next epoch's end and left with exit code 75. Between two
-    epochs nothing but the state of the modules matters; a level's curves, tallies and loaders need not know of it.
+    path: the checkpoint file; each save replaces it
+    steps: optimizer steps of the level
+    seconds: shortest time between two saves; 0 saves at every epoch's end
+
+    When the scheduler has asked the run to stop (`lth.training.signals`), the state is saved at the next epoch's end
+    and the process exits with code 75. Saving only at epochs' ends keeps metrics and data loaders out of the state.
     """
 
     def __init__(self, path: Path, steps: int, seconds: float = 0.0):
@@ -28,7 +32,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         due = time.monotonic() - self._saved_at >= self.seconds or trainer.global_step >= self.steps
         leave = asked_to_leave()
-        due, leave = trainer.strategy.broadcast((due, leave))  # clocks differ between ranks, and saving is collective
+        due, leave = trainer.strategy.broadcast((due, leave))  # all ranks take part in a save, but their clocks differ
         if due or leave:
             trainer.save_checkpoint(self.path)
             self._saved_at = time.monotonic()
@@ -37,7 +41,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Temporary file, sync, rename; loading never runs code from the file."""
+    """Lightning's checkpoint files, written atomically and loaded with `weights_only=True`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         write_torch(Path(path), checkpoint)

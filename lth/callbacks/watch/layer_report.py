@@ -1,4 +1,4 @@
-"""Looks at the masks a level begins with: layers emptied, a network cut, units that no path reaches."""
+"""Checks the masks that a level starts with for empty layers and for a network without a path to its output."""
 
 import logging
 from typing import Any
@@ -23,9 +23,12 @@ COLUMNS = {
 
 
 class LayerReport(Callback):
-    """Warns of collapsed layers by name, before training; prints the layer table of a level 0 that is pruned.
+    """Warns before training if layers are empty; prints the layer table if the first level is already pruned.
 
-    image_shape: channels, height, width. allow_dead: false makes the warning a ValueError.
+    level: the level being trained
+    image_shape: channels, height and width of an image
+    console: where the table is printed
+    allow_dead: False raises ValueError instead of the warning
     """
 
     def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, allow_dead: bool = True):
@@ -47,7 +50,7 @@ class LayerReport(Callback):
 
 
 def collapse(table: list[dict[str, Any]]) -> str:
-    """What is wrong with a network whose layer table this is, or an empty string."""
+    """Describe empty layers or a cut network, given the layer table; an empty string if there are none."""
     empty = [row["layer"] for row in table if row["kept"] == 0]
     if all(row["effective"] == 0 for row in table):
         return f"the network is cut from input to output; empty layers: {empty}"
@@ -55,7 +58,7 @@ def collapse(table: list[dict[str, Any]]) -> str:
 
 
 def _as_table(table: list[dict[str, Any]]) -> Table:
-    """The layer table for people, totals last."""
+    """The layer table as text, with a last row of totals."""
     sums = {key: sum(row[key] or 0 for row in table) for key in COLUMNS if key != "layer"}
     total = {"layer": "total", **sums, "density": sums["kept"] / sum(row["total"] for row in table)}
     shown = Table(title="layers")

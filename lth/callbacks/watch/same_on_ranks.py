@@ -1,4 +1,4 @@
-"""Ranks that begin a level differently would train different networks, and nothing would say so."""
+"""Checks that all ranks start a level from the same state. DDP does not check it and would train different networks."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -6,7 +6,7 @@ from lth.training.ranks import assert_same_training
 
 
 class SameOnRanks(Callback):
-    """Fails unless all ranks begin, or resume, a level with the same weights, statistics and masks."""
+    """Raises an error unless all ranks start or resume a level with equal weights, buffers and masks."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert_same_training("at the level's start", pl_module, pl_module.masks, buffers=pl_module.net)

@@ -1,4 +1,4 @@
-"""What a person sees while an experiment runs: one bar in a terminal, one line a level elsewhere."""
+"""The progress bar in a terminal. Without a terminal, the level loop prints one line per level instead."""
 
 import time
 from typing import Any
@@ -11,9 +11,12 @@ from lth.plan import Level
 
 
 class ShowProgress(Callback):
-    """A bar over all steps of all levels, with level, density, epoch, accuracy and time left.
+    """A bar over the steps of all levels, with level, density, epoch, accuracy and time left.
 
-    Redraws at most four times a second and reads no tensor: it costs the training step one look at the clock.
+    levels: all levels of the experiment
+    console: the terminal
+
+    The bar is redrawn at most four times a second and reads no tensor, so it causes no synchronisation with a GPU.
     """
 
     def __init__(self, levels: list[Level], console: Console):
@@ -24,7 +27,7 @@ class ShowProgress(Callback):
         self._accuracy = ""
 
     def begin(self, level: Level) -> None:
-        """Say which level comes now."""
+        """Set the level that is trained next."""
         self.level = level
         self._done = sum(before.steps for before in self.levels[: level.index])
 
@@ -46,7 +49,7 @@ class ShowProgress(Callback):
                 self._accuracy = f"{which} accuracy {metrics[f'{which}_accuracy']:.4f}"
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Stops a level whose loss is no longer a number."""
+"""Stops a level whose training loss has become NaN or infinite."""
 
 import math
 
@@ -8,7 +8,7 @@ from lth.plan import Level
 
 
 class StopOnNonFinite(Callback):
-    """Raises FloatingPointError at the end of an epoch with a NaN or infinite training loss, before it is saved."""
+    """Raises FloatingPointError at the end of an epoch whose training loss is NaN or infinite, before the save."""
 
     def __init__(self, level: Level):
         self.level = level

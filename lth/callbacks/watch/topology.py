@@ -1,4 +1,4 @@
-"""Records how masks change within a level: per layer and epoch, density, churn and in-time over-parametrisation."""
+"""Records per layer and epoch how the masks change within a level."""
 
 from typing import Any
 
@@ -10,8 +10,11 @@ from lth.plan import Level
 
 
 class WatchTopology(Callback):
-    """One record an epoch. churn: share of the kept weights that were not kept at the last record. ever_active: share
-    of a layer's weights kept at any time so far in the level (the rate R_s of arXiv 2102.02887)."""
+    """Makes one record per epoch with density, churn and the in-time over-parametrisation rate.
+
+    churn: fraction of the kept weights that were not kept at the previous record
+    ever_active: fraction of a layer's weights that were kept at any time so far in the level (R_s of arXiv 2102.02887)
+    """
 
     def __init__(self, level: Level):
         self.level = level
@@ -36,7 +39,7 @@ class WatchTopology(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         summary = pl_module.summary()
-        if not summary:  # this epoch was recorded before the run was interrupted
+        if not summary:  # resumed at an epoch's end: the epoch was recorded before the interruption
             return
         now = pl_module.current_masks()
         self._look(now)
@@ -50,7 +53,7 @@ class WatchTopology(Callback):
         self.layers = list(now)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The table: one row a record and layer, and one for all layers together."""
+        """The rows of topology.csv: one per record and layer, and one per record for all layers together."""
         rows = []
         for record in self.records:
             when = {"epoch": record["epoch"], "step": record["step"]}

@@ -1,4 +1,4 @@
-"""Validates, tests, scores and saves at the average that a schedule-free optimizer keeps of the weights."""
+"""Switches a schedule-free optimizer to its averaged weights for validation, scoring and saving."""
 
 from typing import Any
 
@@ -11,12 +11,14 @@ from lth.pruning.prunable import batch_norms
 
 
 class AtAverage(Callback):
-    """Has the weights at the average x outside of training batches, and at y, where gradients are taken, in them.
+    """Sets the weights to the average x after each epoch, and back to y, where gradients are taken, before a batch.
 
-    Comes first among callbacks, so that all others see x from the epoch's end to the next batch, whether or not a
-    checkpoint is due: a resumed run then goes through the same roundings. Running statistics were gathered at y; they
-    are measured anew at x over `batches` un-augmented training batches (fewer where there are fewer) before the
-    network is evaluated. Source: arXiv 2405.15682.
+    level: the level being trained
+    batches: number of training batches without augmentation over which batch-norm statistics are estimated at x,
+        because those gathered in training belong to y
+
+    Must be the first callback: all others then see x from the epoch's end to the next batch. The switch happens
+    whether or not a checkpoint is saved, so that a resumed run rounds in the same places. Source: arXiv 2405.15682.
     """
 
     def __init__(self, level: Level, batches: int = 50):
@@ -41,7 +43,7 @@ class AtAverage(Callback):
         net, norms = pl_module.net, list(batch_norms(pl_module.net).values())
         if norms:
             modes = [(module, module.training) for module in net.modules()]
-            net.eval()  # dropout would make other statistics
+            net.eval()  # without dropout
             data = ScoringData(trainer.datamodule, 0, self.level.index, pl_module.device, pl_module.dtype)
             measure_(net, norms, (x for x, _ in data.draw(self.batches)))
             for module, training in modes:

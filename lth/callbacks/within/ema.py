@@ -26,7 +26,7 @@ class EMA(AfterStep):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         weights = self._weights(pl_module)
-        if self.average:  # restored from a checkpoint, which holds them on the CPU
+        if self.average:  # restored from a checkpoint, on the CPU
             self.average = [a.to(w.device) for a, w in zip(self.average, weights, strict=True)]
         else:
             self.average = [w.detach().clone() for w in weights]
@@ -35,7 +35,7 @@ class EMA(AfterStep):
     @torch.no_grad()
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         torch._foreach_lerp_(self.average, self._weights(pl_module), 1 - self.decay)
-        if pl_module.changes > self._changes:  # a weight dropped within the level is zero in the average too
+        if pl_module.changes > self._changes:  # weights pruned within the level become zero in the average
             self._changes = pl_module.changes
             pl_module.zero_copies_({id(w): a for w, a in zip(self._weights(pl_module), self.average, strict=True)})
 

@@ -1,4 +1,4 @@
-"""Gradual pruning: the density falls within a level, along a path, to exactly the level's own."""
+"""Gradual pruning: the density falls along a path within a level, down to exactly the level's density."""
 
 from typing import Any
 
@@ -18,9 +18,20 @@ from lth.training.ranks import broadcast_
 class Gradual(AfterStep):
     """Prunes the module's masks every `every` steps between `begin` and `end`, down to the level's density.
 
-    start: density of the path's beginning; null = that of the masks at the level's start. While the masks keep fewer
-    weights than the path asks for, nothing happens. criterion, allocation, rounds, exact: as at a boundary.
-    as_published: leave out the last pruning (GraNet's code). seed: the pruning seed.
+    level: the level being trained
+    path: the density as a function of progress (`lth.pruning.paths`)
+    criterion: scores the weights; those with the largest scores are kept
+    allocation: how many weights each layer keeps
+    every: distance between two prunings: optimizer steps, "1ep" or "2%"
+    begin: the first point at which weights may be pruned
+    end: the point from which on the density is the level's
+    start: density at the beginning of the path; None = that of the masks when the level starts
+    rounds: number of times that weights are scored at each pruning
+    exact: False accepts an allocation that misses the number of weights
+    as_published: leave out the last pruning, as GraNet's code does
+    seed: the pruning seed
+
+    Nothing is pruned while the masks keep fewer weights than the path asks for.
     Sources: arXiv 1710.01878 (AGP), 1902.09574 (GMP), 2106.10404 (GraNet).
     """
 
@@ -45,7 +56,7 @@ class Gradual(AfterStep):
         self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.start is None:  # not when resuming: the checkpoint has brought it
+        if self.start is None:  # when resuming, the checkpoint has set it
             self.start = pl_module.masks.density
         if self.start < self.level.density:
             raise ValueError(f"gradual pruning cannot rise from density {self.start} to {self.level.density}")
@@ -57,7 +68,7 @@ class Gradual(AfterStep):
             self.prune_(pl_module, step, data)
 
     def density(self, step: int) -> float:
-        """Where the path is after optimizer step `step`."""
+        """The path's density after optimizer step `step`."""
         assert self.start is not None
         return self.path(self.times.progress(step), self.start, self.level.density)
 

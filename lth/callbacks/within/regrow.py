@@ -1,4 +1,4 @@
-"""Dynamic sparse training: within a level, kept weights are dropped and others grow in their place."""
+"""Dynamic sparse training: weights are dropped and others grown at intervals within a level."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,11 +27,24 @@ ORDERS = ("after_step", "replace_step")
 class Regrow(AfterStep):
     """Drops and grows weights of the module's masks every `every` steps from `begin` until before `stop`.
 
-    drop, grow, fraction: which kept weights go, where weights come, and what share moves (`lth.pruning.topology`).
-    fraction_end: where the fraction's schedule ends; null = at `stop`. order: `after_step` updates after the
-    optimizer's step, with that batch's gradient (ITOP, GraNet), `replace_step` instead of it (RigL). scope: `layer`
-    conserves every layer's count, `global` the total. constrain: nothing grows outside the support. memory: of the
-    dense gradients. initial: of new weights, whose optimizer state is zero. seed: the pruning seed.
+    level: the level being trained
+    drop: which kept weights are dropped
+    grow: where weights are grown
+    fraction: fraction of the kept weights that moves in an update, as a function of progress
+    every: distance between two updates: optimizer steps, "1ep" or "2%"
+    begin: the first point at which masks may be updated
+    stop: the point from which on masks are not updated
+    fraction_end: the point at which the schedule of `fraction` ends; None = `stop`
+    order: `after_step` updates after the optimizer's step, with the gradient of that batch (ITOP, GraNet);
+        `replace_step` updates instead of it (RigL)
+    scope: `layer` keeps the number of weights of each layer, `global` that of the network
+    regrow_dropped: True lets weights grow again in the update that dropped them
+    constrain: True lets weights grow inside the support only
+    memory: which dense gradients growth sees; None = those of the batch of the update
+    initial: values of new weights, whose optimizer state is zero
+    seed: the pruning seed
+
+    Raises ValueError for another order, and for parts that do not fit together.
     Sources: arXiv 1707.04780 (SET), 1911.11134 (RigL), 1907.04840 (SNFS), 2102.02887 (ITOP), 2106.10404 (GraNet).
     """
 
@@ -65,11 +78,11 @@ class Regrow(AfterStep):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        if not self.ever:  # not when resuming: the checkpoint has brought it
+        if not self.ever:  # when resuming, the checkpoint has set it
             self.ever = pl_module.masks.bools()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        # called before the module masks the gradients: the one moment at which they are dense
+        # the module masks the gradients after this hook, so they are still dense here
         step = trainer.global_step + 1  # the one about to be taken
         weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
         if pl_module.closure.first_pass:
@@ -85,7 +98,7 @@ class Regrow(AfterStep):
 
     @torch.no_grad()
     def update_(self, module: LightningModule, step: int) -> None:
-        """Move weights of `module`, after optimizer step `step`. Nothing when the gradient is not finite."""
+        """Update the masks of `module` after optimizer step `step`; skips the update if a gradient is not finite."""
         gradients, masks = self.memory.read(), module.masks
         if not all(bool(torch.isfinite(g).all()) for g in gradients.values()):
             self.memory.forget(spoiled=True)
@@ -134,7 +147,7 @@ def _try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fractio
     try:
         move({"layer": layer}, fraction(0.0))
         initial(layer)
-    except TypeError as error:  # an option of another part, left over in the configuration
+    except TypeError as error:  # the configuration sets an option that the chosen part does not have
         raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
 
 

@@ -1,4 +1,4 @@
-"""The scale of the logits, set anew after every epoch by a factor on frozen weights."""
+"""Rescales the frozen weights of a search after every epoch so that the logits have a fitted scale."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -8,10 +8,16 @@ from lth.training.ranks import sum_over_ranks
 
 
 class Rescale(Callback):
-    """After each epoch fits one factor on the logits of its last batch and gives it to the weights (arXiv 2210.02412).
+    """After each epoch, fits one factor to the logits of the last batch and multiplies the weights by it.
 
-    The epoch's row was measured before. active: whether to. steps, lr: of the fit, plain SGD. mixup: the recipe's,
-    which must be 0: mixed images have no one label. The factor divides the learning rate until the level's end.
+    level: the level being trained
+    active: False does nothing
+    steps: SGD steps of the fit
+    lr: learning rate of the fit
+    mixup: the recipe's mixup, which must be 0 because mixed images have no single label
+
+    The metrics of the epoch are measured before. The learning rate is divided by the factor until the level's end.
+    Source: arXiv 2210.02412.
     """
 
     def __init__(self, level: Level, active: bool = False, steps: int = 20, lr: float = 0.1, mixup: float = 0.0):
@@ -23,7 +29,7 @@ class Rescale(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.active or not pl_module.training_metrics.count:
-            return  # an epoch that ended, and was scaled after, before the run was interrupted
+            return  # resumed at an epoch's end: the epoch was rescaled before the interruption
         logits, labels = pl_module.last_batch
         scale = fit_scale(logits.detach(), labels, sum_over_ranks, self.steps, self.lr)
         pl_module.scale_(scale)

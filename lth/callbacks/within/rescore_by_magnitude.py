@@ -1,4 +1,4 @@
-"""Half the weights start low: scores set anew by magnitude, early in a search among trained weights."""
+"""Sets the scores of a search among trained weights from their magnitudes, early in the search."""
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -8,10 +8,13 @@ from lth.pruning.search.score_init import above_median
 
 
 class RescoreByMagnitude(Callback):
-    """At the start of epoch `epoch` of the search, counted from 0, scores become those of `above_median`.
+    """At the start of an epoch of the search, replaces the scores of weights by those of `above_median`.
 
-    Published with epoch 1 (arXiv 2202.12002, warm Gem-Miner); null = never. What has frozen out stays out; scores of
-    biases, and the optimizer's momentum, stay as they are.
+    level: the level being trained
+    epoch: epoch of the search, counted from 0; None = never. Published with 1 (arXiv 2202.12002, warm Gem-Miner)
+
+    Weights that were frozen out stay out. Scores of biases and the optimizer's momentum do not change.
+    Raises ValueError for an epoch that the search does not have.
     """
 
     def __init__(self, level: Level, epoch: int | None = None):
@@ -26,5 +29,5 @@ class RescoreByMagnitude(Callback):
             return
         masks = pl_module.masks
         found = above_median(masks.weights(pl_module.net), list(masks.values()))
-        for score, value in zip(pl_module.scores, found, strict=False):  # after those of weights come the biases'
+        for score, value in zip(pl_module.scores, found, strict=False):  # scores of weights come first, then those of biases
             score.copy_(value)

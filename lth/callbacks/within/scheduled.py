@@ -1,4 +1,4 @@
-"""Pruning by a schedule of rules within one level; a rule says what is pruned and when (Distiller's schedules)."""
+"""Prunes within a level by a schedule of rules, each of which says what is pruned and when (Distiller's schedules)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,15 +20,14 @@ from lth.training.ranks import broadcast_
 
 
 class Scheduled(AfterStep):
-    """Fires rules at the starts of epochs, in their order; element pruners also between optimizer steps, if asked.
+    """Applies rules at the starts of epochs, in their order; element pruners also every few steps if they say so.
 
-    Removed units stay removed. What a rule measured at its first firing is kept in the checkpoint.
+    level: the level being trained
+    rules: name -> options of `ScheduleRule.of`; None leaves a rule out
+    seed: the pruning seed
+
+    Removed units stay removed. The checkpoint holds what a rule measured when it was first applied.
     Raises ValueError without rules, and for options that `ScheduleRule` refuses.
-
-    Args:
-      level: the level that is trained
-      rules: name -> options of `ScheduleRule.of`; null leaves a rule out
-      seed: of the pruning random stream
     """
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
