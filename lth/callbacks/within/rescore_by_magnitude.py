@@ -29,5 +29,5 @@ class RescoreByMagnitude(Callback):
             return
         masks = pl_module.masks
         found = above_median(masks.weights(pl_module.net), list(masks.values()))
-        for score, value in zip(pl_module.scores, found, strict=False):  # scores of weights come first, then those of biases
+        for score, value in zip(pl_module.scores, found, strict=False):  # weights first, then biases
             score.copy_(value)
