@@ -1,4 +1,4 @@
-"""Loggers: where curves and levels go. The trackers behind them are imported when a run uses them."""
+"""Loggers of curves and levels. TensorBoard and W&B are imported only by runs that use them."""
 
 from lth.loggers.curves_csv import CurvesCSV
 from lth.loggers.tensorboard import ExperimentTensorBoard

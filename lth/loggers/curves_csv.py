@@ -1,4 +1,4 @@
-"""The run's own curves: `metrics.csv`, one row an epoch, complete and free of doubles after any crash."""
+"""Writes `metrics.csv`, one row per epoch, without missing or double rows after a crash."""
 
 import csv
 import io
@@ -13,18 +13,21 @@ from lth.storage.atomic import write_text
 
 
 class CurvesCSV(Logger):
-    """Appends rows to `path`; a column that appears later is added to the rows before it, empty."""
+    """Appends rows to a CSV file.
+
+    path: the file; a column that first appears in a later row is added to the earlier rows, empty
+    """
 
     def __init__(self, path: str | Path):
         super().__init__()
         self.path = Path(path)
-        self._columns: list[str] | None = None  # of the file, once read: appending a row must not read the file
+        self._columns: list[str] | None = None  # of the file; known, so that appending a row does not read the file
 
     name = "csv"
     version = 0
 
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Nothing: the configuration stands in config.yaml."""
+        """Does nothing, because config.yaml holds the configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -39,7 +42,7 @@ class CurvesCSV(Logger):
 
     @rank_zero_only
     def truncate(self, step: int) -> None:
-        """Drop the rows after `step`: what comes now writes them again."""
+        """Remove the rows after optimizer step `step`, which a resumed run writes again."""
         rows = self._rows()
         kept = [row for row in rows if int(row["step"]) <= step]
         if len(kept) < len(rows):

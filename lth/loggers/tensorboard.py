@@ -1,4 +1,4 @@
-"""TensorBoard: curves against the true global step, levels as scalars against their index."""
+"""TensorBoard: curves against the optimizer step over all levels, results of levels against the level's index."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
 class ExperimentTensorBoard(TensorBoardLogger):
-    """One event folder an experiment: `<folder>/tensorboard`. Needs the extra: pip install 'lth[tensorboard]'."""
+    """Writes one event folder per experiment, `<folder>/tensorboard`.
+
+    folder: the run's folder
+
+    Raises ImportError where tensorboard is not installed (pip install 'lth[tensorboard]').
+    """
 
     def __init__(self, folder: str):
         try:
@@ -19,16 +24,21 @@ class ExperimentTensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Nothing: the configuration stands in config.yaml."""
+        """Does nothing, because config.yaml holds the configuration."""
 
     @rank_zero_only
     def log_level(self, row: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], ticket: Path) -> None:
-        """The level's accuracies and every layer's density, at the level's index."""
+        """Log the level's results and the density of each layer, with the level's index as the step.
+
+        row: the level's row of results.csv
+        layers: its rows of layers.csv
+        ticket: its ticket file, which TensorBoard does not store
+        """
         numbers = {f"level/{k}": v for k, v in row.items() if isinstance(v, int | float)}
         densities = {f"layer_density/{layer['layer']}": layer["density"] for layer in layers}
         self.log_metrics({**numbers, **densities}, step=row["level"])
 
     @rank_zero_only
     def close(self) -> None:
-        """Flush what is buffered."""
+        """Write buffered events to disk."""
         self.finalize("success")

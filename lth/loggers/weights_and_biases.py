@@ -1,4 +1,4 @@
-"""Weights & Biases: one run an experiment, whatever the number of levels and interruptions."""
+"""Weights & Biases: one W&B run per experiment, also with several levels and after interruptions."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,16 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
 class ExperimentWandb(WandbLogger):
-    """Curves against the true global step, one point a level against density, layer table and ticket.
+    """Logs curves against the optimizer step, results of levels against density, layer tables and tickets.
 
-    folder: the run's; its id is made from it, so that a resumed experiment goes on with the same run. Replicates (the
-    same folder but for the seed) share a group. mode: `online`, `offline`, or `auto` for online where a key is
-    configured. Offline records lie in `<folder>/wandb` and are sent later with `wandb sync`.
+    folder: the run's folder. The W&B id is a hash of it, so that a resumed experiment continues the same W&B run;
+        its parent is the W&B group, which replicates share
+    project: W&B project
+    mode: `online`, `offline`, or `auto`, which is online where an API key is configured. Offline records lie in
+        `<folder>/wandb`; `wandb sync` sends them later
+    options: other arguments of Lightning's WandbLogger
+
+    Raises ValueError for another mode.
     """
 
     def __init__(self, folder: str, project: str = "lth", mode: str = "auto", **options: Any):
@@ -36,14 +41,21 @@ class ExperimentWandb(WandbLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Store the resolved configuration, and say what is drawn against what."""
+        """Store the resolved configuration, and make density the x axis of the results of levels."""
         self.experiment.config.update(dict(params), allow_val_change=True)
         self.experiment.define_metric("level/density")
         self.experiment.define_metric("level/*", step_metric="level/density")
 
     @rank_zero_only
     def log_level(self, row: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], ticket: Path) -> None:
-        """One point with density as x axis (x and y in one call, or the point is lost), layer table, ticket file."""
+        """Log the level's results, its layer table and its ticket file.
+
+        row: the level's row of results.csv
+        layers: its rows of layers.csv
+        ticket: its ticket file
+
+        Results and density are sent in one call: W&B drops a point whose x value comes in another call.
+        """
         import wandb
 
         table = wandb.Table(columns=list(layers[0]), data=[list(layer.values()) for layer in layers])
@@ -56,7 +68,7 @@ class ExperimentWandb(WandbLogger):
 
     @rank_zero_only
     def close(self) -> None:
-        """Finish the run: a second experiment in this process must not log into it."""
+        """Finish the W&B run, so that a second experiment of this process starts a new one."""
         if self._experiment is not None:
             self._experiment.finish()
 
