@@ -54,7 +54,7 @@ Experiments once had other names: [renamed_experiments.md](renamed_experiments.m
 
 def recipes() -> list[str]:
     """The names (`<paper>/<file>`) of the experiments that say what was published, found by globbing."""
-    files = (CONF / "experiment").glob("*/*.yaml")
+    files = (CONF / "experiment").glob("*/[!_]*.yaml")
     names = sorted(file.relative_to(CONF / "experiment").as_posix().removesuffix(".yaml") for file in files)
     return [name for name in names if block(name)]
 

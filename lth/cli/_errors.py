@@ -75,7 +75,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
 
 
 def _experiments(directory: Path) -> list[str]:
-    files = (directory / "experiment").glob("*/*.yaml")
+    files = (directory / "experiment").glob("*/[!_]*.yaml")
     return sorted(file.relative_to(directory / "experiment").as_posix().removesuffix(".yaml") for file in files)
 
 

@@ -95,8 +95,9 @@ class Experiment:
     def load_start(self, level: Level, module: Any) -> None:
         """Give the module's network and masks the values that `level` begins with.
 
-        These are the initial weights and the support where no level comes before, else what that level left on disk.
-        The module then loads what it trains besides (scores, thresholds), or draws it.
+        These are the initial weights and the support at the first level, later what the level before left on disk:
+        pruning scores those weights, and rewinding then replaces them. The module loads or draws what it trains
+        besides (scores, thresholds). A resumed level does this too, and its checkpoint then replaces everything.
         """
         if level.source is None:
             if module.net is self.net:

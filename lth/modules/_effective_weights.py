@@ -18,7 +18,7 @@ class EffectiveWeights(Classifier):
     Raises ValueError for a recipe that averages weights (EMA, schedule-free optimizers).
     """
 
-    changes = 0  # how often the masks have changed; callbacks compare it
+    changes = 0  # rises when masks change
     _final = False  # whether `finalize_` has been called
     _cached: dict[str, Tensor] | None = None  # the effective weights, while they do not change
 
@@ -51,7 +51,10 @@ class EffectiveWeights(Classifier):
 
     @torch.no_grad()
     def validate_now(self, weights: dict[str, Tensor] | None = None) -> dict[str, float]:
-        """Validation metrics within an epoch, of the effective weights or of `weights`; empty without validation."""
+        """Validate within an epoch, outside Lightning's loop; returns the metrics, none without a validation set.
+
+        weights: name -> tensor the network computes with; None = the effective weights
+        """
         self.eval()
         self._cached = weights or self._detached()
         for index, (x, labels) in enumerate(self.trainer.datamodule.val_dataloader() or ()):

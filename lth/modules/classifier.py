@@ -81,6 +81,7 @@ class Classifier(pl.LightningModule):
         return {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        # without a scheduler: `optimizer_step` sets the learning rate, so that it depends on the step alone
         return self.recipe.build(self.net, set(self.masks))
 
     def to_average_(self) -> None:

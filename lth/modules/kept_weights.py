@@ -21,7 +21,7 @@ class KeptWeights(Classifier):
     entries.
     """
 
-    changes = 0  # mask version counter; callbacks that keep copies of the weights compare it
+    changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
     def setup(self, stage: str) -> None:

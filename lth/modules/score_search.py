@@ -22,11 +22,12 @@ from lth.training.ranks import assert_same, broadcast_
 class ScoreSearch(ScaledWeights):
     """Trains one score for each prunable weight; the network computes with weight * mask(score), all else is frozen.
 
-    Until `finalize_`, `masks` hold the weights that are allowed: at first the support, less what events freeze.
+    Until `finalize_`, `masks` hold the weights that are allowed: the support without those that events removed so far.
+    They are not the masks in use, which keep the allowed weights that the rule chooses by their scores.
 
     score_init: draws the initial scores
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)
-    freezing: which weights an event freezes for good; None = events only lower the density that the rule is given
+    freezing: which weights an event removes from the search; None = events only lower the density given to the rule
     restore: whether the ticket is every allowed weight; otherwise only those that their scores choose
     biases: whether biases of prunable layers have scores too; events never freeze any
     score_seed: the pruning seed
@@ -151,13 +152,13 @@ class ScoreSearch(ScaledWeights):
         self.events, self.scales = search["events"], search["scales"]
 
     def _record_event(self) -> None:
-        state, allowed = self.event_state, self.masks.kept
+        state, before = self.event_state, self.masks.kept
         if state.advance_(self.score_state, self.current_masks):
             broadcast_(list(self.masks.values()))
             assert_same("flags", fingerprint(self.masks.bools()))
             self.refresh_weights()
         row = {"event": state.done, "planned_density": state.planned_density, "flagged": self.masks.kept}
-        self._record({**row, "removed": allowed - self.masks.kept, "used": _count(self.current_masks())})
+        self._record({**row, "removed": before - self.masks.kept, "used": _count(self.current_masks())})
 
     def _record_rounding(self) -> None:
         used = _count(self.score_state.masks(self.density))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-_Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> fractional lengths, not yet normalised
+_Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> exact lengths, in any common unit
 _ROUNDINGS = ("exact", "floor")
 _OPTIMIZER_STATES = ("fresh", "keep")
 

@@ -1,4 +1,4 @@
-"""The only place where masks are made from scores."""
+"""Pruning to an exact count: scores of a criterion, counts of an allocation, masks."""
 
 import logging
 from collections.abc import Mapping

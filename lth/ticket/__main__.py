@@ -1,6 +1,6 @@
 """`python -m lth.ticket`: the same as `lth ticket`."""
 
-from lth.cli.ticket.main import main
+from lth.cli.ticket.command import main
 
 if __name__ == "__main__":
     main()

@@ -126,7 +126,7 @@ class Clock:
     total: optimizer steps of the level or cycle
     epoch: optimizer steps of one epoch
     every: `step`, or `epoch` for a rate that changes once an epoch
-    late: epochs at the base rate before the schedule begins; its last `late` epochs are then cut off
+    late: epochs at the base rate before the schedule begins; the end of the schedule is then not reached
 
     Raises ValueError when the factor leaves 0..1, as with a warm-up longer than the level.
     """

@@ -1,6 +1,7 @@
 """The command line: mistakes are answered with the nearest valid names; folders follow from the overrides."""
 
 import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_lth_imports_no_torch_for_its_help():
         "import sys; from lth.cli.main import main; main(['--help']); assert not {'torch', 'hydra'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])
+def test_every_command_has_a_module_of_its_name_too(name, monkeypatch, capsys):
+    inner = ["show"] if name == "ticket" else []
+    monkeypatch.setattr("sys.argv", [name, *inner, "--help"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module(f"lth.{name}", run_name="__main__")
+    assert left.value.code == 0
+    assert f"usage: lth {name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "run"])

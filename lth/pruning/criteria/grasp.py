@@ -28,7 +28,7 @@ def grasp(
       samples_per_class: of a scoring set, which is split into two halves
       sets: number of scoring sets
       temperature: divisor of the logits
-      bn, redraw, seed: see `gradients.prepared`; redraw=linear is the published code
+      bn, redraw, seed: see `_gradients.prepared`; redraw=linear is the published code
     """
     if batches is None:
         raise ValueError("grasp scores with training data, and none was given")

@@ -23,7 +23,7 @@ def snip(
     """|g * w|: how much the loss changes with each weight's mask. The gradient is summed over the scoring set first.
 
     n_batches or samples_per_class: size of the scoring set; the other is None
-    bn, redraw, seed: see `gradients.prepared`; redraw=all is the published code of `snip_ratio`
+    bn, redraw, seed: see `_gradients.prepared`; redraw=all is the published code of `snip_ratio`
     """
     weights = prepared(net, masks, bn, redraw, seed)
     gradients = [torch.zeros_like(w) for w in weights]

@@ -13,7 +13,7 @@ from lth.pruning.masks import Masks
 from lth.pruning.prunable import names_matching
 from lth.pruning.structured.units import count_units
 
-EPS = 1e-12  # under the root: a group of zeros has gradient zero, not NaN; below rounding for norms over 1e-5
+EPS = 1e-12  # under the root: gives a group of zeros the gradient zero instead of NaN
 MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {  # absolute values (groups x elements) -> one number per group
     "mean_abs": lambda values: values.mean(1),
     "max": lambda values: values.amax(1),
