@@ -75,9 +75,11 @@ OURS = [name for name in names("experiment") if name.startswith("own/")]  # pape
 
 SHORT = "recipe.epochs=null", "recipe.steps=2", "sparsity.density=0.5"
 CHECKS = [*SHORT, "method.at=null", "method.settings=[rr_imp]"]
+FEW = ["sparsity.rate=0.5", "recipe.precision=32-true", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
 SHORTER = {  # what does not go with two steps or a density of a half
     "own/digits_checks": CHECKS,
     "own/fashion_checks": CHECKS,
+    "own/fashion_resnet20": [*SHORT, *FEW],  # 15,000 images a level, in bf16 which some processors emulate
     "own/digits_strong": ["recipe.epochs=2", "method.period=1", "sparsity.density=0.5"],
 }
 
