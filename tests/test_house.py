@@ -8,7 +8,7 @@ import pytest
 
 from docs import architecture
 from tests import measures
-from tests.mutations import FAULTS
+from tests.mutations.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lth").rglob("*.py"))
@@ -145,4 +145,4 @@ def test_the_architecture_page_names_files_that_exist():
 
 def test_the_faults_of_the_mutations_can_be_put_into_the_code():
     missing = [fault.name for fault in FAULTS if fault.old not in (ROOT / fault.file).read_text()]
-    assert missing == [], "tests/mutations.py names lines that are no longer in the code"
+    assert missing == [], "tests/mutations/faults.py names lines that are no longer in the code"

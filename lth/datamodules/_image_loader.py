@@ -1,6 +1,6 @@
 """Loaders for images that are decoded batch by batch: a source decodes crops, the device flips and normalises them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -44,7 +44,7 @@ class Images(NamedTuple):
 
     def read(
         self, samples: Tensor, cut: Cut, pixels: int, batch_size: int, flipped: Tensor | None = None
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Normalised batches on the device: float32 (B, 3, pixels, pixels) and int64 (B,).
 
         samples, cut, pixels: see `Source.read`

@@ -1,7 +1,8 @@
 """ImageNet (Russakovsky et al. 2015), or other images decoded batch by batch from JPEG folders or .beton files."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,17 +136,15 @@ class ImageNet(Dataset):
         eval_batch_size = self.sampling.eval_batch_size
         return FixedImages(images, samples, self.centre, self.image_size, eval_batch_size, self.rank, self.world)
 
-    def _unaugmented_batches(self, index: Tensor, batch_size: int) -> Iterator[Batch]:
+    def _unaugmented_batches(self, index: Tensor, batch_size: int) -> Generator[Batch, None, None]:
         """The training samples `index` with the centre crop of evaluation, in batches."""
         images, samples = self._part("train")
         return images.read(samples[index.cpu()], self.centre, self.image_size, batch_size)
 
     def unaugmented(self, index: Tensor) -> Batch:
         """The training samples `index` with the centre crop of evaluation, as one batch on the training device."""
-        batches = self._unaugmented_batches(index, len(index))
-        batch = next(batches)
-        batches.close()  # type: ignore[attr-defined]
-        return batch
+        with closing(self._unaugmented_batches(index, len(index))) as batches:  # ends the reader's processes
+            return next(batches)
 
     def scoring_batches(self, seed: int | str, batch_size: int | None = None) -> Iterator[Batch]:
         """As `Dataset.scoring_batches`, decoded batch by batch."""

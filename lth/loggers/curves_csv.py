@@ -21,7 +21,7 @@ class CurvesCSV(Logger):
     def __init__(self, path: str | Path):
         super().__init__()
         self.path = Path(path)
-        self._columns: list[str] | None = None  # of the file; known, so that appending a row does not read the file
+        self._columns: list[str] | None = None  # of the file; in memory, so that appending reads nothing
 
     name = "csv"
     version = 0
@@ -42,7 +42,7 @@ class CurvesCSV(Logger):
 
     @rank_zero_only
     def truncate(self, step: int) -> None:
-        """Remove the rows after optimizer step `step`, which a resumed run writes again."""
+        """Remove the rows after optimizer step `step`. A resumed run trains those steps again and logs them again."""
         rows = self._rows()
         kept = [row for row in rows if int(row["step"]) <= step]
         if len(kept) < len(rows):

@@ -23,7 +23,7 @@ class ScoreSearch(ScaledWeights):
     """Trains one score for each prunable weight; the network computes with weight * mask(score), all else is frozen.
 
     Until `finalize_`, `masks` hold the weights that are allowed: the support without those that events removed so far.
-    They are not the masks in use, which keep the allowed weights that the rule chooses by their scores.
+    The network computes with fewer weights: those of them that the rule chooses by their scores.
 
     score_init: draws the initial scores
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)

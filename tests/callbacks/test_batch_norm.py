@@ -27,7 +27,6 @@ def at_the_start_of_fine_tuning(folder: Path, *overrides: str) -> tuple[dict, di
     return statistics(left), statistics(Ticket.load(folder / "level_01_finetune" / "ticket.safetensors").weights)
 
 
-@pytest.mark.slow
 def test_statistics_are_carried_over_unless_asked_otherwise(tmp_path: Path):
     left, begun = at_the_start_of_fine_tuning(tmp_path)
     assert len(left) == 4
@@ -35,14 +34,12 @@ def test_statistics_are_carried_over_unless_asked_otherwise(tmp_path: Path):
     assert any(value.abs().max() > 0.1 for name, value in begun.items() if name.endswith("mean"))
 
 
-@pytest.mark.slow
 def test_reset_statistics_are_those_of_a_fresh_network(tmp_path: Path):
     _, begun = at_the_start_of_fine_tuning(tmp_path, "method.bn_reset=true")
     for name, value in begun.items():
         assert (value == (0 if name.endswith("mean") else 1)).all()
 
 
-@pytest.mark.slow
 def test_measured_statistics_are_the_mean_over_batches_through_the_ticket(tmp_path: Path):
     overrides = ("method.bn_batches=3",)
     left, begun = at_the_start_of_fine_tuning(tmp_path / "run", *overrides)
@@ -57,7 +54,6 @@ def test_measured_statistics_are_the_mean_over_batches_through_the_ticket(tmp_pa
     assert not torch.allclose(begun["norms.0.running_mean"], left["norms.0.running_mean"], atol=1e-3)
 
 
-@pytest.mark.slow
 def test_a_negative_number_of_batches_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="bn_batches"):
         Experiment(configuration(tmp_path, *SEARCH, "method.bn_batches=-1"), RunFolder(tmp_path))

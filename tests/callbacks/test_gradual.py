@@ -20,7 +20,6 @@ def path(number: int, last: int, start: float, end: float) -> float:
     return end + (start - end) * (1 - number / last) ** 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gmp", "agp", "granet", "granet_uniform"])
 @pytest.mark.parametrize("density", [0.31, 0.05])
 def test_the_final_count_is_exact(method, density, tmp_path):
@@ -28,7 +27,6 @@ def test_the_final_count_is_exact(method, density, tmp_path):
     assert built.masks.kept == round(density * built.masks.total)
 
 
-@pytest.mark.slow
 def test_the_count_follows_the_path_exactly_and_masks_are_nested(tmp_path, monkeypatch):
     changes = prunings(monkeypatch)
     built = run_level(tmp_path, "method=gmp", *SHORT, *FAR)
@@ -44,7 +42,6 @@ def test_the_count_follows_the_path_exactly_and_masks_are_nested(tmp_path, monke
     assert all(torch.equal(a.after.masks[n], b.before.masks[n]) for a, b in between for n in a.after.masks)
 
 
-@pytest.mark.slow
 def test_the_smallest_weights_of_all_layers_go(tmp_path, monkeypatch):
     changes = prunings(monkeypatch)
     run_level(tmp_path, "method=gmp", *SHORT, *FAR)
@@ -56,13 +53,11 @@ def test_the_smallest_weights_of_all_layers_go(tmp_path, monkeypatch):
     assert gone.max() <= left.min()
 
 
-@pytest.mark.slow
 def test_layer_by_layer_every_layer_has_the_same_density(tmp_path):
     built = run_level(tmp_path, "method=agp", *SHORT, *FAR)
     assert all(abs(float(mask.mean()) - 0.1) <= 1 / mask.numel() for mask in built.masks.values())
 
 
-@pytest.mark.slow
 def test_granet_prunes_along_the_path_and_regrows_as_many_as_it_drops(tmp_path, monkeypatch):
     pruned, moved = prunings(monkeypatch), moves(monkeypatch)
     options = ["method.initial_density=0.5", "sparsity.density=0.1", "method.prune_end=16", "method.fraction.end=0.5"]
@@ -80,7 +75,6 @@ def test_granet_prunes_along_the_path_and_regrows_as_many_as_it_drops(tmp_path, 
     assert any((c.after.masks[n] > c.before.masks[n]).any() for c in moved[8:] for n in built.masks)
 
 
-@pytest.mark.slow
 def test_as_published_stops_one_pruning_early_and_a_little_above(tmp_path, monkeypatch):
     pruned = prunings(monkeypatch)
     options = ["method.initial_density=0.5", "sparsity.density=0.1", "method.prune_end=10", "method.as_published=true"]
@@ -90,7 +84,6 @@ def test_as_published_stops_one_pruning_early_and_a_little_above(tmp_path, monke
     assert built.masks.kept == int((0.1 + (start - 0.1) / 5**3) * built.masks.total + 0.5)
 
 
-@pytest.mark.slow
 def test_a_start_below_the_path_is_left_alone_until_the_path_comes_down(tmp_path, monkeypatch):
     pruned = prunings(monkeypatch)
     options = ["method.initial_density=0.25", "sparsity.density=0.05", "method.prune_end=20"]
@@ -103,13 +96,11 @@ def test_a_start_below_the_path_is_left_alone_until_the_path_comes_down(tmp_path
     assert kept[-1] == count_kept(0.05, built.masks.total)
 
 
-@pytest.mark.slow
 def test_a_path_cannot_rise(tmp_path):
     with pytest.raises(ValueError, match="gradual pruning cannot rise from density"):
         run_level(tmp_path, "method=granet", *SHORT, "method.initial_density=0.05", "sparsity.density=0.3")
 
 
-@pytest.mark.slow
 def test_no_layer_is_emptied_by_global_pruning(tmp_path):
     """A first layer of tiny weights would be the first to go."""
     options = ["sparsity.density=0.02", "method.prune_end=20", "method.fraction.end=0.5"]
@@ -135,7 +126,6 @@ class Shrink(pl.Callback):
         self.on_fit_start(trainer, pl_module)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("initial", "allocation"), STARTS)
 def test_granet_uniform_keeps_the_classifier_at_a_fifth_from_every_start(initial, allocation, tmp_path):
     options = [f"method.initial_density={initial}", f"method/allocation={allocation}", "sparsity.density=0.05"]

@@ -15,7 +15,6 @@ DYNAMIC = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", BY_TIER)
 @pytest.mark.parametrize("method", DYNAMIC)
 def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_path):
@@ -23,7 +22,6 @@ def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_pa
     assert lightning_step(tmp_path, *MODELS[model], *DYNAMIC[method]) == static
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", BY_TIER)
 def test_an_average_of_gradients_adds_one_operation_whatever_the_network(model, tmp_path):
     static = lightning_step(tmp_path, *MODELS[model], *STATIC)
@@ -32,7 +30,6 @@ def test_an_average_of_gradients_adds_one_operation_whatever_the_network(model, 
     assert not static - remembering
 
 
-@pytest.mark.slow
 def test_an_update_happens_at_the_step_it_is_due_and_is_what_costs(tmp_path):
     """The third step is looked at; with an update every three steps it must show."""
     quiet = lightning_step(tmp_path, *MODELS["mlp"], *DYNAMIC["rigl"])

@@ -36,7 +36,6 @@ def counts(ticket: Ticket) -> list[int]:
     return [int(mask.sum()) for mask in ticket.masks.values()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("restore", ["true", "false"])
 @pytest.mark.parametrize("treatment", names("treatment"))
 def test_a_treatment_acts_on_the_found_ticket_before_fine_tuning(treatment: str, restore: str, trained):
@@ -53,7 +52,6 @@ def test_a_treatment_acts_on_the_found_ticket_before_fine_tuning(treatment: str,
     assert same_weights == (treatment != "reinit")
 
 
-@pytest.mark.slow
 def test_inverted_scores_keep_the_weights_the_search_liked_least(trained):
     folder = trained("invert", "method.restore=true")
     found = torch.load(folder / "level_00_search" / "last.ckpt", weights_only=True)
@@ -63,7 +61,6 @@ def test_inverted_scores_keep_the_weights_the_search_liked_least(trained):
         assert score[mask].max() <= score[~mask].min()
 
 
-@pytest.mark.slow
 def test_another_distribution_may_be_drawn_under_the_same_masks(trained):
     folder = trained(
         "reinit", "treatment.rule={_target_:lth.pruning.initial_weights.distributions.uniform,_partial_:true}"
@@ -76,7 +73,6 @@ def test_another_distribution_may_be_drawn_under_the_same_masks(trained):
         assert weight.abs().max().item() <= (6 / (weight[0].numel() * density)) ** 0.5 * 1.0001
 
 
-@pytest.mark.slow
 def test_retrain_takes_the_tickets_masks_and_weights_and_treats_them(trained, tmp_path: Path):
     found = trained("none") / "level_01_finetune" / "ticket.safetensors"
     given = Ticket.load(found)
@@ -93,7 +89,6 @@ def test_retrain_takes_the_tickets_masks_and_weights_and_treats_them(trained, tm
         assert all((trained_[f"net.{n}"][~mask] == 0).all() for n, mask in own.masks.items())
 
 
-@pytest.mark.slow
 def test_a_ladder_starts_in_a_ticket_and_stays_there(trained, tmp_path: Path):
     found = trained("none") / "level_01_finetune" / "ticket.safetensors"
     ladder = "sparsity=list", "sparsity.densities=[0.2,0.1]"
@@ -106,7 +101,6 @@ def test_a_ladder_starts_in_a_ticket_and_stays_there(trained, tmp_path: Path):
         assert all((ticket.masks[n] <= mask).all() for n, mask in given.masks.items())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["method=retrain", "support=ticket"])
 def test_a_ticket_that_is_not_given_is_asked_for(method: str, tmp_path: Path):
     with pytest.raises(ValueError, match="ticket=PATH"):

@@ -19,7 +19,6 @@ def table(folder) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_masks(tmp_path, monkeypatch):
     """Against masks written down at every pruning and every move."""
     pruned, moved = prunings(monkeypatch), moves(monkeypatch)
@@ -51,7 +50,6 @@ def _at_end(changes, layer):
     return {change.step: change.after.masks[layer] for change in changes}.values()
 
 
-@pytest.mark.slow
 def test_table_picture_and_curves_are_written(tmp_path):
     train(tmp_path, *GRANET, draw=True)
     lines = table(tmp_path)
@@ -73,7 +71,6 @@ def test_table_picture_and_curves_are_written(tmp_path):
     )  # lines of several colours
 
 
-@pytest.mark.slow
 def test_soft_thresholds_are_written_with_the_density_they_leave(tmp_path):
     train(tmp_path, "method=str", "method.start=-3", "method.decay=0.02")
     lines = [line for line in table(tmp_path) if line["layer"] != "total"]
@@ -84,7 +81,6 @@ def test_soft_thresholds_are_written_with_the_density_they_leave(tmp_path):
     assert all(0 < int(line["kept"]) < int(line["total"]) for line in lines)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", [GRANET, [*GRANET, "method/memory=momentum", "recipe.ema=0.9"]], ids=["", "memory"])
 def test_a_run_killed_within_its_schedule_writes_the_same_table_and_ends_with_the_same_bits(method, tmp_path):
     assert train_apart(tmp_path / "killed", method, ("step", 10)) == -9
@@ -94,7 +90,6 @@ def test_a_run_killed_within_its_schedule_writes_the_same_table_and_ends_with_th
     assert state(tmp_path / "killed") == state(tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_effective_densities_and_dead_units_are_finite_after_twenty_updates(tmp_path):
     twenty = ["recipe.epochs=null", "recipe.steps=24", "method.every=1", "method.stop=21"]
     train(tmp_path, "method=rigl", "method.order=after_step", "sparsity.density=0.1", *twenty)

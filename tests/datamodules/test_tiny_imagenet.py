@@ -49,13 +49,17 @@ def ready(root, **keys):
     return data
 
 
+def read(paths):
+    """The images as one tensor of bytes."""
+    return torch.stack([torch.tensor(np.asarray(Image.open(path))).permute(2, 0, 1) for path in paths])
+
+
 def expected(root):
     """Pixels and labels, read directly from the files of the unpacked archive."""
     tree, lines = root / TREE, (root / TREE / "val" / "val_annotations.txt").read_text().splitlines()
     train = sorted((tree / "train").rglob("*.JPEG"), key=lambda path: (path.parts[-3], str(path)))
     label_of = dict(line.split("\t")[:2] for line in lines)
     tested = sorted(label_of)
-    read = lambda paths: torch.stack([torch.tensor(np.asarray(Image.open(p))).permute(2, 0, 1) for p in paths])  # noqa: E731
     find = {path.name: path for path in (tree / "val").rglob("*.JPEG")}
     return (
         read(train),
@@ -69,7 +73,6 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.slow
 def test_the_archive_is_downloaded_laid_out_and_read(archive, tmp_path):
     data = ready(tmp_path / "data", val_size=5)
     tree = tmp_path / "data" / TREE
@@ -82,7 +85,6 @@ def test_the_archive_is_downloaded_laid_out_and_read(archive, tmp_path):
     assert left == [TREE, f"{TREE}.safetensors", f"{TREE}.zip"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["published", "sorted", "sorted, empty images folder", "in root itself"])
 def test_every_layout_of_a_given_folder_reads_the_same_and_is_left_alone(archive, tmp_path, layout):
     root = tmp_path / "given"
@@ -99,7 +101,6 @@ def test_every_layout_of_a_given_folder_reads_the_same_and_is_left_alone(archive
     assert (tmp_path / "cache" / f"{TREE}.safetensors").is_file()
 
 
-@pytest.mark.slow
 def test_half_the_side_averages_four_pixels(archive, tmp_path):
     x = ready(tmp_path / "data").read(str(tmp_path / "data"))[0]
     half = ready(tmp_path / "data", image_size=32).read(str(tmp_path / "data"))[0]
@@ -110,7 +111,6 @@ def test_half_the_side_averages_four_pixels(archive, tmp_path):
         TinyImageNet(**{**SHAPE, "image_size": 48})
 
 
-@pytest.mark.slow
 def test_images_are_decoded_in_the_first_run_alone(archive, tmp_path, monkeypatch):
     first = ready(tmp_path / "data").read(str(tmp_path / "data"))
     monkeypatch.setattr(_image_cache, "decode_image", None)
@@ -121,7 +121,6 @@ class Crash(BaseException):
     pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", ["download", "unpacking", "sorting", "decoding", "storing"])
 def test_interrupted_preparation_is_made_good(archive, tmp_path, monkeypatch, at):
     root, done = tmp_path / "data", []
@@ -155,7 +154,6 @@ def test_interrupted_preparation_is_made_good(archive, tmp_path, monkeypatch, at
     assert not list(root.glob("*.partial"))
 
 
-@pytest.mark.slow
 def test_what_an_interruption_left_is_not_mixed_into_the_dataset(archive, tmp_path):
     stale = tmp_path / "data" / f"{TREE}.partial" / TREE / "train" / "n00000001" / "images"
     stale.mkdir(parents=True)
@@ -168,7 +166,6 @@ def _prepare(root, url, md5, results):
     results.put([int(part.sum()) for part in ready(root).read(str(root))])
 
 
-@pytest.mark.slow
 def test_several_processes_prepare_the_same_folder_together(archive, tmp_path):
     context = forks()
     results = context.Queue()
@@ -182,7 +179,6 @@ def test_several_processes_prepare_the_same_folder_together(archive, tmp_path):
     assert sums == [[int(part.sum()) for part in expected(tmp_path / "data")]] * 3
 
 
-@pytest.mark.slow
 def test_a_damaged_archive_is_named(archive, tmp_path):
     (tmp_path / "data").mkdir()
     path = tmp_path / "data" / f"{TREE}.zip"
@@ -191,14 +187,12 @@ def test_a_damaged_archive_is_named(archive, tmp_path):
         ready(tmp_path / "data")
 
 
-@pytest.mark.slow
 def test_without_archive_and_network_the_error_says_what_is_missing(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(TinyImageNet, "url", TinyImageNet.url + ".gone")
     with pytest.raises(FileNotFoundError, match=r"no tiny-imagenet-200 and no tiny-imagenet-200.zip; download failed"):
         ready(tmp_path / "data")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["bytes", "truncated", "other files"])
 def test_a_damaged_cache_is_named_or_made_again(archive, tmp_path, damage):
     # copies: the tensors are memory-mapped, and this test overwrites the file
@@ -218,7 +212,6 @@ def test_a_damaged_cache_is_named_or_made_again(archive, tmp_path, damage):
         assert ready(tmp_path / "data").train_size == 23
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "of another size"])
 def test_a_photograph_that_is_damaged_is_named(archive, tmp_path, damage):
     shutil.unpack_archive(archive, tmp_path / "data")
@@ -229,7 +222,6 @@ def test_a_photograph_that_is_damaged_is_named(archive, tmp_path, damage):
         ready(tmp_path / "data")
 
 
-@pytest.mark.slow
 def test_classes_that_differ_between_the_parts_are_refused(archive, tmp_path):
     shutil.unpack_archive(archive, tmp_path / "data")
     annotations = tmp_path / "data" / TREE / "val" / "val_annotations.txt"
@@ -238,7 +230,6 @@ def test_classes_that_differ_between_the_parts_are_refused(archive, tmp_path):
         ready(tmp_path / "data")
 
 
-@pytest.mark.slow
 def test_grey_photographs_become_colour(archive, tmp_path):
     shutil.unpack_archive(archive, tmp_path / "data")
     path: Path = next((tmp_path / "data" / TREE / "train").rglob("*_3.JPEG"))

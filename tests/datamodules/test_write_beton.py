@@ -27,6 +27,11 @@ def root(tmp_path):
     return photographs.imagenet(tmp_path / "photos", train=6, val=2)
 
 
+def whole_image(sizes, first):
+    """The window of each image that is the whole of it."""
+    return np.hstack([0 * sizes, sizes])
+
+
 def content(root, part="train"):
     """Pixels and labels of a file in order, read by FFCV's own loader."""
     from ffcv.fields.decoders import CenterCropRGBImageDecoder, IntDecoder
@@ -203,10 +208,9 @@ def test_an_image_damaged_after_writing_ends_the_pass_with_an_error_instead_of_w
         file.seek(at + 2)
         file.write(b"\0" * 300)
     beton = Beton(path, 1)
-    whole = lambda sizes, first: np.hstack([0 * sizes, sizes])  # noqa: E731
     with pytest.raises(ValueError, match=r"train.beton: an image cannot be decoded"):
-        list(beton.read(torch.arange(18), whole, 16, 4))
-    assert len(list(beton.read(torch.arange(4), whole, 16, 4))) == 1
+        list(beton.read(torch.arange(18), whole_image, 16, 4))
+    assert len(list(beton.read(torch.arange(4), whole_image, 16, 4))) == 1
     with pytest.raises(ValueError, match="an image cannot be decoded"):
         _verify(path, root / "train")
 

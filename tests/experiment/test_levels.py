@@ -42,7 +42,6 @@ def iterative(request, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_masks_are_nested_and_counts_exact(iterative):
     found = tickets(iterative)
     for before, after in pairwise(found):
@@ -51,7 +50,6 @@ def test_masks_are_nested_and_counts_exact(iterative):
     assert [t.kept for t in found] == [count_kept(d, total) for d in (1, 0.5, 0.3, 0.2)]
 
 
-@pytest.mark.slow
 def test_trained_weights_are_zero_exactly_where_the_ticket_says(iterative):
     for level, ticket in zip(levels(iterative), tickets(iterative), strict=True):
         weights = trained(level)
@@ -59,7 +57,6 @@ def test_trained_weights_are_zero_exactly_where_the_ticket_says(iterative):
         assert sum(int((weights[name] != 0).sum()) for name in ticket.masks) == ticket.kept
 
 
-@pytest.mark.slow
 def test_results_have_a_row_a_level_and_accuracies_are_fractions(iterative):
     table = rows(iterative)
     assert [float(row["target_density"]) for row in table] == [1, 0.5, 0.3, 0.2]
@@ -67,7 +64,6 @@ def test_results_have_a_row_a_level_and_accuracies_are_fractions(iterative):
     assert [int(row["step"]) for row in curves(iterative)] == sorted({int(r["step"]) for r in curves(iterative)})
 
 
-@pytest.mark.slow
 def test_imp_starts_every_level_from_the_initial_weights_and_statistics(tmp_path):
     train(tmp_path, *LADDER, *NORMED)
     first, *others = tickets(tmp_path)
@@ -76,7 +72,6 @@ def test_imp_starts_every_level_from_the_initial_weights_and_statistics(tmp_path
     assert not equal(dict(first.weights), trained(levels(tmp_path)[0]))
 
 
-@pytest.mark.slow
 def test_weight_rewinding_goes_back_to_the_state_after_exactly_k_epochs_every_time(tmp_path):
     constant = "recipe/schedule=constant", *NORMED
     train(tmp_path / "wr", "method=wr", "method.rewind=2ep", *LADDER, *constant)
@@ -86,7 +81,6 @@ def test_weight_rewinding_goes_back_to_the_state_after_exactly_k_epochs_every_ti
         assert equal(dict(ticket.weights), after_two_epochs)
 
 
-@pytest.mark.slow
 def test_kept_statistics_are_those_of_the_trained_network(tmp_path):
     train(tmp_path, "method.bn_stats=keep", *LADDER, *NORMED)
     before, ticket = trained(levels(tmp_path)[0]), tickets(tmp_path)[1]
@@ -96,7 +90,6 @@ def test_kept_statistics_are_those_of_the_trained_network(tmp_path):
         assert torch.equal(ticket.weights[name], source[name])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lrr", "fine_tune", "one_shot"])
 def test_methods_that_do_not_rewind_start_from_the_weights_the_level_before_ended_with(method, tmp_path):
     train(tmp_path, f"method={method}", *NORMED)
@@ -105,7 +98,6 @@ def test_methods_that_do_not_rewind_start_from_the_weights_the_level_before_ende
         assert equal(dict(ticket.weights), before)
 
 
-@pytest.mark.slow
 def test_fine_tuning_holds_the_schedules_last_rate(tmp_path):
     train(tmp_path, "method=fine_tune", *LADDER, "recipe/schedule=multistep", "recipe.epochs=4", "recipe.lr=0.1")
     rates = [float(row["lr"]) for row in curves(tmp_path)]
@@ -113,7 +105,6 @@ def test_fine_tuning_holds_the_schedules_last_rate(tmp_path):
     assert rates[4:] == pytest.approx([0.001] * 12)
 
 
-@pytest.mark.slow
 def test_continuing_the_schedule_starts_at_the_rewind_points_rate_and_takes_what_is_left(tmp_path):
     schedule = "recipe/schedule=cosine", "recipe.schedule_every=epoch", "recipe.epochs=4"
     train(tmp_path, "method=wr", "method.rewind=1ep", "method.schedule=continue", *LADDER, *schedule)
@@ -122,7 +113,6 @@ def test_continuing_the_schedule_starts_at_the_rewind_points_rate_and_takes_what
     assert [float(row["epochs"]) for row in rows(tmp_path)] == [4, 3, 3, 3]
 
 
-@pytest.mark.slow
 def test_the_first_round_of_imp_is_the_one_shot_mask_of_the_trained_network(tmp_path):
     train(tmp_path / "imp", "sparsity.density=0.8")
     train(tmp_path / "omp", "method=omp", "sparsity.density=0.8")
@@ -137,7 +127,6 @@ def test_the_first_round_of_imp_is_the_one_shot_mask_of_the_trained_network(tmp_
     assert torch.equal(kept, torch.cat([m.flatten() for m in omp.masks.values()]))
 
 
-@pytest.mark.slow
 def test_random_masks_follow_the_pruning_seed_alone(tmp_path):
     ladder = "method=random", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1"
     for name, seeds in {"a": "seed=1", "b": "seeds.init=7", "c": "seeds.prune=9"}.items():
@@ -147,7 +136,6 @@ def test_random_masks_follow_the_pruning_seed_alone(tmp_path):
     assert not equal(a, c)
 
 
-@pytest.mark.slow
 def test_criterion_allocation_and_rewind_can_be_exchanged_on_the_command_line(tmp_path):
     train(tmp_path, "method/allocation=uniform", "method/criterion=random", "method.rewind=1ep", *LADDER)
     for ticket in tickets(tmp_path)[1:]:
@@ -155,7 +143,6 @@ def test_criterion_allocation_and_rewind_can_be_exchanged_on_the_command_line(tm
             assert abs(int(mask.sum()) - ticket.density * mask.numel()) <= 1
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_level_and_leaves_the_last_good_checkpoint(tmp_path):
     explode = "recipe.lr=1e4", "recipe.schedule.milestones=[]", "recipe.schedule.warmup=3", "recipe.clip=null"
     with pytest.raises(FloatingPointError, match=r"level 0 \(dense\) became .*recipe.lr"):
@@ -163,7 +150,6 @@ def test_a_loss_that_is_no_number_stops_the_level_and_leaves_the_last_good_check
     assert not (levels(tmp_path)[0] / "finished").exists()
 
 
-@pytest.mark.slow
 def test_another_configuration_in_the_folder_is_refused_naming_the_keys(tmp_path):
     train(tmp_path, "method=dense")
     with pytest.raises(ValueError, match=r"recipe\.lr: 0\.1 -> 0\.2"):
@@ -202,7 +188,6 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("override", IMPOSSIBLE)
 def test_what_cannot_work_fails_before_training_and_says_what_is_valid(override, tmp_path):
     with pytest.raises(Exception, match=IMPOSSIBLE[override]) as caught:
@@ -212,13 +197,11 @@ def test_what_cannot_work_fails_before_training_and_says_what_is_valid(override,
     assert not list(tmp_path.glob("level_*")), "training had begun"
 
 
-@pytest.mark.slow
 def test_a_rising_ladder_is_refused(tmp_path):
     with pytest.raises(Exception, match=r"a ladder must fall: 0.3 is followed by 0.5"):
         train(tmp_path, "sparsity=list", "sparsity.densities=[0.3,0.5]")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sparsity", names("sparsity"))
 def test_every_ladder_ends_at_the_density_asked_for(sparsity, tmp_path):
     from hydra.utils import instantiate
@@ -229,7 +212,6 @@ def test_every_ladder_ends_at_the_density_asked_for(sparsity, tmp_path):
     assert ladder[-1] == (1 if sparsity == "dense" else 0.3)
 
 
-@pytest.mark.slow
 def test_pruning_takes_its_scores_from_the_trained_weights_of_the_level_before(tmp_path):
     train(tmp_path, *LADDER)
     before, after = tickets(tmp_path)[1:3]

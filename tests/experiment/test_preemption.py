@@ -35,7 +35,6 @@ def signal_in_step(monkeypatch, count: int, signum: int) -> None:
     monkeypatch.setattr(Classifier, "training_step", counted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("signum", signals.SIGNALS)
 @pytest.mark.parametrize("step", [2, 11, 18])  # of four an epoch, twelve a level
 def test_it_leaves_at_the_epochs_end_and_resumes_to_the_same_bits(step: int, signum: int, tmp_path: Path, monkeypatch):
@@ -53,7 +52,6 @@ def test_it_leaves_at_the_epochs_end_and_resumes_to_the_same_bits(step: int, sig
     assert state(tmp_path / "asked") == state(tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_lightnings_own_requeueing_never_gets_the_signal(tmp_path: Path, monkeypatch):
     heard = []
 

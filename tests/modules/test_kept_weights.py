@@ -70,7 +70,6 @@ class ZeroWatch(pl.Callback):
                 assert not average[order.index(name)][pruned].any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", engine_but([*WAYS, *AVERAGED], "sgd", "adamw", "ema", "schedule-free sgd"))
 def test_zeros_stay_zero_for_200_steps_in_weights_momentum_and_average(way, tmp_path):
     watch = ZeroWatch()
@@ -79,7 +78,6 @@ def test_zeros_stay_zero_for_200_steps_in_weights_momentum_and_average(way, tmp_
     assert watch.steps >= 200
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_training_equals_weight_times_mask_in_the_forward_pass(way, tmp_path):
     options = [*WAYS[way], "recipe.precision=64-true", "recipe.epochs=3"]
@@ -118,7 +116,6 @@ def reference(folder, trained: Experiment, *overrides: str) -> dict[str, torch.T
     return {name: p.detach() for name, p in net.named_parameters()}
 
 
-@pytest.mark.slow
 def test_without_masked_gradients_momentum_would_grow_at_pruned_positions(tmp_path, monkeypatch):
     """Re-zeroing weights alone is the known mistake; the watch above must see it."""
     from lth.modules import KeptWeights
@@ -128,7 +125,6 @@ def test_without_masked_gradients_momentum_would_grow_at_pruned_positions(tmp_pa
         run_level(tmp_path, *SGD, watch=ZeroWatch())
 
 
-@pytest.mark.slow
 def test_masks_follow_the_module_and_stay_out_of_its_state(tmp_path):
     built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
     module, _ = built.build_level(built.levels[0])

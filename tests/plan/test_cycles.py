@@ -24,7 +24,6 @@ def rates(folder: Path) -> list[float]:
     return [float(row["lr"]) for row in curves(folder)]
 
 
-@pytest.mark.slow
 def test_one_cycle_is_a_plain_level(tmp_path):
     train(tmp_path / "plain", *LADDER)
     for index, strategy in enumerate(STRATEGIES):
@@ -33,7 +32,6 @@ def test_one_cycle_is_a_plain_level(tmp_path):
         assert state(tmp_path / strategy) == state(tmp_path / "plain")
 
 
-@pytest.mark.slow
 def test_the_first_cycle_is_a_plain_level_of_its_length(tmp_path):
     cycled = "recipe.epochs=5", "recipe.cycles.n=2", "recipe.cycles.strategy=linear_increase"  # 2 and 3 epochs
     train(tmp_path / "cycles", *ONE, *cycled, "method.rewind=2ep")  # saves the state after two epochs
@@ -43,7 +41,6 @@ def test_the_first_cycle_is_a_plain_level_of_its_length(tmp_path):
     assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in saved.items())
 
 
-@pytest.mark.slow
 def test_each_cycle_has_a_whole_schedule_of_its_own_length(tmp_path):
     every = "method=dense", "recipe/schedule=cosine", "recipe.schedule_every=epoch", "recipe.lr=0.1"
     train(tmp_path / "cycles", *every, "recipe.epochs=6", "recipe.cycles.n=3", "recipe.cycles.strategy=linear_decrease")
@@ -56,14 +53,12 @@ def test_each_cycle_has_a_whole_schedule_of_its_own_length(tmp_path):
     assert "cycle" not in curves(tmp_path / "plain3")[0]
 
 
-@pytest.mark.slow
 def test_only_the_first_cycle_warms_up_where_that_is_asked(tmp_path):
     every = "method=dense", "recipe/schedule=constant", "recipe.schedule.warmup=2", "recipe.lr=0.1"
     train(tmp_path, *every, "recipe.epochs=6", "recipe.cycles.n=2", "recipe.cycles.skip_warmup=true")
     assert rates(tmp_path) == pytest.approx([0.05, 0.1, 0.1, 0.1, 0.1, 0.1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "steps"), [("fresh", 8), ("keep", 16)])
 def test_the_optimizer_forgets_at_a_cycles_start_or_keeps(optimizer, steps, tmp_path):
     train(tmp_path, *ONE, *FOUR, "recipe/optimizer=adamw", f"recipe.cycles.optimizer={optimizer}")
@@ -71,7 +66,6 @@ def test_the_optimizer_forgets_at_a_cycles_start_or_keeps(optimizer, steps, tmp_
     assert {int(s["step"]) for s in states} == {steps}
 
 
-@pytest.mark.slow
 def test_a_fresh_optimizer_makes_a_difference(tmp_path):
     for optimizer in ("fresh", "keep"):
         train(tmp_path / optimizer, *ONE, *FOUR, f"recipe.cycles.optimizer={optimizer}")
@@ -88,7 +82,6 @@ KILLED = {  # four optimizer steps an epoch: options, and steps of a later cycle
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", engine_but(KILLED, "ema", "moving masks"))
 def test_killed_in_a_later_cycle_and_restarted_equals_uninterrupted(name, tmp_path):
     overrides, kills = KILLED[name]
@@ -99,7 +92,6 @@ def test_killed_in_a_later_cycle_and_restarted_equals_uninterrupted(name, tmp_pa
         assert state(tmp_path / f"killed{step}") == state(tmp_path / "whole"), step
 
 
-@pytest.mark.slow
 def test_two_ranks_train_the_cycles_of_one_process(tmp_path):
     overrides = [*FOUR, *LADDER, "recipe.ema=0.9"]
     assert train_on_ranks(tmp_path / "two", overrides) == [0, 0]
@@ -109,7 +101,6 @@ def test_two_ranks_train_the_cycles_of_one_process(tmp_path):
         assert all(torch.allclose(two[k], one[k], atol=1e-5) for k in one)
 
 
-@pytest.mark.slow
 def test_a_total_is_spread_over_the_levels(tmp_path):
     total = "recipe.epochs=null", "recipe.total_epochs=12", "recipe.level_strategy=linear_decrease"
     train(tmp_path, "method=wr", "method.rewind=5ep", *LADDER, *total)  # a point that later levels do not have
@@ -117,14 +108,12 @@ def test_a_total_is_spread_over_the_levels(tmp_path):
     assert [int(row["step"]) for row in curves(tmp_path)] == [4 * (i + 1) for i in range(12)]
 
 
-@pytest.mark.slow
 def test_levels_of_a_total_have_cycles_of_their_own(tmp_path):
     total = "recipe.epochs=null", "recipe.total_epochs=12", "recipe.level_strategy=linear_decrease"
     train(tmp_path, *LADDER, *total, "recipe.cycles.n=2")
     assert [row["cycle"] for row in curves(tmp_path)] == list("000111001101")
 
 
-@pytest.mark.slow
 def test_a_single_schedule_falls_over_all_levels(tmp_path):
     every = "recipe/schedule=cosine", "recipe.schedule_every=epoch", "recipe.lr=0.1"
     train(tmp_path / "levels", "method=lrr", "method.schedule=single", *LADDER, *every, "recipe.epochs=3")
@@ -133,7 +122,6 @@ def test_a_single_schedule_falls_over_all_levels(tmp_path):
     assert [float(row["epochs"]) for row in rows(tmp_path / "levels")] == [3, 3, 3]
 
 
-@pytest.mark.slow
 def test_sculpting_trains_a_random_mask_in_cycles_prunes_once_and_trains_once_more(tmp_path):
     chosen = "method=sculpting", "support=erk", "support.density=0.6", "sparsity.density=0.3", *FOUR
     train(tmp_path, *chosen, "method.final_recipe.epochs=3", "recipe/schedule=cosine", "recipe.lr=0.1")
@@ -164,7 +152,6 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("override", IMPOSSIBLE)
 def test_what_cannot_work_fails_before_training(override, tmp_path):
     with pytest.raises(Exception, match=IMPOSSIBLE[override]) as caught:

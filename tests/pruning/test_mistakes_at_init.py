@@ -25,7 +25,6 @@ def refused(tmp_path, match: str, *overrides: str) -> None:
     assert not trained
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -50,7 +49,6 @@ def test_an_allocation_that_cannot_reach_its_density_is_refused(overrides, messa
     refused(tmp_path, message, *overrides)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -74,7 +72,6 @@ def other_ticket(path, widths=(24, 16), exclude=()):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("user", [("method=er_imp", "sparsity.density=0.3"), ("support=from_ticket", *AT_INIT)])
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -92,7 +89,6 @@ def test_a_ticket_whose_names_or_shapes_do_not_fit_is_refused(options, message, 
 SMART_RATIO_OF_TICKET = "method=smart_ratio", "method/allocation=smart_ratio_of_ticket", "sparsity.density=0.3"
 
 
-@pytest.mark.slow
 def test_smart_ratio_takes_only_the_ends_of_a_ticket(tmp_path):
     given = Ticket.load(a_ticket(tmp_path / "given.safetensors", configuration(tmp_path)))
     backwards = Ticket(dict(reversed(list(given.masks.items()))), given.weights)
@@ -110,7 +106,6 @@ def test_smart_ratio_takes_only_the_ends_of_a_ticket(tmp_path):
     refused(tmp_path, "the allocation kept .* weights at density 0.3, not", *SMART_RATIO_OF_TICKET, path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"exclude": ["@first"]}, r"it has no \['hidden.0.weight'\]"), ({"widths": [24, 12]}, "other shapes at")],
@@ -121,14 +116,12 @@ def test_a_ticket_without_the_ends_is_refused(options, message, tmp_path):
     refused(tmp_path, "give ticket=PATH", *SMART_RATIO_OF_TICKET)
 
 
-@pytest.mark.slow
 def test_a_ticket_that_is_not_given_or_not_there_is_refused(tmp_path):
     refused(tmp_path, "give ticket=PATH", "method=er_imp", "sparsity.density=0.3")
     with pytest.raises(FileNotFoundError, match="no ticket at"):
         train(tmp_path / "other", "method=er_imp", "sparsity.density=0.3", f"ticket={tmp_path / 'none.safetensors'}")
 
 
-@pytest.mark.slow
 def test_a_ticket_gives_its_layer_densities_by_name_whatever_the_order(tmp_path):
     cfg = configuration(tmp_path)
     given = Ticket.load(a_ticket(tmp_path / "given.safetensors", cfg))
@@ -143,7 +136,6 @@ def test_a_ticket_gives_its_layer_densities_by_name_whatever_the_order(tmp_path)
         assert any(not torch.equal(made.masks[n], mask) for n, mask in given.masks.items()), "re-sampled at random"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "message"),
     [

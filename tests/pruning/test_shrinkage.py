@@ -44,9 +44,12 @@ def test_a_weight_that_is_zero_gets_no_gradient_and_stays_zero():
 def epochs(start: float, decay: float, length: int, minimum: float, warmup: int) -> list[int | None]:
     """Zero-based epochs in which the threshold exceeds 1e-4, 1e-3 and 1e-2 at learning rate .1 and momentum .9."""
     clock = Clock(partial(cosine, minimum=minimum, warmup=warmup), length * EPOCH, EPOCH, "epoch")
-    rates = lambda step: 0.1 * clock(step)  # noqa: E731
+
+    def rate(step: int) -> float:
+        return 0.1 * clock(step)
+
     reach = (1e-4, 1e-3, 1e-2)
-    return [epochs_to_threshold(start, decay, 0.9, rates, length * EPOCH, EPOCH, r) for r in reach]
+    return [epochs_to_threshold(start, decay, 0.9, rate, length * EPOCH, EPOCH, r) for r in reach]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from tests.support.harness import configuration, curves, rows, train, train_on_r
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
 def test_weights_are_scaled_after_each_epoch_and_the_rate_is_divided_until_the_levels_end(tmp_path: Path):
     options = *SCALED, "recipe/schedule@method.search.schedule=constant", "method.search.lr=0.1", "method.finetune=true"
     train(tmp_path, *options, "method/weights=kn_nonzero_bias")
@@ -45,7 +44,6 @@ def test_weights_are_scaled_after_each_epoch_and_the_rate_is_divided_until_the_l
             assert torch.allclose(ticket.weights[bias], start[bias] * scale ** (place / 3), rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_ticket_of_a_scaled_search_is_the_network_that_was_tested(tmp_path: Path):
     train(tmp_path, *SCALED)
     level = sorted(tmp_path.glob("level_*"))[-1]
@@ -58,7 +56,6 @@ def test_the_ticket_of_a_scaled_search_is_the_network_that_was_tested(tmp_path: 
     assert sum(losses) / 40 == pytest.approx(float(rows(tmp_path)[-1]["test_loss"]), rel=1e-4)
 
 
-@pytest.mark.slow
 def test_scaling_mixed_images_is_refused(tmp_path: Path):
     with pytest.raises((ValueError, InstantiationException), match=r"recipe\.mixup=0\.2 must be 0"):
         Experiment(configuration(tmp_path, *SCALED, "recipe.mixup=0.2"), RunFolder(tmp_path))

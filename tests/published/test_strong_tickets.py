@@ -40,7 +40,6 @@ def events(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("restore", ["true", "false"])
 def test_the_ticket_holds_as_many_weights_as_the_density_that_was_logged(restore: str, searched):
     row, tuned = rows(searched(restore))
@@ -56,7 +55,6 @@ def test_the_ticket_holds_as_many_weights_as_the_density_that_was_logged(restore
     assert float(ticket.header["test_accuracy"]) == float(row["test_accuracy"])
 
 
-@pytest.mark.slow
 def test_the_quantised_networks_accuracy_is_the_exported_rounded_models(searched):
     folder = searched("false")
     ticket = Ticket.load(folder / "level_00_search" / "ticket.safetensors")
@@ -68,7 +66,6 @@ def test_the_quantised_networks_accuracy_is_the_exported_rounded_models(searched
     assert float(events(folder)[-1]["val_accuracy_after"]) == pytest.approx(measured, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_rows_around_an_event_never_mix_what_was_before_it_with_what_was_after(searched):
     search = [row for row in curves(searched("true")) if row["level"] == "0"]
     total = sum(
@@ -85,7 +82,6 @@ def test_rows_around_an_event_never_mix_what_was_before_it_with_what_was_after(s
     assert [int(event["event"]) for event in events(searched("true"))] == [1, 2, 3]
 
 
-@pytest.mark.slow
 def test_fine_tuning_starts_from_the_untrained_weights(searched):
     found = Ticket.load(searched("true") / "level_00_search" / "ticket.safetensors")
     tuned = Ticket.load(searched("true") / "level_01_finetune" / "ticket.safetensors")
@@ -95,14 +91,12 @@ def test_fine_tuning_starts_from_the_untrained_weights(searched):
         assert torch.equal(tuned.weights[name], weight)
 
 
-@pytest.mark.slow
 def test_a_search_may_stop_before_fine_tuning_and_leave_epochs_after_the_last_event(tmp_path: Path):
     train(tmp_path, *GEM_MINER, "method.finetune=false", "method.until=0.5")
     assert [row["name"] for row in rows(tmp_path)] == ["search"]
     assert [int(event["epoch"]) for event in events(tmp_path)] == [1]
 
 
-@pytest.mark.slow
 def test_a_dead_network_goes_on_to_fine_tuning_with_exactly_the_weights_asked_for(tmp_path: Path):
     dead = "method/score_init=constant", "method.score_init.value=0.5", "method.search.lr=1e-12"
     train(tmp_path, *GEM_MINER, *dead, "method.restore=true")
@@ -112,7 +106,6 @@ def test_a_dead_network_goes_on_to_fine_tuning_with_exactly_the_weights_asked_fo
     assert events(tmp_path)[-1]["status"] == "dead_network"
 
 
-@pytest.mark.slow
 def test_annealed_levels_carry_their_scores_and_fall_to_the_density_asked_for(tmp_path: Path):
     train(tmp_path, *ANNEALED)
     levels = sorted(tmp_path.glob("level_*"))
@@ -132,7 +125,6 @@ def test_annealed_levels_carry_their_scores_and_fall_to_the_density_asked_for(tm
         assert int(row["kept"]) == sum(int(float(row["target_density"]) * n + 1e-9) for n in sizes)
 
 
-@pytest.mark.slow
 def test_an_annealed_bias_that_was_left_out_may_come_back_and_the_ticket_holds_its_zeros(tmp_path: Path):
     weights = "method/weights=kn_nonzero_bias", "method.biases=true", "method.finetune=true"
     train(tmp_path, *ANNEALED, *weights)
@@ -148,7 +140,6 @@ def test_an_annealed_bias_that_was_left_out_may_come_back_and_the_ticket_holds_i
     assert all(torch.equal(tickets[-1][n], tickets[-2][n]) for n in biases)
 
 
-@pytest.mark.slow
 def test_a_warm_search_looks_among_the_trained_weights_and_fine_tuning_starts_from_them(tmp_path: Path):
     warm = "method=warm_gem_miner", *GEM_MINER[1:], "method.warm=1ep", "model.batch_norm=true"
     train(tmp_path, *warm)
@@ -162,7 +153,6 @@ def test_a_warm_search_looks_among_the_trained_weights_and_fine_tuning_starts_fr
     assert all(torch.equal(begun[0][n], begun[1][n]) for n in names)
 
 
-@pytest.mark.slow
 def test_a_relaxed_search_reports_its_accuracy_before_and_after_rounding(tmp_path: Path):
     hypercube = "method=hypercube", "recipe.lr=1", "method.strength=0"
     for rounding in ("naive", "prob", "all_ones"):
@@ -186,7 +176,6 @@ KILLED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", [9, *(pytest.param(step, marks=pytest.mark.engine) for step in (7, 13, 17))])
 @pytest.mark.parametrize("search", KILLED)
 def test_a_search_killed_anywhere_ends_with_the_same_bits(search: str, step: int, tmp_path: Path, ends):
@@ -210,7 +199,6 @@ def ends(tmp_path_factory):
     return of
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["rounded", "largest_of_layer", "largest"])
 @pytest.mark.parametrize("model", engine_but(["mlp", "resnet20"], "mlp"))
 def test_a_search_step_takes_at_most_three_operations_a_tensor_more_than_a_dense_one(

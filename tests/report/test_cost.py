@@ -85,7 +85,6 @@ def plain_step(tmp_path, *overrides: str) -> Counter:
     return mode.ops
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", BY_TIER)
 def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model, tmp_path):
     ours, plain = lightning_step(tmp_path, *MODELS[model]), plain_step(tmp_path, *MODELS[model])
@@ -94,7 +93,6 @@ def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model,
     assert ours.total() - plain.total() <= 15
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", BY_TIER)
 def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
     masked = lightning_step(tmp_path, *MODELS[model])
@@ -105,7 +103,6 @@ def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
     assert masked["aten._foreach_mul_.List"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("option", ["recipe.clip=1", "recipe.mixup=0.5", "recipe.ema=0.9", "recipe.augment.crop=1"])
 def test_no_training_step_waits_for_the_device(option, tmp_path):
     """Neither the step nor fetching its batch reads a value back (`.item()` and the like)."""
@@ -132,7 +129,6 @@ class CountBetweenSteps(CountSteps):
             super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
 
-@pytest.mark.slow
 @NEEDS_COMPILER
 def test_changing_masks_compiles_nothing_anew(tmp_path, monkeypatch):
     from torch._dynamo.utils import counters

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from math import floor
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,10 @@ from tests.support.tiers import check_not_fast
 
 MLP = ["dataset.train_size=220"]
 CONV = ["model=conv2", "dataset.image_size=8", "dataset.train_size=220"]
+RIGL = ["method=rigl", "method.order=after_step", "sparsity.density=0.3"]
+TWENTY = ["recipe.epochs=null", "recipe.steps=24", "method.every=1", "method.stop=21"]
+DOUBLE = ["recipe.precision=64-true"]  # so that sums taken in another order pick the same weights
+OPTIMIZERS = {"sgd": [], "adamw": ["recipe/optimizer=adamw", "recipe.lr=0.01"]}
 
 
 @dataclass
@@ -61,6 +66,24 @@ def record(monkeypatch: Any, kind: type, method: str) -> list[Change]:
 
     monkeypatch.setattr(kind, method, recorded)
     return changes
+
+
+def best(score: Tensor, where: Tensor, count: int) -> Tensor:
+    """The `count` largest scores among `where`, ties by index: by a plain stable sort."""
+    order = torch.sort(score.masked_fill(~where, -torch.inf).flatten(), descending=True, stable=True).indices
+    chosen = torch.zeros(score.numel(), dtype=torch.bool)
+    chosen[order[:count]] = True
+    return chosen.view(score.shape)
+
+
+def expected(change: Change, scores: dict[str, Tensor], fraction: float) -> dict[str, Tensor]:
+    """The masks that an update should make: magnitude drop of floor(fraction * kept) in each layer, growth by score."""
+    masks = {}
+    for name, kept in change.before.masks.items():
+        moved = floor(fraction * int(kept.sum()) + 1e-9) if not kept.all() else 0
+        stay = best(change.before.weights[name].abs(), kept, int(kept.sum()) - moved)
+        masks[name] = stay | best(scores[name].abs(), ~stay, moved)
+    return masks
 
 
 def moves(monkeypatch: Any) -> list[Change]:

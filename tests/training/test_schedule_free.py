@@ -46,7 +46,6 @@ def averages(built: Experiment, folder: Path, *overrides: str, beta: float = 0.9
     return points
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("val", [20, 0])
 def test_what_a_level_leaves_is_the_papers_average(val, tmp_path):
     options = [*SGD, "recipe.precision=64-true", f"dataset.val_size={val}", "recipe.weight_decay=0.01"]
@@ -56,7 +55,6 @@ def test_what_a_level_leaves_is_the_papers_average(val, tmp_path):
         assert torch.allclose(weight, expected[name], atol=1e-9), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [SGD, ADAMW], ids=["sgd", "adamw"])
 def test_validation_and_the_next_levels_ticket_see_the_average_that_is_saved(options, tmp_path):
     train(tmp_path, *options, *LADDER, "method=lrr", "model.batch_norm=true")
@@ -75,7 +73,6 @@ def test_validation_and_the_next_levels_ticket_see_the_average_that_is_saved(opt
             assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in start.items())
 
 
-@pytest.mark.slow
 def test_a_rewind_point_within_an_epoch_is_the_average_at_that_step(tmp_path):
     options = [*SGD, "recipe.weight_decay=0.01"]
     train(tmp_path / "run", *options, *LADDER, "method.rewind=6it", "checkpoint_seconds=1000")
@@ -87,7 +84,6 @@ def test_a_rewind_point_within_an_epoch_is_the_average_at_that_step(tmp_path):
     assert not any(group["train_mode"] for group in saved["optimizer"]["param_groups"])
 
 
-@pytest.mark.slow
 def test_running_statistics_are_those_at_the_average(tmp_path):
     """Gathered at y, with momentum, they belong to other weights; a mean over the training images does not."""
     built = run_level(tmp_path, *SGD, "model.batch_norm=true", "recipe.batch_size=80")  # all images in one batch
@@ -102,7 +98,6 @@ def test_running_statistics_are_those_at_the_average(tmp_path):
     assert torch.allclose(norm.running_var, seen[0].var(0), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -126,7 +121,6 @@ def test_killed_and_restarted_equals_uninterrupted(options, tmp_path):
         assert state(folder) == state(tmp_path / "whole"), step
 
 
-@pytest.mark.slow
 def test_a_cycle_with_a_fresh_optimizer_averages_anew_from_the_average(tmp_path):
     options = [*SGD, "recipe.epochs=2"]
     run = run_level(tmp_path / "cycles", *options, "recipe.cycles.n=2")
@@ -136,7 +130,6 @@ def test_a_cycle_with_a_fresh_optimizer_averages_anew_from_the_average(tmp_path)
     assert kept.trainer.optimizers[0].param_groups[0]["k"] == 8
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

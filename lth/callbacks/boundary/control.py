@@ -12,7 +12,7 @@ from lth.training.ranks import broadcast_
 
 
 class Control(Callback):
-    """Applies `treatment` to the ticket's masks and weights when the level starts.
+    """Applies a treatment, such as shuffled masks, to the masks and weights of a ticket when the level starts.
 
     level: the level being trained
     treatment: a function of `lth.tickets.treatments`

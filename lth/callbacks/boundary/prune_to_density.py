@@ -1,4 +1,4 @@
-"""Prunes to the level's density when a level starts."""
+"""Pruning at the start of a level."""
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -14,7 +14,7 @@ from lth.training.ranks import assert_same, broadcast_
 
 
 class Prune(Callback):
-    """Prunes the module's masks to a density in `on_fit_start`.
+    """Prunes the network to the density of the level before the level is trained (in `on_fit_start`).
 
     level: the level being trained
     criterion: scores the weights; those with the largest scores are kept

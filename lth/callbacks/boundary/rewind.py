@@ -13,7 +13,7 @@ _OPTIMIZER = ("fresh", "rewind")
 
 
 class Rewind(AfterStep):
-    """Saves the state of level 0 at the rewind point and restores it at the start of every later level.
+    """Saves weights and optimizer state at the rewind point in level 0 and restores them when a later level starts.
 
     level: the level being trained
     point: 0, "500it", "2ep" or "5%" of level 0; null rewinds nothing (learning-rate rewinding, arXiv 2003.02389)

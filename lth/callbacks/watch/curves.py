@@ -9,7 +9,7 @@ from lth.plan import Level
 
 
 class Curves(Callback):
-    """Logs one row per epoch to every logger and keeps the last row, which is saved in the checkpoint.
+    """Logs one row of metrics per epoch to every logger. The checkpoint holds the last row.
 
     level: the level being trained
     offset: optimizer steps of all earlier levels, added to the step so that it rises over the whole experiment
@@ -33,7 +33,7 @@ class Curves(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = pl_module.summary()
-        if not metrics:  # resumed at an epoch's end: the epoch was logged before the interruption
+        if not metrics:  # after resuming at the end of an epoch that was already logged
             return
         if metrics.get("val_accuracy", -1.0) > self.best.get("val_accuracy", -1.0):
             self.best = {"val_accuracy": metrics["val_accuracy"], "epoch": trainer.current_epoch}

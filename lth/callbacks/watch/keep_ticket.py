@@ -1,4 +1,4 @@
-"""Writes a level's ticket when the level starts."""
+"""Saves the ticket of each level: its masks and the weights that it starts from."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -10,7 +10,7 @@ from lth.plan import Level
 
 
 class WatchTopology(Callback):
-    """Makes one record per epoch with density, churn and the in-time over-parametrisation rate.
+    """Records density, churn and the in-time over-parametrisation rate of each layer, once per epoch.
 
     churn: fraction of the kept weights that were not kept at the previous record
     ever_active: fraction of a layer's weights that were kept at any time so far in the level (R_s of arXiv 2102.02887)
@@ -39,7 +39,7 @@ class WatchTopology(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         summary = pl_module.summary()
-        if not summary:  # resumed at an epoch's end: the epoch was recorded before the interruption
+        if not summary:  # after resuming at the end of an epoch that was already recorded
             return
         now = pl_module.current_masks()
         self._look(now)

@@ -16,7 +16,8 @@ class Rescale(Callback):
     lr: learning rate of the fit
     mixup: the recipe's mixup, which must be 0 because mixed images have no single label
 
-    The metrics of the epoch are measured before. The learning rate is divided by the factor until the level's end.
+    The logged metrics of the epoch are those before rescaling. The learning rate of the rest of the level is divided
+    by the factor.
     Source: arXiv 2210.02412.
     """
 
@@ -29,7 +30,7 @@ class Rescale(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.active or not pl_module.training_metrics.count:
-            return  # resumed at an epoch's end: the epoch was rescaled before the interruption
+            return  # after resuming at the end of an epoch that was already rescaled
         logits, labels = pl_module.last_batch
         scale = fit_scale(logits.detach(), labels, sum_over_ranks, self.steps, self.lr)
         pl_module.scale_(scale)
