@@ -1,1 +1,46 @@
-"""Lottery-ticket and pruning research in one PyTorch Lightning + Hydra harness."""
+"""Lottery-ticket and pruning research in one PyTorch Lightning + Hydra harness.
+
+What a script of one's own uses is reached from here: `lth.Masks`, `lth.prune`, `lth.Ticket`, `lth.levels`, ladders such
+as `lth.geometric`, and the rooms `lth.allocation`, `lth.callbacks`, `lth.criteria`. Each is imported when it is first
+used, because torch and Lightning take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lth import callbacks as callbacks
+    from lth.experiment.levels import levels as levels
+    from lth.pruning import Masks as Masks
+    from lth.pruning import allocation as allocation
+    from lth.pruning import criteria as criteria
+    from lth.pruning import prune as prune
+    from lth.pruning.ladder import geometric as geometric
+    from lth.pruning.ladder import linear as linear
+    from lth.tickets import Ticket as Ticket
+
+_FOUND_IN = {
+    "Masks": "lth.pruning",
+    "Ticket": "lth.tickets",
+    "allocation": "lth.pruning",
+    "criteria": "lth.pruning",
+    "geometric": "lth.pruning.ladder",
+    "levels": "lth.experiment.levels",
+    "linear": "lth.pruning.ladder",
+    "prune": "lth.pruning",
+}
+_ROOMS = ("callbacks",)
+
+__all__ = [*_FOUND_IN, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"lth.{name}")
+    if name in _FOUND_IN:
+        return getattr(import_module(_FOUND_IN[name]), name)
+    raise AttributeError(f"module 'lth' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -17,7 +17,7 @@ from lth.tickets.ticket import Ticket
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int] | None) -> list[dict[str, Any]]:
     """One row a prunable layer: layer, shape, total, kept, density and the columns below.
 
       effective: kept weights on a path from input to output; None if liveness cannot be determined for this
@@ -27,8 +27,10 @@ def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int])
       macs: multiply-adds of one image, from the shapes of a real forward pass, without biases
       macs_kept: multiply-adds of kept weights alone
 
-    image_shape: channels, height, width.
+    image_shape: channels, height, width; None leaves effective weights and multiply-adds None
     """
+    if image_shape is None:
+        return list(_layer_rows(net, masks).values())
     uses, live = uses_per_image(net, image_shape), _live_weights(net, masks, image_shape)
     rows = []
     for name, row in _layer_rows(net, masks).items():
@@ -50,7 +52,7 @@ def ticket_table(
     if net is not None and image_shape is not None:
         masks.weights(net)  # checks names and shapes
         return layer_table(net, masks, image_shape)
-    return list(_layer_rows(net or nn.Module(), masks).values())
+    return layer_table(net or nn.Module(), masks, None)
 
 
 def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lth.callbacks.watch.topology import WatchTopology
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
 from lth.callbacks.within.gradual import Gradual
+from lth.callbacks.within.keep_pruned import KeepPruned
 from lth.callbacks.within.regrow import Regrow
 from lth.callbacks.within.rescale import Rescale
 from lth.callbacks.within.rescore_by_magnitude import RescoreByMagnitude
@@ -33,6 +34,7 @@ __all__ = [
     "Curves",
     "DrawWeights",
     "Gradual",
+    "KeepPruned",
     "KeepTicket",
     "LastCheckpoint",
     "LayerReport",

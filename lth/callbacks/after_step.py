@@ -8,19 +8,28 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 class AfterStep(Callback):
     """A callback that acts after optimizer steps: `after_step` is called once for each, with its number.
 
-    `trainer.global_step` counts finished optimizer steps. A batch that only accumulates gradients leaves it unchanged.
+    A batch that only accumulates gradients is no step. Under manual optimization every batch is one step, however
+    often its optimizers step.
     """
 
     _step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = trainer.global_step  # more than 0 where training resumes
+        self._step = steps_taken(trainer, pl_module)  # more than 0 where training resumes
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step > self._step:
-            self._step = trainer.global_step
-            self.after_step(trainer, pl_module, self._step)
+        step = steps_taken(trainer, pl_module)
+        if step > self._step:
+            self._step = step
+            self.after_step(trainer, pl_module, step)
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Act after optimizer step `step` of the level, counted from 1."""
         raise NotImplementedError
+
+
+def steps_taken(trainer: Trainer, pl_module: LightningModule) -> int:
+    """Finished steps of this fit, those before a resume included."""
+    if pl_module.automatic_optimization:
+        return trainer.global_step
+    return trainer.fit_loop.epoch_loop._batches_that_stepped  # `global_step` counts every optimizer's step

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.pruning.criterion import Batches
 
-class ScoringData:
+
+class ScoringData(Batches):
     """Training batches without augmentation, the same on every rank (`lth.pruning.criterion.Batches`).
 
     datamodule: a `Dataset`

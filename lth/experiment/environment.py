@@ -1,8 +1,10 @@
-"""What a result was made with: versions, source revision, hardware."""
+"""What a result was made with (versions, source revision, hardware), and Lightning without its banners."""
 
+import logging
 import os
 import platform
 import subprocess
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,17 @@ def environment() -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
+
+
+def quiet_lightning() -> None:
+    """Lightning's per-Trainer banners and tips would appear once a level."""
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
+    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
 
 
 def _version(package: str) -> str | None:

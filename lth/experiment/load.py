@@ -94,8 +94,11 @@ def _level(path: Path, level: int | None) -> Path:
 
 def _config(run: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load((run / "config.yaml").read_text())["config"]
+        config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())["config"]
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no config.yaml in {run} to say which network and data it used") from None
     except (yaml.YAMLError, KeyError, TypeError):
         raise ValueError(f"{run / 'config.yaml'} was not written by lth") from None
+    if "model" not in config:
+        raise ValueError(f"{run} was trained by a script (lth.levels), whose network lth cannot build")
+    return config

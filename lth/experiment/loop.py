@@ -1,7 +1,5 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
-import logging
-import warnings
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +19,7 @@ from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
-from lth.experiment.environment import environment
+from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import save_picture
@@ -170,14 +168,3 @@ class Loop:
         topology = single_run.topology(outcomes, title)
         if topology is not None:
             save_picture(topology, self.folder.path / "topology.png")
-
-
-def quiet_lightning() -> None:
-    """Lightning's per-Trainer banners and tips would appear once a level."""
-    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
-    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")

@@ -18,6 +18,7 @@ class EffectiveWeights(Classifier):
     Raises ValueError for a recipe that averages weights (EMA, schedule-free optimizers).
     """
 
+    applies_masks = True
     changes = 0  # rises when masks change
     _final = False  # whether `finalize_` has been called
     _cached: dict[str, Tensor] | None = None  # the effective weights, while they do not change

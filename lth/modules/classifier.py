@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lth.datamodules.scoring import ScoringData
 from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.seeds import derive
@@ -30,6 +31,8 @@ class Classifier(pl.LightningModule):
     classes: number of classes
     seed: the data seed, for dropout and mixup
     """
+
+    applies_masks = False  # True in subclasses that keep pruned weights at zero; callbacks refuse to prune others
 
     def __init__(
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
@@ -83,6 +86,10 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # without a scheduler: `optimizer_step` sets the learning rate, so that it depends on the step alone
         return self.recipe.build(self.net, set(self.masks))
+
+    def scoring_data(self, seed: int) -> ScoringData:
+        """The training data for a criterion, in an order fixed by the seed and the level."""
+        return ScoringData(self.trainer.datamodule, seed, self.level.index, self.device, self.dtype)
 
     def to_average_(self) -> None:
         """Switch a schedule-free optimizer to eval mode: the weights become its average, for evaluating and saving.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lth.modules.classifier import Classifier
-from lth.pruning.masks import zero_
+from lth.pruning.masks import zero_, zero_gradients_, zero_state_
 from lth.pruning.structured.attached import Attached
 
 
@@ -21,6 +21,7 @@ class KeptWeights(Classifier):
     entries.
     """
 
+    applies_masks = True
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
@@ -47,10 +48,7 @@ class KeptWeights(Classifier):
         if self.attached is not None:
             self.attached.update_(self.masks)
         zero_(self._weights, self._kept)
-        optimizer = self.trainer.optimizers[0]
-        for weight, mask in zip(self._weights, self._kept, strict=True):
-            state = _per_weight(optimizer.state.get(weight, {}), mask.shape)
-            zero_(state, [mask] * len(state))
+        zero_state_(self.trainer.optimizers[0], self._weights, self._kept)
 
     def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:
         """Set copies of the parameters, by `id` of the parameter, to zero where the masks prune."""
@@ -58,8 +56,7 @@ class KeptWeights(Classifier):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # unmasked gradients would enter the clipping norm and the momentum of pruned weights
-        pairs = [(w.grad, m) for w, m in zip(self._weights, self._kept, strict=True) if w.grad is not None]
-        zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])
+        zero_gradients_(self._weights, self._kept)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -76,9 +73,3 @@ class KeptWeights(Classifier):
         super()._apply(fn, recurse)
         self.masks.move_(fn)
         return self
-
-
-def _per_weight(state: Mapping[str, Any], shape: torch.Size) -> list[torch.Tensor]:
-    """The tensors of an optimizer's state with one entry per weight; SOAP's second moments lie in an eigenbasis `Q`."""
-    rotated = {"exp_avg_sq"} if state.get("Q") is not None else set()
-    return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in rotated]

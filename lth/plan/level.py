@@ -38,6 +38,16 @@ class Level:
     source: int | None = None
     order: int | None = None
 
+    @staticmethod
+    def place(folder: Path, index: int, density: float) -> tuple[str, Path]:
+        """Name and folder of the level `index` of a ladder.
+
+        folder: of the run
+        density: fraction of prunable weights kept, 0..1
+        """
+        name = "dense" if density == 1 else f"density_{density:.4g}"
+        return name, folder / f"level_{index:02d}_{name}"
+
     @property
     def first(self) -> bool:
         """Whether it starts from the initial weights, so that there is nothing to load or rewind to."""

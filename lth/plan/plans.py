@@ -38,8 +38,7 @@ def ladder(
     for index, (density, stage, budget) in enumerate(zip(densities, stages, each, strict=True)):
         before = sum(level.budget.horizon for level in levels)
         begin, length = _phase(schedule, point, budget, before) if index else (0, budget.horizon)
-        name = "dense" if density == 1 else f"density_{density:.4g}"
-        where = folder / f"level_{index:02d}_{name}"
+        name, where = Level.place(folder, index, density)
         hold = index > 0 and schedule == "hold"
         source = index - 1 if index else None
         levels.append(Level(index, name, density, stage, where, begin, length, budget, hold, source))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,10 @@ class Masks(Mapping[str, Tensor]):
         """Set the pruned weights of `net` to exactly zero, in place."""
         zero_(self.weights(net), list(self.values()))
 
+    def apply_to_gradients_(self, net: nn.Module) -> None:
+        """Set the gradients of the pruned weights of `net` to exactly zero, in place."""
+        zero_gradients_(self.weights(net), list(self.values()))
+
     @torch.no_grad()
     def copy_(self, other: Mapping[str, Tensor]) -> "Masks":
         """Set these masks to `other` (0/1 or bool), in place. Raises ValueError if names or shapes differ."""
@@ -126,6 +131,28 @@ def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str
 def raw(tensor: Tensor) -> Tensor:
     """The bytes of a tensor's values in index order, as flat uint8."""
     return tensor.detach().contiguous().flatten().view(torch.uint8)
+
+
+def zero_state_(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+    """Set the optimizer's state of each weight to zero where its mask prunes, in place.
+
+    Preconditioner matrices (Shampoo, SOAP) have no entry for each weight and stay as they are.
+    """
+    for weight, mask in zip(weights, masks, strict=True):
+        state = _per_weight(optimizer.state.get(weight, {}), mask.shape)
+        zero_(state, [mask] * len(state))
+
+
+def _per_weight(state: Mapping[str, Any], shape: torch.Size) -> list[Tensor]:
+    """The tensors of an optimizer's state with one entry per weight; SOAP's second moments lie in an eigenbasis `Q`."""
+    rotated = {"exp_avg_sq"} if state.get("Q") is not None else set()
+    return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in rotated]
+
+
+def zero_gradients_(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+    """Set the gradient of each weight to zero where its mask prunes, in place; weights without gradient are skipped."""
+    pairs = [(w.grad, mask) for w, mask in zip(weights, masks, strict=True) if w.grad is not None]
+    zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])
 
 
 @torch.no_grad()

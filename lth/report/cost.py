@@ -44,6 +44,8 @@ def _of_level(run: Run, row: Mapping[str, Any]) -> Cost:
     Dense gradients that a method reads now and then, and scoring before training, are not counted.
     """
     layers = run.layers.get(row["level"], ())
+    if any(layer.get("macs_kept") is None for layer in layers):  # a script's network, whose inputs are not known
+        layers = ()
     forward = sum(layer["macs_kept"] for layer in layers) * _relative_density(run, row)
     total = _FORWARD_AND_BACKWARD * forward * _images_seen(run.config, row) if layers else None
     return Cost(row.get("epochs", 0.0), total, row.get("seconds", 0.0))

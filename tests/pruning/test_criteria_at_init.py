@@ -12,12 +12,13 @@ from torch.nn.functional import cross_entropy
 
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.criterion import Batches
 from lth.pruning.linearised import effective
 from lth.pruning.restore import preserved
 from lth.pruning.topk import largest
 
 
-class Given:
+class Given(Batches):
     """Batches made by hand."""
 
     def __init__(self, *sets, image_shape=(1, 2, 2), classes=2):

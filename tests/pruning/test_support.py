@@ -8,6 +8,7 @@ import torch
 from lth.networks import lenet5
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.allocation import count_kept
+from lth.pruning.criterion import Batches
 from lth.pruning.position import bernoulli
 from lth.pruning.repair import dead_units, rewire
 from lth.pruning.support import everything, sampled
@@ -21,7 +22,7 @@ CRITERIA = {
 }
 
 
-class Images:
+class Images(Batches):
     """Batches drawn once."""
 
     classes, image_shape = 4, (1, 16, 16)

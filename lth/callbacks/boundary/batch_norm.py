@@ -7,7 +7,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lth.datamodules.scoring import ScoringData
 from lth.plan import Level
 from lth.pruning.masks import zero_
 from lth.pruning.prunable import batch_norms
@@ -40,9 +39,7 @@ class BatchNorm(Callback):
         if self.batches:
             zero_(pl_module.masks.weights(pl_module.net), list(pl_module.masks.values()))
             pl_module.net.train()
-            where = pl_module.device, pl_module.dtype
-            data = ScoringData(trainer.datamodule, 0, self.level.index, *where)
-            measure_(pl_module.net, norms, (x for x, _ in data.draw(self.batches)))
+            measure_(pl_module.net, norms, (x for x, _ in pl_module.scoring_data(0).draw(self.batches)))
         broadcast_(list(pl_module.net.buffers()))
 
 

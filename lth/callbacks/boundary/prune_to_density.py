@@ -3,7 +3,7 @@
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lth.datamodules.scoring import ScoringData
+from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level
 from lth.pruning import Masks, prune
 from lth.pruning.allocation import Allocation, count_kept
@@ -26,6 +26,7 @@ class Prune(Callback):
     seed: the pruning seed
     density: fraction of prunable weights kept; None = the level's density
 
+    The module is one of lth, or the Trainer has the callback `KeepPruned`; otherwise ValueError is raised.
     Does nothing when a level resumes, because the checkpoint holds the masks. The module sets pruned weights to zero
     later, after `Rewind` has restored them.
     """
@@ -60,14 +61,15 @@ class Prune(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:
             return
-        net, masks = pl_module.net, pl_module.masks
+        module = masked_module(trainer, pl_module)
+        net, masks = module.net, module.masks
         new = prune(
             net,
             masks,
             self.density,
             self.criterion,
             self.allocation,
-            ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype),
+            module.scoring_data(self.seed),
             rounds=self.rounds,
             placement=self.placement,
             seed=self.seed,

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level
 from lth.tickets import Ticket
 
@@ -25,7 +26,8 @@ class KeepTicket(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._module = pl_module
         if not trainer.ckpt_path and trainer.is_global_zero:
-            Ticket(pl_module.masks.bools(), pl_module.net.state_dict(), self.header).save(self.path)
+            module = masked_module(trainer, pl_module)
+            Ticket(module.masks.bools(), module.net.state_dict(), self.header).save(self.path)
 
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Update the ticket at the end of the level.

@@ -2,6 +2,7 @@
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lth.callbacks.within.keep_pruned import masked_module
 from lth.training.ranks import assert_same_training
 
 
@@ -9,4 +10,5 @@ class SameOnRanks(Callback):
     """Raises an error unless all ranks start or resume a level with equal weights, buffers and masks."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert_same_training("at the level's start", pl_module, pl_module.masks, buffers=pl_module.net)
+        module = masked_module(trainer, pl_module)
+        assert_same_training("at the level's start", pl_module, module.masks, buffers=module.net)

@@ -5,7 +5,6 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.callbacks.boundary.batch_norm import measure_
-from lth.datamodules.scoring import ScoringData
 from lth.plan import Level
 from lth.pruning.prunable import batch_norms
 
@@ -44,7 +43,7 @@ class AtAverage(Callback):
         if norms:
             modes = [(module, module.training) for module in net.modules()]
             net.eval()  # without dropout
-            data = ScoringData(trainer.datamodule, 0, self.level.index, pl_module.device, pl_module.dtype)
+            data = pl_module.scoring_data(0)
             measure_(net, norms, (x for x, _ in data.draw(self.batches)))
             for module, training in modes:
                 module.training = training

@@ -5,7 +5,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from lth.callbacks.after_step import AfterStep
-from lth.datamodules.scoring import ScoringData
+from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
 from lth.pruning import prune
 from lth.pruning.allocation import Allocation, count_kept
@@ -57,22 +57,22 @@ class Gradual(AfterStep):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.start is None:  # when resuming, the checkpoint has set it
-            self.start = pl_module.masks.density
+            self.start = masked_module(trainer, pl_module).masks.density
         if self.start < self.level.density:
             raise ValueError(f"gradual pruning cannot rise from density {self.start} to {self.level.density}")
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         if self.times.due(step):
-            pl_module.to_average_()
-            data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
-            self.prune_(pl_module, step, data)
+            module = masked_module(trainer, pl_module)
+            module.to_average_()
+            self.prune_(module, step, module.scoring_data(self.seed))
 
     def density(self, step: int) -> float:
         """The path's density after optimizer step `step`."""
         assert self.start is not None
         return self.path(self.times.progress(step), self.start, self.level.density)
 
-    def prune_(self, module: LightningModule, step: int, data: Any) -> None:
+    def prune_(self, module: Any, step: int, data: Any) -> None:
         """Prune `module` to the path's density at `step`, if it keeps more."""
         density, masks = self.density(step), module.masks
         if count_kept(density, masks.total) >= masks.kept:

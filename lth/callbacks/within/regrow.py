@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lth.callbacks.after_step import AfterStep
+from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
 from lth.pruning.seeds import generator
 from lth.pruning.timing import UpdateSteps
@@ -78,26 +79,30 @@ class Regrow(AfterStep):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        if not pl_module.automatic_optimization:
+            raise ValueError("Regrow needs automatic optimization: under manual one a step has no single gradient")
         if not self.ever:  # when resuming, the checkpoint has set it
-            self.ever = pl_module.masks.bools()
+            self.ever = masked_module(trainer, pl_module).masks.bools()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         # the module masks the gradients after this hook, so they are still dense here
         step = trainer.global_step + 1  # the one about to be taken
-        weights = dict(zip(pl_module.masks, pl_module.masks.weights(pl_module.net), strict=True))
-        if pl_module.closure.first_pass:
+        module = masked_module(trainer, pl_module)
+        weights = dict(zip(module.masks, module.masks.weights(module.net), strict=True))
+        if module.closure.first_pass:
             self.memory.take(lambda: _gradients(weights), self.moves.until(step))
         if self.order == "replace_step" and self.moves.due(step):
-            for parameter in pl_module.parameters():
+            for parameter in module.parameters():
                 parameter.grad = None  # an optimizer skips parameters without gradient: no step, no decay, no momentum
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         if self.moves.due(step):
-            pl_module.to_average_()
-            self.update_(pl_module, step)
+            module = masked_module(trainer, pl_module)
+            module.to_average_()
+            self.update_(module, step)
 
     @torch.no_grad()
-    def update_(self, module: LightningModule, step: int) -> None:
+    def update_(self, module: Any, step: int) -> None:
         """Update the masks of `module` after optimizer step `step`; skips the update if a gradient is not finite."""
         gradients, masks = self.memory.read(), module.masks
         if not all(bool(torch.isfinite(g).all()) for g in gradients.values()):

@@ -75,7 +75,7 @@ class Scheduled(AfterStep):
         epoch = trainer.current_epoch
         for name, firings in self.firings.items():
             if epoch in firings.epochs:
-                data = ScoringData(trainer.datamodule, self.seed, self.level.index, pl_module.device, pl_module.dtype)
+                data = pl_module.scoring_data(self.seed)
                 self._fire(pl_module, name, epoch, data)
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:

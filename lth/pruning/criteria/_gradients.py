@@ -38,10 +38,10 @@ def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: 
     return weights
 
 
-def scoring_set(
-    batches: Batches | None, n_batches: int | None, samples_per_class: int | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """`n_batches` batches, or one batch with `samples_per_class` of every class.
+def scoring_losses(
+    net: nn.Module, batches: Batches | None, n_batches: int | None, samples_per_class: int | None
+) -> Iterator[Tensor]:
+    """The loss of each of `n_batches` batches, or of one batch with `samples_per_class` of every class.
 
     Raises ValueError unless exactly one of the two is given, and without `batches`.
     """
@@ -50,9 +50,9 @@ def scoring_set(
     if (n_batches is None) == (samples_per_class is None):
         raise ValueError(f"give one of n_batches={n_batches} and samples_per_class={samples_per_class}, the other null")
     if samples_per_class is not None:
-        return iter([batches.per_class(samples_per_class)])
+        return iter([batches.loss(net, batches.per_class(samples_per_class))])
     assert n_batches is not None
-    return batches.draw(n_batches)
+    return (batches.loss(net, batch) for batch in batches.draw(n_batches))
 
 
 @torch.no_grad()

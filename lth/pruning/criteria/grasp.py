@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from lth.pruning.criteria._gradients import add_, prepared
 from lth.pruning.criterion import Batches, Scores
@@ -33,20 +32,21 @@ def grasp(
     if batches is None:
         raise ValueError("grasp scores with training data, and none was given")
     weights = prepared(net, masks, bn, redraw, seed)
+
+    def scaled(x: Tensor) -> Tensor:
+        logits: Tensor = net(x)
+        return logits / temperature
+
     halves = [half for _ in range(sets) for half in _halves(batches, samples_per_class)]
     g = [torch.zeros_like(w) for w in weights]
-    for x, y in halves:
-        add_(g, torch.autograd.grad(_loss(net, x, y, temperature), weights))
+    for half in halves:
+        add_(g, torch.autograd.grad(batches.loss(scaled, half), weights))
     hg = [torch.zeros_like(w) for w in weights]
-    for x, y in halves:
-        gradients = torch.autograd.grad(_loss(net, x, y, temperature), weights, create_graph=True)
+    for half in halves:
+        gradients = torch.autograd.grad(batches.loss(scaled, half), weights, create_graph=True)
         inner = sum((gradient * fixed).sum() for gradient, fixed in zip(gradients, g, strict=True))
         add_(hg, torch.autograd.grad(inner, weights))
     return {name: (w * h).detach() for name, w, h in zip(masks, weights, hg, strict=True)}
-
-
-def _loss(net: nn.Module, x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    return cross_entropy(net(x) / temperature, y)
 
 
 def _halves(batches: Batches, samples_per_class: int) -> list[tuple[Tensor, Tensor]]:

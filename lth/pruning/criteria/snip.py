@@ -2,9 +2,8 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from lth.pruning.criteria._gradients import add_, prepared, scoring_set
+from lth.pruning.criteria._gradients import add_, prepared, scoring_losses
 from lth.pruning.criterion import Batches, Scores
 from lth.pruning.masks import Masks
 
@@ -27,6 +26,6 @@ def snip(
     """
     weights = prepared(net, masks, bn, redraw, seed)
     gradients = [torch.zeros_like(w) for w in weights]
-    for x, y in scoring_set(batches, n_batches, samples_per_class):
-        add_(gradients, torch.autograd.grad(cross_entropy(net(x), y), weights))
+    for loss in scoring_losses(net, batches, n_batches, samples_per_class):
+        add_(gradients, torch.autograd.grad(loss, weights))
     return {name: (w * g).detach().abs() for name, w, g in zip(masks, weights, gradients, strict=True)}

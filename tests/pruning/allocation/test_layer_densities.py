@@ -8,6 +8,7 @@ import torch
 from lth import networks
 from lth.analysis.layers import uses_per_image
 from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.criterion import Batches
 from lth.pruning.position import shuffled
 from lth.pruning.restore import preserved
 
@@ -171,7 +172,7 @@ def test_pyramids_count_layers_as_registered_or_by_depth():
         allocation.pyramid(R18, 0.5, order="width")
 
 
-class Images:
+class Images(Batches):
     classes, image_shape = 4, (1, 8, 8)
 
     def per_class(self, k):

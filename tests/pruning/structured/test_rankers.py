@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lth.networks import mobilenet_v2, resnet20
 from lth.pruning import Masks
+from lth.pruning.criterion import Batches
 from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
 from lth.pruning.structured._dataflow import trace, zero_image
@@ -37,7 +38,7 @@ class Net(nn.Module):
         return self.end(F.relu(self.zag(self.zig(x))).mean((2, 3)))
 
 
-class Images:
+class Images(Batches):
     classes, image_shape = 3, (2, 5, 5)
 
     def draw(self, n):

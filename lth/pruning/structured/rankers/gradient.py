@@ -2,9 +2,8 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from lth.pruning.criteria._gradients import add_, prepared, scoring_set
+from lth.pruning.criteria._gradients import add_, prepared, scoring_losses
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.structured.groups import UnitIndex
@@ -32,8 +31,8 @@ def gradient(
     """
     weights = dict(zip(masks, prepared(net, masks, bn), strict=True))
     sums = [torch.zeros_like(weights[name]) for name in unit_index]
-    for x, y in scoring_set(batches, n_batches, None):
-        add_(sums, torch.autograd.grad(cross_entropy(net(x), y), [weights[name] for name in unit_index]))
+    for loss in scoring_losses(net, batches, n_batches, None):
+        add_(sums, torch.autograd.grad(loss, [weights[name] for name in unit_index]))
     scores = {
         name: sum_per_unit(weights[name] * total / n_batches, unit_index[name])
         for name, total in zip(unit_index, sums, strict=True)
