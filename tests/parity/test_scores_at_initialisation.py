@@ -1,11 +1,11 @@
-"""Criteria at initialisation: SNIP (arXiv 1810.02340, eq. 6), GraSP (arXiv 2002.07376, eq. 8), SynFlow (arXiv 2006.05467).
+"""Criteria at initialisation: SNIP (arXiv 1810.02340), GraSP (arXiv 2002.07376), SynFlow (arXiv 2006.05467).
 
 SNIP is |dL/dc| of multiplicative masks c, here by central differences over one mask at a time. GraSP keeps the largest
 w * (H g), here with a Hessian written out entry by entry. SynFlow is the sum over all paths through a weight of the
 products of absolute weights, here path by path.
 """
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ class Samples:
 def network(seed: int, sizes=SIZES, values: int | None = None) -> nn.Module:
     torch.manual_seed(seed)
     layers = [nn.Flatten()]
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs, bias=False), nn.ReLU()]
     net = nn.Sequential(*layers[:-1]).double()
     if values:
