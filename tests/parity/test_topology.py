@@ -8,14 +8,14 @@ import math
 from functools import partial
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.topology import Layer, drop, fraction, grow, move
 from lth.pruning.topology.memory import MeanOfLast, Momentum
-from tests.parity.plain import CONV, MLP, PlainMLP, draw, equal, half, keep_largest, nearest
+from tests.parity.plain import CONV, MLP, draw, equal, half, keep_largest, nearest
 from tests.parity.test_iterative_pruning import Weights
+from tests.parity.training import DECAY, LR, STEPS, assert_same_end, trained
 
 SHAPES = {"mlp": MLP, "conv": CONV}
 
@@ -150,31 +150,6 @@ def test_granets_update_prunes_globally_then_regenerates_layer_by_layer(seed):
     assert equal(moved, expected)
 
 
-STEPS, LR, DECAY = 30, 0.1, 0.01
-LEVEL = [f"recipe.lr={LR}", f"recipe.weight_decay={DECAY}", "recipe.epochs=null", f"recipe.steps={STEPS}"]
-LEVEL += ["recipe/schedule=constant", "recipe.precision=64-true"]
-
-
-class Start(pl.Callback):
-    """Keeps weights and masks as they are at the first step, and the batches of every step."""
-
-    def on_train_start(self, trainer, pl_module):
-        self.weights = {name: p.detach().clone() for name, p in pl_module.net.named_parameters()}
-        self.masks, self.batches = pl_module.masks.bools(), []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append((batch[0].clone(), batch[1].clone()))
-
-
-def trained(folder, *overrides):
-    """A level trained by lth, and what it started from."""
-    from tests.support.moving import run_level
-
-    start = Start()
-    built = run_level(folder, *LEVEL, *overrides, watch=(start,))
-    return built, start, PlainMLP(start.weights, start.masks)
-
-
 def update_(net, dense, moved):
     """Set the masks, with new and dropped weights and their momentum at zero."""
     for name, mask in moved.items():
@@ -191,11 +166,6 @@ def prunable(net, tensors):
 
 def kept_of(net):
     return {name: mask.bool() for name, mask in net.masks.items()}
-
-
-def assert_same_end(built, net):
-    assert equal(dict(built.masks), net.masks)
-    assert equal({name: p.detach() for name, p in built.net.named_parameters()}, net.used())
 
 
 @pytest.mark.slow
