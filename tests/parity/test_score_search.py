@@ -75,6 +75,14 @@ def test_released_global_edge_popup_at_a_density_that_makes_a_whole_number_of_we
     assert equal(as_released(scores, "0.5"), global_edge_popup(scores, "0.5"))  # 228 of 456
 
 
+@pytest.mark.parametrize("density", ["0.5", "0.3", "0.1", "0.0059"])
+@pytest.mark.parametrize("seed", range(3))
+def test_global_edge_popup_rounded_down_has_the_released_count_at_every_density(seed, density):
+    scores = draw(MLP, seed)
+    ours = by_layer(Largest(scope="global", rounding="floor"), scores, float(Fraction(density)))
+    assert equal({name: mask.bool() for name, mask in ours.items()}, global_edge_popup(scores, density))
+
+
 @pytest.mark.parametrize("values", [None, 3], ids=["distinct", "ties"])
 @pytest.mark.parametrize("density", [0.5, 0.3, 0.0059])
 def test_global_edge_popup_with_an_exact_count_keeps_what_edge_popup_keeps_of_one_layer(density, values):

@@ -155,15 +155,21 @@ def test_iterative_synflow_scores_again_at_each_of_its_densities(seed, values):
     net, rounds, density = network(seed, (4, 3, 2, 3), values), 10, 0.4
     weights = weights_of(net)
     total = sum(w.numel() for w in weights.values())
-    kept = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
+    kept, counts, seen = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}, [total], []
+
+    def criterion(net, masks, batches):
+        seen.append(masks.kept)
+        return rounded(criteria.synflow(net, masks, batches))
+
     for k in range(1, rounds + 1):
-        scores = flow({name: w * kept[name] for name, w in weights.items()})
-        # sums of equal paths taken in another order differ in the last bits, which must not decide ties
-        scores = {name: (s * 1e9).round() for name, s in scores.items()}
-        kept = keep_largest(scores, nearest(density ** (k / rounds) * total), kept)
-    masks = prune(net, Masks.ones(net), density, rounded_synflow, allocation.global_, Samples(seed), rounds=rounds)
+        scores = rounded(flow({name: w * kept[name] for name, w in weights.items()}))
+        counts.append(nearest(density ** (k / rounds) * total))
+        kept = keep_largest(scores, counts[-1], kept)
+    masks = prune(net, Masks.ones(net), density, criterion, allocation.global_, Samples(seed), rounds=rounds)
     assert equal(dict(masks), kept)
+    assert [*seen, masks.kept] == counts
 
 
-def rounded_synflow(net, masks, batches):
-    return {name: (s * 1e9).round() for name, s in criteria.synflow(net, masks, batches).items()}
+def rounded(scores):
+    """Sums over equal paths in another order differ in their last bits, which must not decide ties."""
+    return {name: (score * 1e9).round() for name, score in scores.items()}
