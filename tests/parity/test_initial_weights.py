@@ -46,6 +46,7 @@ def test_variances_are_two_over_the_fan_in_of_kept_weights(rule):
     kept = net[0].weight.detach()[masks["0.weight"].bool()]
     expected = math.sqrt(2 / (FAN_IN * masks.density))
     assert float(kept.std()) == pytest.approx(expected, rel=0.05)
+    assert abs(float(kept.mean())) < 4 * expected / math.sqrt(len(kept))
     assert not net[0].weight[masks["0.weight"] == 0].any()
 
 

@@ -95,6 +95,7 @@ def test_rungs_fall_by_a_fifth_until_the_final_density_is_reached():
         rungs.append(density)
     assert geometric(0.1) == pytest.approx([*rungs, 0.1])
     assert geometric(0.1, end="overshoot") == pytest.approx([*rungs, density * 0.8])
+    assert geometric(0.64, end="overshoot") == pytest.approx([1, 0.8, 0.64])  # though 0.8 * 0.8 > 0.64
 
 
 RECIPE = ["recipe.lr=0.1", "recipe.weight_decay=0.01", "sparsity.levels=2", "sparsity.density=null"]

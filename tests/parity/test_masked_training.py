@@ -4,10 +4,13 @@ SGD with momentum, weight decay and Nesterov's step are written out: g <- dL/dw 
 w <- w - lr v, or w <- w - lr (g + momentum v).
 """
 
+import math
+
 import pytest
+import torch
 
 from tests.parity.plain import equal
-from tests.parity.training import DECAY, LR, assert_same_end, trained
+from tests.parity.training import DECAY, LR, STEPS, assert_same_end, trained
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +42,17 @@ def test_weight_decay_and_momentum_in_float32_are_the_same_to_the_last_bit(tmp_p
     for x, labels in start.batches:
         net.step(net.masked(net.gradients(x, labels)), LR, 0.9, DECAY, False)
     assert_same_end(built, net)
+
+
+def test_clipping_measures_the_norm_of_the_kept_weights_gradient(tmp_path):
+    built, start, net = trained(tmp_path, "method=erk", "sparsity.density=0.3", "recipe.clip=0.1")
+    clipped = 0
+    for x, labels in start.batches:
+        gradients = net.masked(net.gradients(x, labels))
+        norm = math.sqrt(math.fsum(v * v for g in gradients.values() for v in g.flatten().tolist()))
+        clipped += norm > 0.1
+        scale = min(1.0, 0.1 / (norm + 1e-6))  # torch's clip_grad_norm_ adds 1e-6
+        net.step({name: scale * g for name, g in gradients.items()}, LR, 0.9, DECAY, False)
+    assert clipped > STEPS / 2
+    found = {name: p.detach() for name, p in built.net.named_parameters()}
+    assert all(torch.allclose(found[name], value, rtol=0, atol=1e-13) for name, value in net.used().items())

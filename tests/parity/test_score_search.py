@@ -92,7 +92,18 @@ def test_global_edge_popup_with_an_exact_count_keeps_what_edge_popup_keeps_of_on
     assert equal(by_layer(Largest(scope="global"), scores, density), kept)
 
 
-def test_edge_popup_inside_a_random_graph_ranks_only_its_weights():
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_edge_popup_inside_a_random_graph_ranks_its_weights_alone(shapes, seed):
+    scores, support = draw(SHAPES[shapes], seed), half(SHAPES[shapes], 10 + seed)
+    ours = by_layer(Largest(rounding="floor"), scores, 0.2, [mask.double() for mask in support.values()])
+    for name, score in scores.items():
+        count = math.floor(0.2 * score.numel() + 1e-9)
+        expected = keep_largest({name: score.abs()}, count, {name: support[name]})[name]
+        assert torch.equal(ours[name].bool(), expected)
+
+
+def test_edge_popup_inside_a_random_graph_is_the_worked_example():
     score, support = torch.tensor([0.9, -0.5, 0.1, 0.7]), torch.tensor([1.0, 1.0, 1.0, 0.0])
     assert Largest(rounding="floor")([score], [support], 0.5)[0].tolist() == [1, 1, 0, 0]
 

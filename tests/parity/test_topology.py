@@ -170,15 +170,15 @@ def kept_of(net):
 
 @pytest.mark.slow
 def test_thirty_steps_of_rigl_are_algorithm_1_to_the_last_bit(tmp_path):
-    options = "method=rigl", "sparsity.density=0.3", "method.every=4", "method.stop=25"
+    options = "method=rigl", "sparsity.density=0.3", "method.every=4", "method.stop=24"
     built, start, net = trained(tmp_path, *options)
     ever = kept_of(net)
     for t, (x, labels) in enumerate(start.batches, start=1):
         dense = net.gradients(x, labels)
-        if t % 4 or t >= 25:
+        if t % 4 or t >= 24:
             net.step(net.masked(dense), LR, 0.9, DECAY, False)
             continue
-        zeta = 0.3 / 2 * (1 + math.cos(math.pi * t / 25))  # an update replaces the step of SGD
+        zeta = 0.3 / 2 * (1 + math.cos(math.pi * t / 24))  # an update replaces the step of SGD
         growth = {name: g.abs() for name, g in prunable(net, dense).items()}
         update_(net, dense, rigl_update(prunable(net, net.values), kept_of(net), growth, zeta))
         ever = {name: seen | net.masks[name].bool() for name, seen in ever.items()}
@@ -192,15 +192,15 @@ def test_thirty_steps_of_rigl_are_algorithm_1_to_the_last_bit(tmp_path):
 
 @pytest.mark.slow
 def test_thirty_steps_of_snfs_grow_by_the_average_of_dense_gradients(tmp_path):
-    options = "method=snfs", "sparsity.density=0.3", "method.every=4", "method.stop=25"
+    options = "method=snfs", "sparsity.density=0.3", "method.every=4", "method.stop=24"
     built, start, net = trained(tmp_path, *options)
     average = {}
     for t, (x, labels) in enumerate(start.batches, start=1):
         dense = net.gradients(x, labels)
         average = {n: torch.lerp(average.get(n, torch.zeros_like(g)), g, 1 - 0.9) for n, g in dense.items()}
         net.step(net.masked(dense), LR, 0.9, DECAY, False)
-        if t % 4 == 0 and t < 25:
-            zeta = 0.3 / 2 * (1 + math.cos(math.pi * t / 25))
+        if t % 4 == 0 and t < 24:
+            zeta = 0.3 / 2 * (1 + math.cos(math.pi * t / 24))
             growth = {name: g.abs() for name, g in prunable(net, average).items()}
             update_(net, dense, rigl_update(prunable(net, net.used()), kept_of(net), growth, zeta))
     assert_same_end(built, net)
@@ -209,13 +209,13 @@ def test_thirty_steps_of_snfs_grow_by_the_average_of_dense_gradients(tmp_path):
 @pytest.mark.slow
 def test_thirty_steps_of_granet_are_its_loop_to_the_last_bit(tmp_path):
     options = "method=granet", "method/allocation=erk", "method.initial_density=0.6", "sparsity.density=0.2"
-    built, start, net = trained(tmp_path, *options, "method.every=4", "method.prune_end=20it")
+    built, start, net = trained(tmp_path, *options, "method.every=5", "method.prune_end=20it")
     total = sum(mask.numel() for mask in net.masks.values())
     first = sum(int(mask.sum()) for mask in net.masks.values()) / total
     for t, (x, labels) in enumerate(start.batches, start=1):
         dense = net.gradients(x, labels)
         net.step(net.masked(dense), LR, 0.9, DECAY, False)
-        if t % 4:
+        if t % 5:
             continue
         if t <= 20:
             density = 0.2 + (first - 0.2) * (1 - t / 20) ** 3
