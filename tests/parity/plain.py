@@ -50,6 +50,17 @@ def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name].double(), b[name].double()) for name in a)
 
 
+class Weights(torch.nn.Module):
+    """A network that is nothing but weights: the layer `name` has the parameter `name.weight`."""
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        super().__init__()
+        for name, weight in weights.items():
+            module = torch.nn.Module()
+            module.weight = torch.nn.Parameter(weight)
+            self.add_module(name, module)
+
+
 class PlainMLP:
     """A fully connected ReLU network as a list of tensors, trained by SGD written out, with masks in the forward pass.
 

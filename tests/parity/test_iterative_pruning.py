@@ -12,21 +12,10 @@ import torch
 
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.ladder import geometric
-from tests.parity.plain import CONV, MLP, PlainMLP, draw, equal, keep_largest, nearest
+from tests.parity.plain import CONV, MLP, PlainMLP, Weights, draw, equal, keep_largest, nearest
 from tests.support.harness import configuration, train
 
 LENET = {"fc0": (300, 784), "fc1": (100, 300), "head": (10, 100)}
-
-
-class Weights(torch.nn.Module):
-    """A network that is nothing but its weights."""
-
-    def __init__(self, weights):
-        super().__init__()
-        for name, weight in weights.items():
-            module = torch.nn.Module()
-            module.weight = torch.nn.Parameter(weight)
-            self.add_module(name, module)
 
 
 def masks_of(weights):
@@ -118,17 +107,11 @@ def level_by_hand(net: PlainMLP, loader, snapshot: int = 0) -> dict[str, torch.T
     return kept
 
 
-def after_level(folder, index):
-    (path,) = folder.glob(f"level_{index:02d}*/last.ckpt")
-    saved = torch.load(path, weights_only=True)
-    weights = {n.removeprefix("net."): w for n, w in saved["state_dict"].items() if n.startswith("net.")}
-    return weights, saved["masks"]
-
-
 WAYS = {
     "imp": ["method=imp"],  # weights go back to the initial ones
     "wr": ["method=wr", "method.rewind=5it"],  # to those after five steps of level 0
     "lrr": ["method=lrr"],  # stay as they are trained
+    "er": ["method=imp", "support=balanced", "support.density=0.5"],  # and masks stay in a random graph (2210.02412)
 }
 
 
@@ -137,17 +120,19 @@ WAYS = {
 def test_a_ladder_of_three_levels_is_the_loop_of_the_paper_to_the_last_bit(way, tmp_path):
     from lth.experiment.build import Experiment
     from lth.storage.folder import RunFolder
+    from tests.parity.training import after_level
 
     train(tmp_path / "ours", *WAYS[way], *RECIPE)
     built = Experiment(configuration(tmp_path / "data", *WAYS[way], *RECIPE), RunFolder(tmp_path / "data"))
     start = {name: p.detach().double().clone() for name, p in built.net.named_parameters()}
-    net = PlainMLP(start, {name: torch.ones_like(value) for name, value in start.items() if name.endswith("weight")})
+    net = PlainMLP(start, dict(built.support))
+    density = built.support.density
     total = sum(mask.numel() for mask in net.masks.values())
     for level in range(3):
         if level:
             sizes = {name: w.abs() for name, w in net.used().items() if name in net.masks}
             among = {name: mask.bool() for name, mask in net.masks.items()}
-            kept = keep_largest(sizes, nearest(0.5**level * total), among)
+            kept = keep_largest(sizes, nearest(density * 0.5**level * total), among)
             net = PlainMLP(net.used() if way == "lrr" else start, kept)
         built.data.level = level
         snapshot = level_by_hand(net, built.data.train_dataloader(), 5)

@@ -111,6 +111,13 @@ def test_each_cycle_runs_through_a_whole_schedule():
             step += 1
 
 
+def test_cycles_without_warm_up_begin_at_the_peak():
+    clocks = Clocks(schedules.triangular, [30, 20], EPOCH, skip_warmup=True)
+    assert [clocks(step) for step in range(30)] == [schedules.triangular(step, 30, EPOCH) for step in range(30)]
+    for within in range(20):
+        assert clocks(30 + within) == pytest.approx(1 - within / 20)
+
+
 def shares(strategy: str, budget: int, n: int) -> list[float]:
     """The lengths of the cycles before rounding and normalising."""
     m, triangle = n // 2, n * (n + 1) / 2

@@ -244,6 +244,65 @@ def test_twenty_steps_of_gem_miner_are_algorithm_1(restore, tmp_path):
     assert equal(module.final_masks(), ticket)
 
 
+@pytest.mark.slow
+def test_twenty_steps_of_iterative_global_edge_popup_lower_one_density_for_the_network(tmp_path):
+    options = "method=global_edge_popup_iterative", "sparsity.density=0.1", "method.period=1", "method.strength=0"
+    module, batches, scores, values = searched(tmp_path, *options, "method.search.weight_decay=5e-4")
+    velocity: dict[str, Tensor] = {}
+    total = sum(s.numel() for s in scores.values())
+    for step, (x, labels) in enumerate(batches):
+        # four events, after epochs 1 to 4 of 0 to 4; the density of the first holds until the second
+        density = 0.1 ** (max(1, step // 4 - 1) / 4)
+        masks = keep_largest({n: s.abs() for n, s in scores.items()}, total - int((1 - density) * total))
+        used = values | {n: values[n] * mask for n, mask in masks.items()}
+        gradients = score_gradients(values, used, x, labels, {n: s.sign() for n, s in scores.items()})
+        sgd(scores, gradients, velocity, cosine(step // 4, 5), 0.9, 5e-4)
+    found = dict(zip(scores, (s.detach() for s in module.scores), strict=True))
+    assert all(torch.allclose(found[name], scores[name], rtol=0, atol=1e-13) for name in scores)
+    sizes = {n: s.abs() for n, s in scores.items()}
+    assert equal(module.final_masks(), keep_largest(sizes, total - int((1 - 0.1) * total)))
+
+
+@pytest.mark.slow
+def test_twenty_steps_of_hypercube_optimisation_multiply_weights_by_scores(tmp_path):
+    options = "method=hypercube", "method.strength=0"
+    module, batches, scores, values = searched(tmp_path, *options)
+    velocity: dict[str, Tensor] = {}
+    decay = module.recipe.weight_decay
+    for step, (x, labels) in enumerate(batches):
+        used = values | {n: values[n] * s for n, s in scores.items()}
+        gradients = score_gradients(values, used, x, labels, dict.fromkeys(scores, 1))
+        sgd(scores, gradients, velocity, cosine(step // 4, 5), 0.9, decay)
+        scores = {name: s.clamp(0, 1) for name, s in scores.items()}
+    found = dict(zip(scores, (s.detach() for s in module.scores), strict=True))
+    assert all(torch.allclose(found[name], scores[name], rtol=0, atol=1e-13) for name in scores)
+    assert equal(module.final_masks(), {name: s > 0.5 for name, s in scores.items()})
+
+
+@pytest.mark.slow
+def test_fine_tuning_starts_from_the_untrained_weights_under_the_mask_that_was_found(tmp_path):
+    from lth.experiment.build import Experiment
+    from lth.storage.folder import RunFolder
+    from tests.parity.training import after_level
+    from tests.support.harness import configuration, train
+
+    options = "method=gem_miner", "sparsity.density=0.2", "method.period=1", "recipe.precision=64-true"
+    train(tmp_path / "ours", *options)
+    built = Experiment(configuration(tmp_path / "data", *options), RunFolder(tmp_path / "data"))
+    _, ticket = after_level(tmp_path / "ours", 0)
+    net = PlainMLP({name: p.detach().double() for name, p in built.net.named_parameters()}, ticket)
+    built.data.level = 1
+    loader = built.data.train_dataloader()
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        rate = 0.01 * 0.1 ** sum(epoch >= milestone * 3 for milestone in (0.5, 0.75))
+        for x, labels in loader:
+            net.step(net.masked(net.gradients(x, labels)), rate, 0.9, 1e-4, False)
+    weights, masks = after_level(tmp_path / "ours", 1)
+    assert equal({name: masks[name] for name in net.masks}, net.masks)
+    assert equal(weights, net.used())
+
+
 def test_the_penalty_is_the_gradient_of_a_sum_of_squares():
     scores = draw(MLP, 0)
     found = L2().gradient(list(scores.values()), [])

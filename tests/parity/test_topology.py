@@ -13,8 +13,7 @@ import torch
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.topology import Layer, drop, fraction, grow, move
 from lth.pruning.topology.memory import MeanOfLast, Momentum
-from tests.parity.plain import CONV, MLP, draw, equal, half, keep_largest, nearest
-from tests.parity.test_iterative_pruning import Weights
+from tests.parity.plain import CONV, MLP, Weights, draw, equal, half, keep_largest, nearest
 from tests.parity.training import DECAY, LR, STEPS, assert_same_end, trained
 
 SHAPES = {"mlp": MLP, "conv": CONV}

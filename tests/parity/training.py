@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from lth.experiment.build import Experiment
-from tests.parity.plain import PlainMLP, equal
+from tests.parity.plain import PlainMLP, Tensors, equal
 from tests.support.moving import run_level
 
 STEPS, LR, DECAY = 30, 0.1, 0.01
@@ -36,3 +37,11 @@ def assert_same_end(built: Experiment, net: PlainMLP) -> None:
     """Masks and weights are equal to the last bit."""
     assert equal(dict(built.masks), net.masks)
     assert equal({name: p.detach() for name, p in built.net.named_parameters()}, net.used())
+
+
+def after_level(folder: Path, index: int) -> tuple[Tensors, Tensors]:
+    """The network's tensors, and the masks, with which a level ended."""
+    (path,) = folder.glob(f"level_{index:02d}*/last.ckpt")
+    saved = torch.load(path, weights_only=True)
+    weights = {n.removeprefix("net."): w for n, w in saved["state_dict"].items() if n.startswith("net.")}
+    return weights, saved["masks"]
