@@ -1,7 +1,9 @@
 """Scripts with modules of their own around `lth.levels`, as a user would write them, on data made on the spot."""
 
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +167,13 @@ def ladder(
         fit.fit(model, points(), points())
         fit.test(model, DataLoader(Points(), batch_size=64), verbose=False)
     return model
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """One thread, and no messages or bars of Lightning's."""
+    check_not_fast()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
