@@ -19,6 +19,7 @@ from lth.pruning.criteria import magnitude
 from lth.pruning.criterion import Criterion
 from lth.report.results import write_tables
 from lth.storage.folder import SEED, RunFolder
+from lth.training.signals import die_with_parent
 
 
 class ScriptLevel:
@@ -133,7 +134,9 @@ def levels(
     run = RunFolder(folder)
     plan, config = _plan(densities, run.path), _config(densities, seed, method, model, dataset, settings)
     with ExitStack() as stack:
-        if not rank_zero_only.rank:
+        if rank_zero_only.rank:
+            die_with_parent()
+        else:
             stack.enter_context(run.locked())
             series = {**config, "seed": SEED}
             run.claim(config, environment(), overwrite, series, len(plan))
