@@ -50,12 +50,12 @@ class _FirstFailure:
             self.name = f"{report.nodeid} (not imported)"
 
 
-def caught_by(fault: Fault) -> tuple[Fault, str]:
+def caught_by(fault: Fault) -> str:
     """The test that fails with the fault in the code; "" where all pass. Runs in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         if not put(fault, copy):
-            return fault, "(the fault's line is not in the code)"
+            return "(the fault's line is not in the code)"
         for name in [name for name in sys.modules if name.partition(".")[0] in ("lth", "tests")]:
             del sys.modules[name]
         sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
@@ -68,7 +68,7 @@ def caught_by(fault: Fault) -> tuple[Fault, str]:
         found = _FirstFailure()
         chosen = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not engine", *fault.tests.split()]
         code = pytest.main(chosen, plugins=[found])
-        return fault, found.name or ("" if code == 0 else f"(pytest ended with {code})")
+        return found.name or ("" if code == 0 else f"(pytest ended with {code})")
 
 
 def main(wanted: list[str]) -> int:
@@ -79,7 +79,7 @@ def main(wanted: list[str]) -> int:
     survivors = 0
     with Pool(2, context=multiprocessing.get_context("fork"), maxtasksperchild=1) as pool:
         print("| fault | file | caught by |\n| --- | --- | --- |")
-        for fault, test in pool.imap(caught_by, faults, chunksize=1):
+        for fault, test in zip(faults, pool.imap(caught_by, faults, chunksize=1), strict=True):
             survivors += not test.startswith("tests/")
             print(f"| {fault.name} | {fault.file} | {test or '**nothing**'} |", flush=True)
     print(f"\n{len(faults) - survivors} of {len(faults)} caught")

@@ -22,7 +22,7 @@ class Fault(NamedTuple):
 FAULTS = [
     Fault(
         "gradients of pruned weights are not masked",
-        "lth/modules/kept_weights.py",
+        "lth/pruning/masks.py",
         "zero_([grad for grad, _ in pairs], [mask for _, mask in pairs])",
         "pass",
         "tests/modules/test_kept_weights.py",
@@ -36,7 +36,7 @@ FAULTS = [
     ),
     Fault(
         "optimizer state of dropped weights stays",
-        "lth/modules/kept_weights.py",
+        "lth/pruning/masks.py",
         "zero_(state, [mask] * len(state))",
         "pass",
         "tests/callbacks/test_regrow.py tests/modules/test_kept_weights.py",
