@@ -2,11 +2,12 @@
 
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -39,6 +40,7 @@ def run(cfg: DictConfig) -> float | None:
     quiet_lightning()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    _check_loggers(cfg.logger or {})
     folder = RunFolder(cfg.folder)
     experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
     if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
@@ -181,3 +183,12 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
     warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
+
+
+def _check_loggers(loggers: Mapping[str, Any]) -> None:
+    """Let each logger's class refuse what it can tell before anything is written: a library that is not installed.
+
+    loggers: the configuration's entry `logger`, each with its `_target_`
+    """
+    for logger in loggers.values():
+        getattr(get_class(logger["_target_"]), "check_installed", lambda: None)()

@@ -185,6 +185,9 @@ IMPOSSIBLE = {
     "sparsity.density=0.0001": "keeps none of",
     "recipe/schedule=triangular recipe.schedule.peak=2": "peak=2 must be",
     "recipe/schedule=trapezoidal recipe.schedule.cooldown=-1": "factor",
+    "trainer.limit_train_batches=0": "whole number of batches",
+    "trainer.limit_train_batches=0.1": "leaves at least one of the 4 batches",
+    "trainer.limit_train_batches=some": "limit_train_batches=some must be",
 }
 
 
@@ -223,3 +226,17 @@ def test_pruning_takes_its_scores_from_the_trained_weights_of_the_level_before(t
     start = Masks({attribute: before.masks[name].float() for name, attribute in names_.items()})
     expected = prune(net, start, 0.3, magnitude, global_)
     assert all(torch.equal(expected[names_[name]].bool(), mask) for name, mask in after.masks.items())
+
+
+@pytest.mark.parametrize(("limit", "steps"), [("2", 2), ("0.75", 3), ("99", 4)])
+def test_fewer_batches_an_epoch_make_a_level_shorter_and_its_epochs_stay(limit: str, steps: int, tmp_path: Path):
+    train(tmp_path, "sparsity=one_shot", "sparsity.density=0.5", f"trainer.limit_train_batches={limit}")
+    assert [float(row["epochs"]) for row in rows(tmp_path)] == [3, 3]
+    assert [int(row["step"]) for row in curves(tmp_path)] == [epoch * steps for epoch in range(1, 7)]
+
+
+def test_the_trainer_for_debugging_sees_two_batches_of_everything(tmp_path: Path):
+    cfg = configuration(tmp_path, "trainer=debug")
+    assert {cfg.trainer[f"limit_{kind}_batches"] for kind in ("train", "val", "test")} == {2}
+    train(tmp_path, "trainer=debug", "method=dense", "sparsity=dense")
+    assert int(curves(tmp_path)[-1]["step"]) == 3 * 2
