@@ -46,7 +46,7 @@ class Job:
         ranks that Lightning starts, the program is the module that `python -m` was given, or else the script.
         """
         spec = getattr(sys.modules["__main__"], "__spec__", None)
-        program = ["-m", spec.name] if spec else [str(Path(sys.argv[0]).resolve())]
+        program = ["-m", spec.name.removesuffix(".__main__")] if spec else [str(Path(sys.argv[0]).resolve())]
         return [sys.executable, *program, *self.composing, *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:

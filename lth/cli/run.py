@@ -21,7 +21,7 @@ from lth.cli._own_parts import import_from_here
 _PACKAGE = Path(__file__).resolve().parents[1]
 # an installed package holds them; in a checkout they lie beside it
 CONFIGURATIONS = next(filter(Path.is_dir, (_PACKAGE / "conf", _PACKAGE.parent / "conf")), _PACKAGE / "conf")
-_MODULE = "lth.cli.run"  # what `python -m` runs again for jobs of a sweep and for ranks
+_MODULE = "lth.run.__main__"  # what `python -m` starts for jobs of a sweep and for ranks
 # overrides left out of a folder's name: its path says them already, or they do not change the result
 _NOT_IN_NAME = re.compile(
     r"(dataset|model|method|sparsity|sparsity\.density|dataset\.root|seed|folder|overwrite|checkpoint_seconds|threads"
@@ -94,7 +94,7 @@ class JudgeSweep(Callback):
 
 
 def _act_as_module(arguments: Sequence[str]) -> None:
-    """Make the process look like `python -m lth.cli.run ...`.
+    """Make the process look like `python -m lth.run ...`.
 
     Hydra reads sys.argv. Jobs of a sweep and ranks of a distributed run are started with it and with the module that
     `__main__` names. Neither may begin with `lth run`.
@@ -136,7 +136,3 @@ def _interruptions() -> Iterator[None]:
             raise
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-
-
-if __name__ == "__main__":
-    main()
