@@ -1,10 +1,11 @@
 """The wheel in fresh environments: every Python that is here, with the lowest and with the newest dependencies.
 
-`python -m tests.matrix [3.10 ...]` (or `make matrix`) needs uv. In each environment it makes the default run in an empty
-folder with the installed wheel, then runs the fast tests of this checkout, and prints a table. Lowest are the lowest
-direct dependencies of pyproject.toml that have a wheel for the Python. Exit code 1 where anything fails.
+`python -m tests.matrix [3.10 ...]` (or `make matrix`) needs uv. In each environment it makes the default run in an
+empty folder with the installed wheel, then runs the fast tests of this checkout, and prints a table. Lowest are the
+lowest direct dependencies of pyproject.toml that have a wheel for the Python. Exit code 1 where anything fails.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,6 +32,12 @@ def uv() -> str:
     if not found:
         sys.exit("error: `make matrix` needs uv: pip install uv")
     return found
+
+
+def find(python: str) -> str:
+    """The interpreter of a version under pyenv, which uv does not look into; else the version, for uv to find."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return str(next(root.glob(f"versions/{python}.*/bin/python"), python))
 
 
 def run(command: Sequence[object], cwd: Path, log: Path) -> tuple[bool, str]:
@@ -65,9 +72,9 @@ def cell(python: str, resolution: str, wheel: Path, log: Path) -> tuple[bool, st
         environment, empty = Path(folder) / "environment", Path(folder) / "empty"
         empty.mkdir()
         interpreter = environment / "bin" / "python"
-        if not run([uv(), "venv", "--no-python-downloads", "--python", python, environment], ROOT, log)[0]:
+        if not run([uv(), "venv", "--no-python-downloads", "--python", find(python), environment], ROOT, log)[0]:
             return line(True, "no such Python on this machine")
-        wheels = [part for name in WHEELS for part in ("--no-build-package", name)]
+        wheels = [part for name in WHEELS for part in ("--only-binary", name)]
         chosen = ["--resolution", RESOLUTIONS[resolution], *wheels]
         if not run([uv(), "pip", "install", "--python", interpreter, *chosen, wheel, "pytest>=8"], ROOT, log)[0]:
             return line(False, "does not install")
@@ -89,7 +96,7 @@ def main(pythons: Sequence[str]) -> int:
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
     with TemporaryDirectory() as folder:
-        built, text = run([uv(), "build", "--wheel", "--out-dir", folder, ROOT], ROOT, log)
+        built, text = run([uv(), "build", "--out-dir", folder, ROOT], ROOT, log)
         if not built:
             sys.exit(text)
         (wheel,) = Path(folder).glob("*.whl")
