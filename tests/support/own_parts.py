@@ -58,6 +58,7 @@ _CONFIGURATIONS = {
     "recipe: {epochs: 2, batch_size: 20}\nsparsity: {density: 0.64}\nthreads: 1\n",
 }
 EXPERIMENT = "experiment=mine/first"
+RUN = "--config-dir", "settings", EXPERIMENT  # what a command line needs in the folder
 
 
 def write(folder: Path, configurations: str = "settings") -> None:
