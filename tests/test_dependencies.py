@@ -8,10 +8,12 @@ from types import GenericAlias
 
 import pytest
 
+import lth
 from tests.support import extras
 from tests.support.extras import EXTRAS, missing_extra
 
-PROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+ROOT = Path(__file__).parent.parent
+PROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_extras_are_those_of_the_project():
@@ -53,3 +55,9 @@ def test_hydra_can_scan_the_plugins_in_python_3_10():
     assert len(modules) > 5
     members = [(f"{module.__name__}.{name}", value) for module in modules for name, value in vars(module).items()]
     assert [name for name, value in members if isinstance(value, GenericAlias)] == []
+
+
+def test_the_version_is_said_once_and_cited():
+    assert f"version: {lth.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {lth.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert not re.search(r"^version\s*=\s*\"", PROJECT, re.M)

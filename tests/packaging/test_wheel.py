@@ -37,7 +37,18 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for command in (
         [uv, "build", "--no-build-isolation", "--python", sys.executable, "--out-dir", built, source],
         [uv, "venv", "--python", sys.executable, made],
-        [uv, "pip", "install", "--no-deps", "--offline", "--python", python, "--find-links", built, "lth==0.2.0"],
+        [
+            uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--offline",
+            "--python",
+            python,
+            "--find-links",
+            built,
+            f"lth=={lth.__version__}",
+        ],
     ):
         subprocess.run([str(part) for part in command], check=True, capture_output=True, cwd=folder)
     (packages,) = made.glob("lib/python*/site-packages")
