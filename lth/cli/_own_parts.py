@@ -57,7 +57,8 @@ def search_path_override(arguments: Sequence[str]) -> list[str]:
     written = [text for text in given.overrides if text.startswith("hydra.searchpath=")]
     folders = [f"file://{Path(given.config_dir).resolve()}"] if given.config_dir else []
     for override in OverridesParser.create().parse_overrides(written):
-        folders += [str(folder) for folder in override.value() or []]
+        value: Any = override.value()
+        folders += map(str, value or [])
     return [f"hydra.searchpath={folders}"] if folders else []
 
 

@@ -34,21 +34,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     made = folder / "environment"
     python = made / "bin" / "python"
+    install = [uv, "pip", "install", "--no-deps", "--offline", "--python", python, "--find-links", built]
     for command in (
         [uv, "build", "--no-build-isolation", "--python", sys.executable, "--out-dir", built, source],
         [uv, "venv", "--python", sys.executable, made],
-        [
-            uv,
-            "pip",
-            "install",
-            "--no-deps",
-            "--offline",
-            "--python",
-            python,
-            "--find-links",
-            built,
-            f"lth=={lth.__version__}",
-        ],
+        [*install, f"lth=={lth.__version__}"],
     ):
         subprocess.run([str(part) for part in command], check=True, capture_output=True, cwd=folder)
     (packages,) = made.glob("lib/python*/site-packages")
