@@ -21,7 +21,7 @@ RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 # what would have to be compiled where an old version has no wheel for a new Python
 WHEELS = ("numpy", "scipy", "scikit-learn", "matplotlib", "pyyaml", "safetensors", "torch", "torchvision")
 SHOWN = ("torch", "pytorch-lightning", "torchmetrics", "numpy")
-COLUMNS = "{:<7}{:<8}{:<45}{:<12}{:<36}{:>7}"
+COLUMNS = "{:<7}{:<8}{:<68}{:<13}{:<26}{:>7}"
 LIMIT = 3600  # seconds for one step
 
 
@@ -76,7 +76,14 @@ def cell(python: str, resolution: str, wheel: Path, log: Path) -> tuple[bool, st
             return line(True, "no such Python on this machine")
         wheels = [part for name in WHEELS for part in ("--only-binary", name)]
         chosen = ["--resolution", RESOLUTIONS[resolution], *wheels]
-        if not run([uv(), "pip", "install", "--python", interpreter, *chosen, wheel, "pytest>=8"], ROOT, log)[0]:
+        install = [uv(), "pip", "install", "--python", interpreter]
+        direct = [
+            *chosen,
+            "-r",
+            ROOT / "pyproject.toml",
+            "pytest>=8",
+        ]
+        if not (run([*install, *direct], ROOT, log)[0] and run([*install, wheel], ROOT, log)[0]):
             return line(False, "does not install")
         listed = run([uv(), "pip", "freeze", "--python", interpreter], ROOT, log)[1]
         versions = dict(re.findall(r"^([\w-]+)==(\S+)", listed, re.MULTILINE))
