@@ -100,7 +100,8 @@ def test_parts_of_a_users_own_alone_resumed_in_a_sweep_and_reported(run: Command
     (ticket,) = tmp_path.glob("runs/**/seed0/level_02_*/ticket.safetensors")
     assert "not lth's" in good(run("ticket", "show", str(ticket)))
     control = "method=retrain", f"ticket='{ticket}'", "treatment=negate", "model=narrow", "dataset=blurred"
-    good(run("run", "--config-dir", "settings", *control, *QUICK, "folder=control"))
+    short = "recipe.epochs=1", "threads=1", "trainer=cpu"
+    good(run("run", "--config-dir", "settings", *control, *short, "folder=control"))
 
 
 def test_parts_of_a_users_own_are_searched_by_optuna(run: Command, tmp_path: Path):
