@@ -40,6 +40,28 @@ def configuration_folders(directory: Path, arguments: Sequence[str]) -> list[Pat
     return [main, *(f for source in sources if (f := _folder(source)) is not None and f != main)]
 
 
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """A command line with Hydra's options before the overrides.
+
+    Hydra refuses overrides on both sides of an option, and Lightning appends some to the command line of a rank.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    actions = get_args_parser()._option_string_actions
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        (options if word.startswith("-") else overrides).append(word)
+        action = actions.get(word)
+        if action is None or action.nargs == 0 or not rest:
+            continue
+        if action.nargs is None or (action.choices and rest[0] in action.choices):  # one value, or perhaps one
+            options.append(rest.pop(0))
+    return [*options, *overrides]
+
+
 def hydra_options(arguments: Sequence[str]) -> Any:
     """Hydra's own options in a command line: config_name (default: config), config_dir and config_path."""
     from hydra._internal.utils import get_args_parser

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
-from lth.cli._own_parts import import_from_here
+from lth.cli._own_parts import import_from_here, options_first
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # an installed package holds them; in a checkout they lie beside it
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is not None:
         _act_as_module(arguments)
     import_from_here()
+    sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits

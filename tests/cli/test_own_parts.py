@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.lth_configurations import installed
 from lth.cli import _own_parts
-from lth.cli._own_parts import configuration_folders, import_from_here, search_path_override
+from lth.cli._own_parts import configuration_folders, import_from_here, options_first, search_path_override
 from lth.cli.run import CONFIGURATIONS
 from tests.support.commands import lth
 from tests.support.own_parts import EXPERIMENT, write
@@ -30,6 +30,21 @@ def test_folders_of_the_command_line_come_after_those_of_lth(tmp_path: Path, mon
     assert configuration_folders(CONFIGURATIONS, given) == [CONFIGURATIONS, tmp_path / "settings", tmp_path / "more"]
     assert configuration_folders(CONFIGURATIONS, ["model=narrow"]) == [CONFIGURATIONS]
     assert search_path_override(["model=narrow"]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "ordered"),
+    [
+        ("seed=1 --config-dir a=b model=x", "--config-dir a=b seed=1 model=x"),
+        ("seed=1,2 -m -cn mine ~support", "-m -cn mine seed=1,2 ~support"),
+        ("seed=1 --config-dir=mine --info config model=x", "--config-dir=mine --info config seed=1 model=x"),
+        ("--info seed=1 --cfg job", "--info --cfg job seed=1"),
+        ("seed=1 model=x", "seed=1 model=x"),
+        ("seed=1 --config-dir", "--config-dir seed=1"),
+    ],
+)
+def test_hydras_options_come_before_the_overrides(given: str, ordered: str):
+    assert options_first(given.split()) == ordered.split()
 
 
 def test_the_current_folder_is_imported_from_unless_python_is_told_not_to(tmp_path: Path, monkeypatch):

@@ -115,7 +115,7 @@ def test_parts_of_a_users_own_are_searched_by_optuna(run: Command, tmp_path: Pat
 
 def test_parts_of_a_users_own_train_on_two_ranks(run: Command, tmp_path: Path):
     own_parts.write(tmp_path)
-    good(run("run", *own_parts.RUN, "trainer=ddp_cpu"))
+    good(run("run", "trainer=ddp_cpu", *own_parts.RUN))  # Lightning appends overrides to it
     assert {path.read_text() for path in tmp_path.rglob("note")} == {"rank 0 of 2"}
 
 
