@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest --dist worksteal
 SKIPPED := $(VENV)/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv cluster run check test engines lint types format bench docs clean
+.PHONY: help install ffcv cluster run check test engines matrix lint types format bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -49,6 +49,9 @@ test: install ## all tests but those of engines (FFCV, Slurm, Ray, GPU) and of e
 
 engines: install ## the tests that `make test` leaves out, and those that it skipped
 	$(PYTEST) -n 3 --durations=20 -rs --engines-and=$(SKIPPED)
+
+matrix: install ## the wheel and the fast tests in fresh environments: every Python here, lowest and newest versions
+	$(BIN)/python -m tests.matrix
 
 lint: install ## ruff: errors, style, formatting
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lth.pruning.ladder import linear as linear
     from lth.tickets import Ticket as Ticket
 
+__version__ = "0.2.0"
+
 _FOUND_IN = {
     "Masks": "lth.pruning",
     "Ticket": "lth.tickets",

@@ -5,12 +5,16 @@ Three tiers: fast tests (unmarked) for `make check`, `slow` ones for `make test`
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import tiers
+from tests.support.extras import missing_extra
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
@@ -44,6 +48,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)  # before fixtures, which may train
 def pytest_runtest_setup(item: pytest.Item) -> None:
     tiers.fast = not (item.get_closest_marker("slow") or item.get_closest_marker("engine"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[Any]:
+    with _skipped_without_extra():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Iterator[Any]:
+    with _skipped_without_extra():
+        return (yield)
+
+
+@contextmanager
+def _skipped_without_extra() -> Iterator[None]:
+    """Skip a test that fails because an optional dependency is not installed."""
+    try:
+        yield
+    except Exception as error:
+        reason = missing_extra(error)
+        if reason is None:
+            raise
+        pytest.skip(reason)
 
 
 def pytest_runtest_teardown() -> None:

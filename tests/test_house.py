@@ -23,7 +23,7 @@ RANK = {
     "experiment": 5,
     "cli": 6,
 }
-COMMANDS = {"report", "ticket", "summary", "sensitivity", "connectivity", "verdict"}  # `python -m lth.<command>`
+COMMANDS = {"run", "report", "ticket", "summary", "sensitivity", "connectivity", "verdict"}  # `python -m lth.<command>`
 # What some rooms may import at module level, besides the standard library and lower rooms.
 LIBRARIES = {
     "plan": set(),

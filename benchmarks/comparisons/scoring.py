@@ -12,7 +12,7 @@ from benchmarks.interleave import Arm, Comparison
 from benchmarks.setting import Setting
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.criterion import Criterion
+from lth.pruning.criterion import Batches, Criterion
 from lth.pruning.linearised import absolute, flow_gradients
 
 DENSITY = 0.01
@@ -22,7 +22,7 @@ REST = "snapshot and ranking"
 
 
 @dataclass
-class Images:
+class Images(Batches):
     """Random images for scoring, ten of each of ten classes."""
 
     x: Tensor

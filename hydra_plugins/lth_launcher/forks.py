@@ -16,9 +16,9 @@ PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop
 
 
 def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable[[int], None]) -> list[int]:
-    """Run each `[python, script, *arguments]` in a fork of a server that has imported; returns their exit codes.
+    """Run each command in a fork of a server that has imported; returns their exit codes.
 
-    commands: of the jobs
+    commands: of the jobs: `[python, script, *arguments]` or `[python, "-m", module, *arguments]`
     at_a_time: how many run together
     started: called with the position of each command when it begins
 
@@ -54,6 +54,11 @@ def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     random.seed()  # unseeded generators must differ between jobs; forks inherit the server's state
     numpy.random.seed()  # noqa: NPY002
     torch.seed()
-    sys.argv = arguments
-    sys.path[0] = os.path.dirname(arguments[0])
-    runpy.run_path(arguments[0], run_name="__main__")
+    if arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        sys.path[0] = cwd
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        sys.path[0] = os.path.dirname(arguments[0])
+        runpy.run_path(arguments[0], run_name="__main__")

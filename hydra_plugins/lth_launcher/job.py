@@ -4,7 +4,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lth.cli.run import CONFIGURATIONS
 from lth.storage.folder import all_finished, different_keys
 
 
@@ -24,11 +25,13 @@ class Job:
     overrides: of its command line, without Hydra's own
     config: the resolved configuration; None when the overrides are wrong
     choices: group -> the option chosen
+    composing: options and overrides of Hydra's own that the sweep was started with: --config-dir, hydra.searchpath, ...
     """
 
     overrides: list[str]
     config: dict[str, Any] | None = None
     choices: dict[str, str] = field(default_factory=dict)
+    composing: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path | None:
@@ -39,9 +42,12 @@ class Job:
     def command(self) -> list[str]:
         """The command line of this job alone, so that neither it nor its ranks start the sweep again.
 
-        It has no `-m`, and sets `hydra.mode` because an experiment's file may ask for a sweep.
+        It has no `-m` of Hydra's, and sets `hydra.mode` because an experiment's file may ask for a sweep. As for the
+        ranks that Lightning starts, the program is the module that `python -m` was given, or else the script.
         """
-        return [sys.executable, str(Path(sys.argv[0]).resolve()), *self.overrides, "hydra.mode=RUN"]
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        program = ["-m", spec.name.removesuffix(".__main__")] if spec else [str(Path(sys.argv[0]).resolve())]
+        return [sys.executable, *program, *self.composing, *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
         """Whether its folder holds this configuration with all levels done, and `overwrite` is not set."""
@@ -82,7 +88,26 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
     job_overrides: one list a job
     first: number of the first job
     """
-    return [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
+    jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
+    composing = composing_options(config)
+    return [replace(job, composing=composing) for job in jobs]
+
+
+def composing_options(config: DictConfig) -> list[str]:
+    """Options and overrides of Hydra's own that a job of the sweep needs to compose what the sweep composed.
+
+    config: Hydra's, of the sweep
+    """
+    sources = {source.provider: source for source in config.hydra.runtime.config_sources}
+    options = []
+    if config.hydra.job.config_name != "config":
+        options += ["--config-name", config.hydra.job.config_name]
+    if "main" in sources and sources["main"].schema == "file" and Path(sources["main"].path) != CONFIGURATIONS:
+        options += ["--config-path", sources["main"].path]
+    if "command-line" in sources:
+        options += ["--config-dir", sources["command-line"].path]
+    overrides = config.hydra.overrides.hydra  # as they were written
+    return [*options, *(override for override in overrides if not override.startswith("hydra.mode="))]
 
 
 def _job(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Job:

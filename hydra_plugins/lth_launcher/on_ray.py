@@ -17,7 +17,7 @@ class RayLauncher(JobLauncher):
         of this machine alone that ends with the sweep
     num_cpus, num_gpus, resources: what one job takes
     retries: how often a job is started again after its node was lost; it resumes
-    env: names of environment variables passed to the jobs
+    env: names of environment variables passed to the jobs, besides PYTHONPATH
 
     Project, Python environment and `runs` must lie at the same path on all nodes. A job dies with its Ray worker and
     workers die with the sweep, so no job of a killed sweep still runs when the sweep is started again.
@@ -49,7 +49,7 @@ class RayLauncher(JobLauncher):
 
     def _on(self, ray: Any, jobs: Sequence[Job]) -> list[str]:
         task = ray.remote(max_retries=0, **self.options)(run_command)
-        env = {name: os.environ[name] for name in self.env if name in os.environ}
+        env = {name: os.environ[name] for name in ("PYTHONPATH", *self.env) if name in os.environ}
 
         def start(index: int, attempt: int) -> Any:
             print(f"job{' again' if attempt else ''}: {jobs[index]}", flush=True)

@@ -12,7 +12,7 @@ from lth.training.signals import die_with_parent
 
 
 class ProcessLauncher(JobLauncher):
-    """Runs each job of a sweep as `python run.py <its overrides>`, without `-m`, `jobs` at a time.
+    """Runs each job of a sweep as a command line of its own, `lth run <its overrides>`, `jobs` at a time.
 
     jobs: how many run at a time
     preload: fork each process from one that has imported torch and Lightning, which saves ten seconds a job

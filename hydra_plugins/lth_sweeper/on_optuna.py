@@ -12,7 +12,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-Draw = Callable[[Any], str]  # from a trial to an override
 SAMPLERS = ("tpe", "random")
 
 
@@ -69,7 +68,7 @@ class OptunaSweeper(Sweeper):
         return _best(study, proposed)
 
 
-def draw(override: Override) -> Draw:
+def draw(override: Override) -> Callable[[Any], str]:
     """A function from a trial to its override; one that is no sweep is the same for all trials."""
     key = override.get_key_element()
     if not override.is_sweep_override():

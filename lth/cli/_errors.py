@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lth.cli._own_parts import configuration_folders, hydra_options, search_path_override
+
 _MISTAKES = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError, FloatingPointError, ImportError)
 
 
@@ -24,8 +26,8 @@ def short_errors() -> Iterator[None]:
 def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
     """Raise ValueError with a readable message for Hydra's exceptions.
 
-    directory: folder of the configurations, for the valid names
-    overrides: what the command line set
+    directory: folder of lth's configurations, for the valid names; those of the user's own folders are valid too
+    overrides: the command line
     """
     from hydra.errors import HydraException  # imported here: Hydra takes a second
 
@@ -57,7 +59,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
         return f"a value that contains = must be quoted, and once more for the shell: '{name}=\"{value}\"'"
     experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
     if experiment:
-        near = nearest(experiment[1], _experiments(directory))
+        near = nearest(experiment[1], _experiments(directory, overrides))
         page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
         return f"there is no experiment {experiment[1]}{near} ({page})"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
@@ -74,24 +76,31 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     return message
 
 
-def _experiments(directory: Path) -> list[str]:
-    files = (directory / "experiment").glob("*/[!_]*.yaml")
-    return sorted(file.relative_to(directory / "experiment").as_posix().removesuffix(".yaml") for file in files)
+def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:
+    roots = [folder / "experiment" for folder in configuration_folders(directory, overrides)]
+    files = {file.relative_to(root) for root in roots for file in root.rglob("[!_]*.yaml")}
+    return sorted(file.as_posix().removesuffix(".yaml") for file in files)
 
 
 def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
     """The groups, and the keys of the configuration that the chosen groups make."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    GlobalHydra.instance().clear()
-    folders = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_dir())
+    roots = configuration_folders(directory, overrides)
+    folders = sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*") if p.is_dir()})
     groups = [folder for folder in folders if not folder.startswith("experiment/")]
     chosen = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
-    with initialize_config_dir(str(directory), version_base="1.3"):
-        config = compose("config", overrides=[*chosen, "folder=none"])
-    return list(dict.fromkeys([*groups, *_dotted(OmegaConf.to_container(config), "")]))
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(roots[0]), version_base="1.3"):
+            given = [*chosen, *search_path_override(overrides), "folder=none"]
+            config = OmegaConf.to_container(compose(hydra_options(overrides).config_name, overrides=given))
+    except HydraException:  # another choice is wrong too
+        config = {}
+    return list(dict.fromkeys([*groups, *_dotted(config, "")]))
 
 
 def _dotted(node: Any, prefix: str) -> list[str]:

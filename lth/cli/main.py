@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lth.cli._errors import nearest
+from lth.cli._own_parts import import_from_here
 
 # subcommand -> (module with its `main`, one line of help)
 _COMMANDS = {
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if name not in _COMMANDS:
         sys.exit(f"error: there is no command {name!r}{nearest(name, list(_COMMANDS))}; `lth --help` lists all")
+    import_from_here()
     import_module(_COMMANDS[name][0]).main(rest[:-1])
 
 

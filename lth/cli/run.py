@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._own_parts import import_from_here, options_first
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CONFIGURATIONS = CHECKOUT / "conf"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# an installed package holds them; in a checkout they lie beside it
+CONFIGURATIONS = next(filter(Path.is_dir, (_PACKAGE / "conf", _PACKAGE.parent / "conf")), _PACKAGE / "conf")
+_MODULE = "lth.run.__main__"  # what `python -m` starts for jobs of a sweep and for ranks
 # overrides left out of a folder's name: its path says them already, or they do not change the result
 _NOT_IN_NAME = re.compile(
     r"(dataset|model|method|sparsity|sparsity\.density|dataset\.root|seed|folder|overwrite|checkpoint_seconds|threads"
@@ -35,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of every error.
     """
     if arguments is not None:
-        _act_as_script(arguments)
+        _act_as_module(arguments)
+    import_from_here()
+    sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
@@ -88,14 +94,14 @@ class JudgeSweep(Callback):
         print(judge([str(root)], root / "verdict"))
 
 
-def _act_as_script(arguments: Sequence[str]) -> None:
-    """Make the process look like `python run.py ...`.
+def _act_as_module(arguments: Sequence[str]) -> None:
+    """Make the process look like `python -m lth.run ...`.
 
-    Hydra reads sys.argv; jobs of a sweep and ranks of a distributed run are started with it, or with the module that
-    `__main__` names, and neither may begin with `lth run`.
+    Hydra reads sys.argv. Jobs of a sweep and ranks of a distributed run are started with it and with the module that
+    `__main__` names. Neither may begin with `lth run`.
     """
-    sys.argv = [str(CHECKOUT / "run.py"), *arguments]
-    sys.modules["__main__"].__spec__ = None
+    sys.argv = [__file__, *arguments]
+    sys.modules["__main__"].__spec__ = find_spec(_MODULE)
 
 
 def _run(cfg: DictConfig) -> float | None:

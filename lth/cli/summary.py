@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lth summary", description=__doc__)
     text = "a run's folder, a level's, a ticket; or overrides as of `lth run`: model=..."
     parser.add_argument("what", nargs="+", help=text)
+    text = "more configurations, as of `lth run`; models of installed packages are found by themselves"
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help=text)
     parser.add_argument("--level", type=int, help="which level of a run (default: the last finished one)")
     parser.add_argument("--network", type=Path, metavar="FILE", help="YAML of a ticket's network, where it names none")
     parser.add_argument(
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.epochs:
             tables = {"epochs": _epochs(Path(given.what[0]), given.epochs)}
         else:
-            tables = _tables(_find_network(given.what, given.level, given.network))
+            tables = _tables(_find_network(_with_folder(given.what, given.config_dir), given.level, given.network))
         if given.out is not None:
             for name, rows in tables.items():
                 if rows:
@@ -106,6 +108,10 @@ def _find_network(what: Sequence[str], level: int | None, file: Path | None) -> 
     if len(what) == 1 and (path.is_file() or "=" not in what[0]):
         return _of_ticket(path, file)
     return _of_configuration(what)
+
+
+def _with_folder(what: Sequence[str], folder: Path | None) -> list[str]:
+    return [*what, *([f"hydra.searchpath=[file://{folder.resolve()}]"] if folder else [])]
 
 
 def _tables(about: _Network) -> dict[str, list[Row]]:

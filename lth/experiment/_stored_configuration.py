@@ -54,8 +54,10 @@ def _of_groups() -> Any:
         return {}
     choices = HydraConfig.get().runtime.choices.items()
     chosen = [f"{group}={name}" for group, name in choices if not group.startswith("hydra/") and group != "experiment"]
+    search = [override for override in HydraConfig.get().overrides.hydra if override.startswith("hydra.searchpath=")]
     try:
-        return OmegaConf.to_container(compose("config", overrides=[*chosen, "folder=none"]), resolve=False)
+        config = compose(HydraConfig.get().job.config_name, overrides=[*chosen, *search, "folder=none"])
+        return OmegaConf.to_container(config, resolve=False)
     except HydraException:  # the experiment adds a group that the rest does not have: no defaults are known
         return {}
 

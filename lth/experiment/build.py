@@ -172,7 +172,7 @@ class Experiment:
         return net
 
     def _plan(self, densities: list[float]) -> list[Level]:
-        steps = self.data.steps_per_epoch
+        steps = _batches_of_epoch(self.data.steps_per_epoch, self.cfg.trainer.get("limit_train_batches"))
         budgets = {stage: recipe.budget(-(-steps // recipe.accumulate)) for stage, recipe in self.recipes.items()}
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 
@@ -191,3 +191,20 @@ def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
         fields = {**dict.fromkeys(LENGTHS), **fields}
     recipe: Recipe = instantiate(OmegaConf.create({**cfg.recipe, **fields}))
     return recipe
+
+
+def _batches_of_epoch(count: int, limit: int | float | None) -> int:
+    """Training batches of an epoch, as Lightning counts them under `trainer.limit_train_batches`.
+
+    count: batches of the whole training set
+    limit: at most so many batches, an int; or a fraction of them, a float in (0, 1]; None = all
+    """
+    if limit is None:
+        return count
+    whole = isinstance(limit, int) and limit >= 1
+    if not whole and not (isinstance(limit, float) and 0 < limit <= 1 and int(count * limit) >= 1):
+        raise ValueError(
+            f"trainer.limit_train_batches={limit} must be a whole number of batches from 1 on, or a fraction up to 1.0 "
+            f"that leaves at least one of the {count} batches of an epoch"
+        )
+    return min(count, int(limit)) if whole else int(count * limit)

@@ -15,11 +15,16 @@ PACKAGES = ("lth", "torch", "torchvision", "pytorch-lightning", "hydra-core", "o
 
 
 def environment() -> dict[str, Any]:
-    """Versions of the libraries, git revision of the code, hardware and thread count."""
+    """Versions of the libraries, git revisions, hardware and thread count.
+
+    `git` is the revision of lth, None where it is installed from a wheel. `project` is that of the current folder,
+    which may hold code of the user's own.
+    """
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git(),
+        "git": _git(Path(__file__)),
+        "project": _git(Path.cwd()),
         "hardware": {
             "cpu": _processor(),
             "cores": os.cpu_count(),
@@ -47,11 +52,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git() -> str | None:
-    """The checkout's revision, with `+changes` when the tree differs from it; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes", "--abbrev=12"]
+def _git(path: Path) -> str | None:
+    """The revision of the repository that tracks `path`, with `+changes` when its tree differs; None where none does.
+
+    An environment in a folder of a repository is not tracked by it.
+    """
+    folder = path if path.is_dir() else path.parent
+    tracked = ["git", "-C", str(folder), "ls-files", "--error-unmatch", "." if path.is_dir() else path.name]
+    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty=+changes", "--abbrev=12"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(tracked, capture_output=True, check=True)
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,10 +1,11 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
@@ -35,6 +36,7 @@ def run(cfg: DictConfig) -> float | None:
     Everything that can be wrong with the configuration raises ValueError before any training.
     """
     quiet_lightning()
+    _check_loggers(cfg.logger or {})
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     folder = RunFolder(cfg.folder)
@@ -168,3 +170,12 @@ class Loop:
         topology = single_run.topology(outcomes, title)
         if topology is not None:
             save_picture(topology, self.folder.path / "topology.png")
+
+
+def _check_loggers(loggers: Mapping[str, Any]) -> None:
+    """Let each logger's class refuse what it can tell before anything is written: a library that is not installed.
+
+    loggers: the configuration's entry `logger`, each with its `_target_`
+    """
+    for logger in loggers.values():
+        getattr(get_class(logger["_target_"]), "check_installed", lambda: None)()

@@ -1,6 +1,7 @@
 """TensorBoard: curves against the optimizer step over all levels, results of levels against the level's index."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ class ExperimentTensorBoard(TensorBoardLogger):
     """
 
     def __init__(self, folder: str):
-        try:
-            super().__init__(save_dir=folder, name="", version="tensorboard")
-        except ModuleNotFoundError:
-            raise ImportError("logger=tensorboard needs tensorboard: pip install 'lth[tensorboard]'") from None
+        self.check_installed()
+        super().__init__(save_dir=folder, name="", version="tensorboard")
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raise ImportError where tensorboard is not installed."""
+        if not find_spec("tensorboard") and not find_spec("tensorboardX"):  # Lightning writes with either
+            raise ImportError("logger=tensorboard needs tensorboard: pip install 'lth[tensorboard]'")
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ class ExperimentWandb(WandbLogger):
         `<folder>/wandb`; `wandb sync` sends them later
     options: other arguments of Lightning's WandbLogger
 
-    Raises ValueError for another mode.
+    Raises ValueError for another mode, and ImportError where wandb is not installed (pip install 'lth[wandb]').
     """
 
     def __init__(self, folder: str, project: str = "lth", mode: str = "auto", **options: Any):
         if mode not in ("auto", "online", "offline"):
             raise ValueError(f"logger.wandb.mode {mode!r} is not one of 'auto', 'online', 'offline'")
+        self.check_installed()
         path = Path(folder)
         super().__init__(
             project=project,
@@ -38,6 +40,14 @@ class ExperimentWandb(WandbLogger):
             settings={"silent": True, "console": "off"},
             **options,
         )
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raise ImportError where wandb is not installed."""
+        try:
+            version("wandb")  # a folder called wandb, which W&B leaves, can be imported too
+        except PackageNotFoundError:
+            raise ImportError("logger=wandb needs Weights & Biases: pip install 'lth[wandb]'") from None
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:

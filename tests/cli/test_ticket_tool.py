@@ -78,7 +78,8 @@ def test_show_does_without_the_network_where_the_ticket_names_none(tmp_path, cap
     assert "of all 99 parameters" in text  # 36+4 conv, 8 batch norm, 48+3 linear; its statistics are no parameters
 
 
-def test_a_ticket_never_decides_what_code_runs(tmp_path):
+def test_a_ticket_never_decides_what_code_runs(tmp_path, capsys):
+    export = "export", tmp_path / "t", "--format", "onnx", "--out", tmp_path / "t.onnx"
     for target in (
         "os.system",
         "print",
@@ -87,7 +88,9 @@ def test_a_ticket_never_decides_what_code_runs(tmp_path):
         "lth.networks._x",
     ):
         Ticket(masks_of(), net().state_dict(), {"network": {"_target_": target}}).save(tmp_path / "t")
-        refuses(f"the ticket names the network {target}, which is not lth's", "show", tmp_path / "t")
+        refuses(f"the ticket names the network {target}, which is not lth's", *export)
+        shown = run(capsys, "show", tmp_path / "t")
+        assert f"without multiply-adds: the ticket names the network {target}, which is not lth's" in shown
 
 
 def test_compare_reports_overlap_signs_and_correlation(tmp_path, capsys):

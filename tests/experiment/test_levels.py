@@ -1,246 +1,242 @@
-"""`lth.levels` around a script's own module and Trainer: the same results as `run.py`, exact resumption, tickets."""
+"""What each iterative method does at its boundaries, read from the files an experiment leaves."""
 
-import csv
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 
-import lth
-from lth.callbacks import Gradual, KeepPruned, Regrow
-from lth.experiment.build import Experiment
-from lth.experiment.levels import levels
-from lth.plan import Budget
-from lth.pruning import paths
-from lth.pruning.masks import fingerprint
-from lth.pruning.topology import drop, fraction, grow
-from lth.report.write import write_report
-from lth.storage.folder import RunFolder
-from tests.support import harness
-from tests.support.scripts import Foreign, ladder, points, trainer
+from lth.pruning import Masks, prune
+from lth.pruning.allocation import count_kept, global_
+from lth.pruning.criteria import magnitude
+from lth.tickets import Ticket
+from tests.support.harness import configuration, curves, names, rows, train
 
-slow = pytest.mark.slow
+pytestmark = pytest.mark.slow
+
+LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3,0.2]"
+NORMED = "model.batch_norm=true", "dataset.train_size=200", "recipe.lr=0.05"
 
 
-def left(folder: Path) -> dict[str, object]:
-    """What a script's run left, without times."""
-    state: dict[str, object] = {}
-    for level in sorted(folder.glob("level_*")):
-        ticket = lth.Ticket.load(level / "ticket.safetensors")
-        end = torch.load(level / "end.ckpt", weights_only=True)
-        state[level.name] = (
-            fingerprint(end["weights"]),
-            fingerprint(end["masks"]),
-            fingerprint({**ticket.weights, **ticket.masks}),
-        )
-    with (folder / "results.csv").open(newline="") as file:
-        state["rows"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-    return state
+def levels(folder: Path) -> list[Path]:
+    return sorted(folder.glob("level_*"))
 
 
-@slow
-def test_its_iterative_pruning_is_that_of_run_py_to_the_last_bit(tmp_path):
-    densities = [1.0, 0.5, 0.2]
-    recipe = ["recipe/schedule=constant", "recipe.lr=0.1"]
-    pruned = ["method=imp", "sparsity=list", f"sparsity.densities={densities[1:]}", "method.rewind=2it"]
-    harness.train(tmp_path / "run", *pruned, *recipe)
-    cfg = harness.configuration(tmp_path / "unused", *pruned, *recipe)
-    experiment = Experiment(cfg, RunFolder(tmp_path / "unused"))
-
-    class Script(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = experiment.draw(cfg.seeds.init)
-
-        def training_step(self, batch, index):
-            return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return instantiate(cfg.recipe).build(self.net, set(masks))
-
-    module, data = Script(), experiment.data
-    masks = lth.Masks.ones(module.net)
-    for level in lth.levels(densities, tmp_path / "script"):
-        data.level = level.index
-        callbacks = [KeepPruned(masks), *level.callbacks(rewind="2it")]
-        trainer(callbacks, max_epochs=3).fit(module, datamodule=data)
-    for ours, theirs in zip(sorted((tmp_path / "script").glob("level_*")), experiment.levels, strict=True):
-        run = tmp_path / "run" / theirs.folder.name
-        last = torch.load(run / "last.ckpt", weights_only=True)
-        end = torch.load(ours / "end.ckpt", weights_only=True)
-        assert fingerprint(end["masks"]) == fingerprint({f"net.{n}": m for n, m in last["masks"].items()})
-        trained = {n: w for n, w in last["state_dict"].items() if n.startswith("net.")}
-        assert fingerprint(end["weights"]) == fingerprint(trained)
-        tickets = [lth.Ticket.load(folder / "ticket.safetensors") for folder in (ours, run)]
-        assert fingerprint(tickets[0].weights) == fingerprint({f"net.{n}": w for n, w in tickets[1].weights.items()})
+def tickets(folder: Path) -> list[Ticket]:
+    return [Ticket.load(level / "ticket.safetensors") for level in levels(folder)]
 
 
-@slow
-@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}], ids=["plain", "accumulating"])
-def test_killed_five_times_and_resumed_it_equals_an_undisturbed_run(options, tmp_path):
-    run = partial(_seeded_ladder, options=options)
-    context = harness.forks()
-    for dies_at in (6, 5, 6, 7, 5):
-        process = context.Process(target=run, args=(tmp_path / "killed",), kwargs={"dies_at": dies_at})
-        process.start()
-        process.join()
-        assert process.exitcode == 9
-    for folder in ("killed", "whole"):
-        process = context.Process(target=run, args=(tmp_path / folder,))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-    assert left(tmp_path / "killed") == left(tmp_path / "whole")
+def trained(level: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(level / "last.ckpt", weights_only=True)["state_dict"]
+    return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
 
 
-def _seeded_ladder(folder: Path, **options) -> None:
-    torch.manual_seed(1)
-    ladder(folder, partial(Foreign, schedule=True), **options)
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@slow
-def test_a_finished_run_trains_nothing_and_other_settings_are_refused(tmp_path):
-    torch.manual_seed(1)
-    ladder(tmp_path, settings={"settings": {"lr": 0.1}})
-    before = left(tmp_path)
-    assert list(levels([1.0, 0.5, 0.2], tmp_path, settings={"lr": 0.1})) == []
-    assert left(tmp_path) == before
-    with pytest.raises(ValueError, match=r"settings\.lr: 0\.1 -> 0\.2"):
-        next(levels([1.0, 0.5, 0.2], tmp_path, settings={"lr": 0.2}))
+@pytest.fixture(scope="module", params=["imp", "wr", "lrr", "fine_tune", "random"])
+def iterative(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    train(folder, f"method={request.param}", *LADDER, *NORMED)
+    return folder
 
 
-@slow
-def test_rows_tickets_and_a_report_come_of_it(tmp_path):
-    torch.manual_seed(1)
-    ladder(tmp_path / "run", settings={"model": "foreign", "dataset": "points"})
-    rows = left(tmp_path / "run")["rows"]
-    assert [float(row["density"]) for row in rows] == pytest.approx([1, 0.5, 0.2], abs=1e-3)
-    assert all(0 <= float(row["val_accuracy"]) <= 1 for row in rows)
-    ticket = lth.Ticket.load(tmp_path / "run" / "level_02_density_0.2" / "ticket.safetensors")
-    assert ticket.density == pytest.approx(0.2, abs=1e-3)
-    assert set(ticket.masks) == {"body.0.weight", "body.4.weight"}
-    text = write_report([tmp_path / "run"], tmp_path / "report", "val_accuracy")
-    assert "foreign on points" in text
+def test_masks_are_nested_and_counts_exact(iterative):
+    found = tickets(iterative)
+    for before, after in pairwise(found):
+        assert all((after.masks[n] <= before.masks[n]).all() for n in after.masks)
+    total = found[0].total
+    assert [t.kept for t in found] == [count_kept(d, total) for d in (1, 0.5, 0.3, 0.2)]
 
 
-@slow
-def test_frozen_parameters_keep_their_values_over_a_ladder(tmp_path):
-    torch.manual_seed(1)
-    before = Foreign().frozen.weight.clone()
-    torch.manual_seed(1)
-    model = ladder(tmp_path)
-    assert torch.equal(model.frozen.weight, before)
-    assert not model.frozen.weight.requires_grad
+def test_trained_weights_are_zero_exactly_where_the_ticket_says(iterative):
+    for level, ticket in zip(levels(iterative), tickets(iterative), strict=True):
+        weights = trained(level)
+        assert all(not weights[name][~mask].any() for name, mask in ticket.masks.items())
+        assert sum(int((weights[name] != 0).sum()) for name in ticket.masks) == ticket.kept
 
 
-@slow
-@pytest.mark.parametrize("criterion", ["snip", "synflow"])
-def test_a_criterion_takes_the_loss_and_the_data_of_the_script(criterion, tmp_path):
-    options = {"snip": {"n_batches": 2, "samples_per_class": None}, "synflow": {}}[criterion]
-
-    class Seen(Foreign):
-        example_input_array = torch.zeros(1, 8)
-
-    torch.manual_seed(1)
-    ladder(tmp_path, Seen, [0.3], criterion=partial(getattr(lth.criteria, criterion), **options), rewind=None)
-    ticket = lth.Ticket.load(tmp_path / "level_00_density_0.3" / "ticket.safetensors")
-    assert ticket.density == pytest.approx(0.3, abs=1e-3)
+def test_results_have_a_row_a_level_and_accuracies_are_fractions(iterative):
+    table = rows(iterative)
+    assert [float(row["target_density"]) for row in table] == [1, 0.5, 0.3, 0.2]
+    assert all(0 <= float(row[f"{part}_accuracy"]) <= 1 for row in table for part in ("train", "val", "test"))
+    assert [int(row["step"]) for row in curves(iterative)] == sorted({int(r["step"]) for r in curves(iterative)})
 
 
-@slow
-def test_snip_of_a_script_scores_with_its_own_training_step(tmp_path):
-    torch.manual_seed(1)
-    model = Foreign()
-    model.body[3].p = 0.0
-    masks = lth.Masks.ones(model.body)
-    snip = partial(lth.criteria.snip, n_batches=1, samples_per_class=None, bn="eval")
-    loader = [next(iter(points()))]
-    ladder_of_one = lth.levels([0.3], tmp_path)
-    level = next(ladder_of_one)
-    keep = KeepPruned(masks, loader=loader)
-    fit = trainer([keep, *level.callbacks(snip, rewind=None)], max_epochs=1)
-    expected = Foreign()
-    expected.load_state_dict(model.state_dict())
-    expected.body[3].p = 0.0
-    expected.log = lambda *_: None
-    expected.eval()
-    weights = [expected.body[0].weight, expected.body[4].weight]
-    scores = [
-        (g * w).abs()
-        for g, w in zip(torch.autograd.grad(expected.training_step(loader[0], 0), weights), weights, strict=True)
-    ]
-    threshold = torch.cat([score.flatten() for score in scores]).sort().values[-round(0.3 * masks.total)]
-    fit.fit(model, points())
-    for score, mask in zip(scores, masks.values(), strict=True):
-        assert torch.equal(score >= threshold, mask.bool())
+def test_imp_starts_every_level_from_the_initial_weights_and_statistics(tmp_path):
+    train(tmp_path, *LADDER, *NORMED)
+    first, *others = tickets(tmp_path)
+    assert all(equal(dict(first.weights), dict(other.weights)) for other in others)
+    assert any("running_mean" in name for name in first.weights)
+    assert not equal(dict(first.weights), trained(levels(tmp_path)[0]))
 
 
-@slow
-def test_a_criterion_that_needs_a_loss_asks_for_one_where_the_training_step_returns_none(tmp_path):
-    from tests.support.scripts import TwoOptimizers
-
-    snip = partial(lth.criteria.snip, n_batches=1, samples_per_class=None)
-    with pytest.raises(ValueError, match="manual optimization returns none"):
-        ladder(tmp_path / "a", TwoOptimizers, [0.3], criterion=snip, rewind=None)
-    with pytest.raises(ValueError, match="n_batches=1, samples_per_class=None"):
-        ladder(tmp_path / "b", Foreign, [0.3], criterion=lth.criteria.snip, rewind=None)
+def test_weight_rewinding_goes_back_to_the_state_after_exactly_k_epochs_every_time(tmp_path):
+    constant = "recipe/schedule=constant", *NORMED
+    train(tmp_path / "wr", "method=wr", "method.rewind=2ep", *LADDER, *constant)
+    train(tmp_path / "two", "method=dense", "recipe.epochs=2", *constant)
+    after_two_epochs = trained(levels(tmp_path / "two")[0])
+    for ticket in tickets(tmp_path / "wr")[1:]:
+        assert equal(dict(ticket.weights), after_two_epochs)
 
 
-@slow
-def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
-    rigl = partial(
-        Regrow,
-        drop=partial(drop.smallest, score=drop.magnitude),
-        grow=grow.gradient,
-        fraction=partial(fraction.cosine, start=0.3),
-        every=2,
-        stop="100%",
-    )
-    torch.manual_seed(1)
-    ladder(tmp_path, densities=[0.3], criterion=lth.criteria.random, rewind=None, within=[rigl])
-    level = tmp_path / "level_00_density_0.3"
-    end = torch.load(level / "end.ckpt", weights_only=True)["masks"]
-    start = lth.Ticket.load(level / "ticket.safetensors")
-    assert sum(int(mask.sum()) for mask in end.values()) == start.kept
-    first = torch.load(level / "last.ckpt", weights_only=True)["callbacks"]
-    ever = next(state["ever"] for state in first.values() if "ever" in state)
-    assert sum(int(mask.sum()) for mask in ever.values()) > start.kept
+def test_kept_statistics_are_those_of_the_trained_network(tmp_path):
+    train(tmp_path, "method.bn_stats=keep", *LADDER, *NORMED)
+    before, ticket = trained(levels(tmp_path)[0]), tickets(tmp_path)[1]
+    initial = tickets(tmp_path)[0].weights
+    for name in before:
+        source = before if "running" in name or "num_batches" in name else initial
+        assert torch.equal(ticket.weights[name], source[name])
 
 
-@slow
-def test_gradual_pruning_of_a_script_ends_at_the_density(tmp_path):
-    gmp = partial(
-        Gradual,
-        path=paths.cubic,
-        criterion=lth.criteria.magnitude,
-        allocation=lth.allocation.global_,
-        every=2,
-        end="75%",
-    )
-    torch.manual_seed(1)
-    ladder(tmp_path, densities=[0.25], criterion=None, rewind=None, within=[gmp])
-    assert float(left(tmp_path)["rows"][0]["density"]) == pytest.approx(0.25, abs=1e-3)
+@pytest.mark.parametrize("method", ["lrr", "fine_tune", "one_shot"])
+def test_methods_that_do_not_rewind_start_from_the_weights_the_level_before_ended_with(method, tmp_path):
+    train(tmp_path, f"method={method}", *NORMED)
+    ends = [trained(level) for level in levels(tmp_path)]
+    for before, ticket in zip(ends, tickets(tmp_path)[1:], strict=False):
+        assert equal(dict(ticket.weights), before)
 
 
-@slow
-def test_a_loop_that_does_not_train_is_an_error(tmp_path):
-    with pytest.raises(RuntimeError, match="level 0 was not trained to its end"):
-        for _ in lth.levels([1.0, 0.5], tmp_path):
-            pass
+def test_fine_tuning_holds_the_schedules_last_rate(tmp_path):
+    train(tmp_path, "method=fine_tune", *LADDER, "recipe/schedule=multistep", "recipe.epochs=4", "recipe.lr=0.1")
+    rates = [float(row["lr"]) for row in curves(tmp_path)]
+    assert rates[:4] == pytest.approx([0.1, 0.1, 0.01, 0.001])
+    assert rates[4:] == pytest.approx([0.001] * 12)
 
 
-def test_rising_densities_and_an_empty_ladder_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="rise"):
-        next(levels([0.2, 0.5], tmp_path))
-    with pytest.raises(ValueError, match="at least one density"):
-        next(levels([], tmp_path))
-    assert list(tmp_path.iterdir()) == []
+def test_continuing_the_schedule_starts_at_the_rewind_points_rate_and_takes_what_is_left(tmp_path):
+    schedule = "recipe/schedule=cosine", "recipe.schedule_every=epoch", "recipe.epochs=4"
+    train(tmp_path, "method=wr", "method.rewind=1ep", "method.schedule=continue", *LADDER, *schedule)
+    rates = [float(row["lr"]) for row in curves(tmp_path)]
+    assert rates[4:7] == rates[1:4]
+    assert [float(row["epochs"]) for row in rows(tmp_path)] == [4, 3, 3, 3]
 
 
-def test_the_budget_of_a_script_is_unused_until_the_trainer_is_known(tmp_path):
-    level = next(levels([1.0], tmp_path))
-    assert level.level.budget == Budget(0, 0)
-    assert level.checkpoint is None
+def test_the_first_round_of_imp_is_the_one_shot_mask_of_the_trained_network(tmp_path):
+    train(tmp_path / "imp", "sparsity.density=0.8")
+    train(tmp_path / "omp", "method=omp", "sparsity.density=0.8")
+    imp, omp = tickets(tmp_path / "imp")[1], tickets(tmp_path / "omp")[1]
+    assert equal(dict(imp.masks), dict(omp.masks))
+    assert equal(dict(imp.weights), dict(omp.weights))
+    # the reference: a sort over the concatenated trained weights
+    weights = trained(levels(tmp_path / "omp")[0])
+    flat = torch.cat([weights[n].abs().flatten() for n in omp.masks])
+    kept = torch.zeros(len(flat), dtype=torch.bool)
+    kept[flat.argsort(descending=True, stable=True)[: omp.kept]] = True
+    assert torch.equal(kept, torch.cat([m.flatten() for m in omp.masks.values()]))
+
+
+def test_random_masks_follow_the_pruning_seed_alone(tmp_path):
+    ladder = "method=random", "sparsity=one_shot", "sparsity.density=0.5", "recipe.epochs=1"
+    for name, seeds in {"a": "seed=1", "b": "seeds.init=7", "c": "seeds.prune=9"}.items():
+        train(tmp_path / name, *ladder, seeds, *(["seed=1"] if name != "a" else []))
+    a, b, c = (dict(tickets(tmp_path / name)[1].masks) for name in "abc")
+    assert equal(a, b)
+    assert not equal(a, c)
+
+
+def test_criterion_allocation_and_rewind_can_be_exchanged_on_the_command_line(tmp_path):
+    train(tmp_path, "method/allocation=uniform", "method/criterion=random", "method.rewind=1ep", *LADDER)
+    for ticket in tickets(tmp_path)[1:]:
+        for mask in ticket.masks.values():
+            assert abs(int(mask.sum()) - ticket.density * mask.numel()) <= 1
+
+
+def test_a_loss_that_is_no_number_stops_the_level_and_leaves_the_last_good_checkpoint(tmp_path):
+    explode = "recipe.lr=1e4", "recipe.schedule.milestones=[]", "recipe.schedule.warmup=3", "recipe.clip=null"
+    with pytest.raises(FloatingPointError, match=r"level 0 \(dense\) became .*recipe.lr"):
+        train(tmp_path, *explode, "recipe.lr=1e30")
+    assert not (levels(tmp_path)[0] / "finished").exists()
+
+
+def test_another_configuration_in_the_folder_is_refused_naming_the_keys(tmp_path):
+    train(tmp_path, "method=dense")
+    with pytest.raises(ValueError, match=r"recipe\.lr: 0\.1 -> 0\.2"):
+        train(tmp_path, "method=dense", "recipe.lr=0.2")
+    train(tmp_path, "method=dense", "recipe.lr=0.2", "overwrite=true")
+    assert len(rows(tmp_path)) == 1
+
+
+IMPOSSIBLE = {
+    "sparsity.density=0": "density 0 must be a fraction",
+    "sparsity.density=4.4": "did you mean 0.044",
+    "sparsity.density=-0.1": "density -0.1 must be a fraction",
+    "sparsity.levels=3": "takes two of",
+    "sparsity.rate=1.5": "rate 1.5 must be",
+    "sparsity.end=maybe": "'exact', 'overshoot'",
+    "method.rewind=9ep": "a level has 12 steps",
+    "method.rewind=13it": "a level has 12 steps",
+    "method.rewind=soon": "not of the form",
+    "method.schedule=later": "'restart', 'continue', 'hold'",
+    "method.bn_stats=drop": "'rewind', 'keep'",
+    "prunable.exclude=[fc9]": "matches no prunable weight",
+    "prunable.include=[nothing*]": "matches no prunable weight",
+    "recipe.precision=16-mixed": "needs a GPU",
+    "recipe.precision=fp8": "is not one of",
+    "recipe.steps=5": "exactly one of recipe.epochs",
+    "recipe.epochs=0": "must be at least 1",
+    "recipe.label_smoothing=10": "under 1",
+    "recipe.decay=some": "'no_norm'",
+    "recipe.schedule_every=hour": "'step', 'epoch'",
+    "recipe.optimizer.nesterov=true recipe.optimizer.momentum=0": "Nesterov momentum requires",
+    "dataset.val_size=1000": "val_size",
+    "model.init=magic": "magic",
+    "sparsity.density=0.0001": "keeps none of",
+    "recipe/schedule=triangular recipe.schedule.peak=2": "peak=2 must be",
+    "recipe/schedule=trapezoidal recipe.schedule.cooldown=-1": "factor",
+    "trainer.limit_train_batches=0": "whole number of batches",
+    "trainer.limit_train_batches=0.1": "leaves at least one of the 4 batches",
+    "trainer.limit_train_batches=some": "limit_train_batches=some must be",
+}
+
+
+@pytest.mark.parametrize("override", IMPOSSIBLE)
+def test_what_cannot_work_fails_before_training_and_says_what_is_valid(override, tmp_path):
+    with pytest.raises(Exception, match=IMPOSSIBLE[override]) as caught:
+        train(tmp_path, *override.split())
+    cause = caught.value.__cause__ or caught.value
+    assert isinstance(cause, ValueError)
+    assert not list(tmp_path.glob("level_*")), "training had begun"
+
+
+def test_a_rising_ladder_is_refused(tmp_path):
+    with pytest.raises(Exception, match=r"a ladder must fall: 0.3 is followed by 0.5"):
+        train(tmp_path, "sparsity=list", "sparsity.densities=[0.3,0.5]")
+
+
+@pytest.mark.parametrize("sparsity", names("sparsity"))
+def test_every_ladder_ends_at_the_density_asked_for(sparsity, tmp_path):
+    from hydra.utils import instantiate
+
+    asked = [] if sparsity == "dense" else ["sparsity.density=0.3"]
+    ladder = instantiate(configuration(tmp_path, f"sparsity={sparsity}", *asked).sparsity)
+    assert ladder[0] == 1
+    assert ladder[-1] == (1 if sparsity == "dense" else 0.3)
+
+
+def test_pruning_takes_its_scores_from_the_trained_weights_of_the_level_before(tmp_path):
+    train(tmp_path, *LADDER)
+    before, after = tickets(tmp_path)[1:3]
+    net = torch.nn.Module()
+    weights = trained(levels(tmp_path)[1])
+    names_ = {name: name.replace(".", "_") for name in before.masks}
+    for name, attribute in names_.items():
+        net.register_parameter(attribute, torch.nn.Parameter(weights[name]))
+    start = Masks({attribute: before.masks[name].float() for name, attribute in names_.items()})
+    expected = prune(net, start, 0.3, magnitude, global_)
+    assert all(torch.equal(expected[names_[name]].bool(), mask) for name, mask in after.masks.items())
+
+
+@pytest.mark.parametrize(("limit", "steps"), [("2", 2), ("0.75", 3), ("99", 4)])
+def test_fewer_batches_an_epoch_make_a_level_shorter_and_its_epochs_stay(limit: str, steps: int, tmp_path: Path):
+    train(tmp_path, "sparsity=one_shot", "sparsity.density=0.5", f"trainer.limit_train_batches={limit}")
+    assert [float(row["epochs"]) for row in rows(tmp_path)] == [3, 3]
+    assert [int(row["step"]) for row in curves(tmp_path)] == [epoch * steps for epoch in range(1, 7)]
+
+
+def test_the_trainer_for_debugging_sees_two_batches_of_everything(tmp_path: Path):
+    cfg = configuration(tmp_path, "trainer=debug")
+    assert {cfg.trainer[f"limit_{kind}_batches"] for kind in ("train", "val", "test")} == {2}
+    train(tmp_path, "trainer=debug", "method=dense", "sparsity=dense")
+    assert int(curves(tmp_path)[-1]["step"]) == 3 * 2

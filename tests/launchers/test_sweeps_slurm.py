@@ -10,6 +10,7 @@ import pytest
 
 from hydra_plugins.lth_launcher.slurm import check_ranks
 from hydra_plugins.lth_launcher.slurm_task import RankTask
+from tests.support import own_parts
 from tests.support.harness import state, train_on_ranks
 from tests.support.sweeping import ROOT, output, run_folders, sweep, wait_for
 
@@ -70,6 +71,13 @@ def test_a_failing_job_ends_all_its_ranks_and_leaves_the_others_alone(slurm, tmp
     failed = next(line for line in output(tmp_path).splitlines() if line.startswith("failed: "))
     assert "recipe.lr=-1" in failed
     assert "recipe.lr=-1 must be" in Path(failed.split("; see ")[1]).read_text()
+
+
+@pytest.mark.engine
+def test_parts_of_a_users_own_reach_jobs_and_ranks(slurm, tmp_path: Path):
+    own_parts.write(tmp_path)
+    assert sweep(tmp_path, *QUICK, *own_parts.RUN, "seed=0,1", defaults=()).wait() == 0, output(tmp_path)
+    assert [path.read_text() for path in tmp_path.glob("runs/**/seed*/level_00_*/note")] == ["rank 0 of 2"] * 2
 
 
 class Stopped(RankTask):

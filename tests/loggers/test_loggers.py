@@ -3,12 +3,14 @@
 import csv
 import struct
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
+from lth.experiment.loop import run
 from lth.loggers import CurvesCSV
-from tests.support.harness import curves, train
+from tests.support.harness import configuration, curves, train
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
@@ -106,3 +108,15 @@ def test_rows_after_the_resumed_step_are_dropped_once(tmp_path):
     again.log_metrics({"step": 12, "a": 0}, 12)
     with (tmp_path / "metrics.csv").open(newline="") as file:
         assert [(row["step"], row["a"]) for row in csv.DictReader(file)] == [("4", "4"), ("8", "8"), ("12", "0")]
+
+
+def test_a_tracker_that_is_not_installed_is_missed_before_a_folder_exists(tmp_path, monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("lth.loggers.weights_and_biases.version", missing)
+    monkeypatch.setattr("lth.loggers.tensorboard.find_spec", lambda name: None)
+    for logger in ("wandb", "tensorboard"):
+        with pytest.raises(ImportError, match=rf"pip install 'lth\[{logger}\]'"):
+            run(configuration(tmp_path / "run", f"logger={logger}"))
+    assert not (tmp_path / "run").exists()

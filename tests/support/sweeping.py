@@ -14,10 +14,13 @@ from tests.support.tiers import check_not_fast
 ROOT = Path(__file__).parents[2]
 
 
-def sweep(cwd: Path, *overrides: str, **environment: str) -> subprocess.Popen:
-    """Start `python run.py -m ...` on the small experiment; its output goes to `cwd`/output."""
+def sweep(cwd: Path, *overrides: str, defaults: Iterable[str] = SMALL, **environment: str) -> subprocess.Popen:
+    """Start `python run.py -m ...` on the small experiment; its output goes to `cwd`/output.
+
+    defaults: overrides that hold unless others set the same keys
+    """
     check_not_fast()
-    command = [sys.executable, str(ROOT / "run.py"), "-m", *_without(SMALL, overrides), *overrides]
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *_without(defaults, overrides), *overrides]
     with (cwd / "output").open("ab") as output:
         return subprocess.Popen(
             command,

@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 def _show(arguments: Namespace) -> None:
     screen, ticket = console(), Ticket.load(arguments.ticket)
-    description = described(ticket.header, arguments.network)
+    description, why_none = _network_of(ticket, arguments.network)
     net = build(description) if description else None
     rows = ticket_table(ticket, net, image_shape(description) if description else None)
     found = ticket_totals(ticket, net)
@@ -60,12 +60,22 @@ def _show(arguments: Namespace) -> None:
     )
     print_table(screen, [*rows, _sum(rows)], _LAYERS)
     if net is None:
-        screen.print("\nthe ticket names no network: --network FILE adds multiply-adds")
+        screen.print(f"\nwithout multiply-adds: {why_none}", markup=False, soft_wrap=True)
     screen.print()
     for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in _NOT_PROVENANCE}).items():
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
     if arguments.out:
         write_csv(arguments.out / "layers.csv", rows)
+
+
+def _network_of(ticket: Ticket, file: Path | None) -> tuple[dict[str, Any] | None, str]:
+    """The network's configuration, or None and the reason: the ticket names none, or one that is not lth's."""
+    try:
+        return described(ticket.header, file), "the ticket names no network; --network FILE says which it is"
+    except ValueError as error:
+        if file is not None:
+            raise
+        return None, str(error)
 
 
 def _compare(arguments: Namespace) -> None:

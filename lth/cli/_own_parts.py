@@ -1,0 +1,98 @@
+"""A user's own parts: code in the current folder, and configurations in folders of the user's own."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def import_from_here() -> None:
+    """Let modules in the current folder be imported, as `python -m` does and a console script does not.
+
+    With `python -P` or PYTHONSAFEPATH, which ask for the opposite, nothing changes.
+    """
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path and not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, here)
+
+
+def configuration_folders(directory: Path, arguments: Sequence[str]) -> list[Path]:
+    """All folders that configurations are composed from: that of lth, then those of the user.
+
+    directory: folder of lth's configurations
+    arguments: the command line: --config-dir, --config-path and hydra.searchpath are found in it
+    """
+    from hydra import compose, initialize_config_dir  # imported here: Hydra takes a second
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    given = hydra_options(arguments)
+    main = Path(given.config_path).resolve() if given.config_path else directory
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(main), version_base="1.3"):
+            search = search_path_override(arguments)
+            config = compose(given.config_name, overrides=search, return_hydra_config=True)
+        sources = config.hydra.runtime.config_sources
+    except HydraException:
+        return [main]
+    return [main, *(f for source in sources if (f := _folder(source)) is not None and f != main)]
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """A command line with Hydra's options before the overrides.
+
+    Hydra refuses overrides on both sides of an option, and Lightning appends some to the command line of a rank.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    actions = get_args_parser()._option_string_actions
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        (options if word.startswith("-") else overrides).append(word)
+        action = actions.get(word)
+        if action is None or action.nargs == 0 or not rest:
+            continue
+        if action.nargs is None or (action.choices and rest[0] in action.choices):  # one value, or perhaps one
+            options.append(rest.pop(0))
+    return [*options, *overrides]
+
+
+def hydra_options(arguments: Sequence[str]) -> Any:
+    """Hydra's own options in a command line: config_name (default: config), config_dir and config_path."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.set_defaults(config_name="config")
+    return parser.parse_known_args(list(arguments))[0]
+
+
+def search_path_override(arguments: Sequence[str]) -> list[str]:
+    """The override `hydra.searchpath=[...]` with the folders that `arguments` name; empty where they name none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = hydra_options(arguments)
+    written = [text for text in given.overrides if text.startswith("hydra.searchpath=")]
+    folders = [f"file://{Path(given.config_dir).resolve()}"] if given.config_dir else []
+    for override in OverridesParser.create().parse_overrides(written):
+        value: Any = override.value()
+        folders += map(str, value or [])
+    return [f"hydra.searchpath={folders}"] if folders else []
+
+
+def _folder(source: Any) -> Path | None:
+    """The folder of one of Hydra's sources; None for Hydra's own and for those that are no folders."""
+    if source.provider == "hydra":
+        return None
+    if source.schema == "file":
+        return Path(source.path).resolve()
+    if source.schema == "pkg":
+        from importlib.resources import files
+
+        folder = files(source.path)
+        return folder if isinstance(folder, Path) else None
+    return None
