@@ -15,10 +15,10 @@ class AfterStep(Callback):
     _step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = steps_taken(trainer, pl_module)  # more than 0 where training resumes
+        self._step = _steps_taken(trainer, pl_module)  # more than 0 where training resumes
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        step = steps_taken(trainer, pl_module)
+        step = _steps_taken(trainer, pl_module)
         if step > self._step:
             self._step = step
             self.after_step(trainer, pl_module, step)
@@ -28,7 +28,7 @@ class AfterStep(Callback):
         raise NotImplementedError
 
 
-def steps_taken(trainer: Trainer, pl_module: LightningModule) -> int:
+def _steps_taken(trainer: Trainer, pl_module: LightningModule) -> int:
     """Finished steps of this fit, those before a resume included."""
     if pl_module.automatic_optimization:
         return trainer.global_step

@@ -161,6 +161,7 @@ class Deferred(Callback):
 
     @property
     def state_key(self) -> str:
+        """Under which name the checkpoint stores the state."""
         return self._generate_state_key(number=self.number)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -47,6 +47,7 @@ class KeepPruned(Callback):
 
     @property
     def state_key(self) -> str:
+        """Under which name the checkpoint stores the state."""
         return self._generate_state_key(weights=sha256(" ".join(self._given).encode()).hexdigest()[:8])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
