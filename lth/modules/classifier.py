@@ -32,8 +32,6 @@ class Classifier(pl.LightningModule):
     seed: the data seed, for dropout and mixup
     """
 
-    applies_masks = False  # True in subclasses that keep pruned weights at zero; callbacks refuse to prune others
-
     def __init__(
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
     ):
@@ -45,8 +43,7 @@ class Classifier(pl.LightningModule):
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
         self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
-        self.validated: dict[str, float] = {}  # metrics of the last validation
-        self.tested: dict[str, float] = {}  # metrics of the last test
+        self.validated, self.tested = dict[str, float](), dict[str, float]()  # of the last validation and the last test
         self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
         self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did
         self.events: list[dict[str, Any]] = []  # rows of events.csv
@@ -153,8 +150,7 @@ class Classifier(pl.LightningModule):
     def summary(self) -> dict[str, float]:
         """Training and validation metrics of the epoch that just ended, accuracies 0..1. Synchronises with the device.
 
-        Empty when this process has not trained the epoch: after resuming from a checkpoint that was written in
-        `on_train_epoch_end`, Lightning calls that hook once more.
+        Empty where this process has not trained the epoch: Lightning calls `on_train_epoch_end` again after a resume.
         """
         if not self.training_metrics.count:
             return {}

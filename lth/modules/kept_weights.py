@@ -21,7 +21,7 @@ class KeptWeights(Classifier):
     entries.
     """
 
-    applies_masks = True
+    applies_masks = True  # callbacks refuse to prune modules without it
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
