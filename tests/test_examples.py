@@ -3,6 +3,7 @@
 import csv
 import re
 import runpy
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import lth
+from tests.support.commands import lth as run_lth
 from tests.support.scripts import quietly
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -72,3 +74,18 @@ def test_a_timm_network_is_fine_tuned_from_its_file_and_pruned(tmp_path):
     assert ticket.density == pytest.approx(0.2, abs=1e-3)
     assert torch.equal(ticket.weights["net.conv1.0.weight"], weights["conv1.0.weight"])
     assert not any(name.startswith("net.fc") for name in ticket.masks)
+
+
+@pytest.mark.slow
+def test_a_project_of_ones_own_runs_its_network_dataset_and_criterion(tmp_path):
+    shutil.copytree(EXAMPLES / "project", tmp_path / "project")
+    where = tmp_path / "project"
+    own = "run", "--config-dir", "digits_at_night/settings", "experiment=night/two_paths", "trainer=cpu"
+    result = run_lth(*own, "recipe.epochs=4", "folder=run", cwd=where)
+    assert result.returncode == 0, result.stderr
+    found = rows(where / "run")
+    assert [round(float(row["density"]), 3) for row in found] == [1.0, 0.5, 0.25, 0.125, 0.1]
+    assert float(found[0]["test_accuracy"]) > 0.8
+    reported = run_lth("report", "run", "--out", "report", cwd=where)
+    assert reported.returncode == 0, reported.stderr
+    assert (where / "report" / "report.html").is_file()
