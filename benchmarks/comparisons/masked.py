@@ -16,7 +16,11 @@ METHODS = {
     ),
     "dense (masks of ones)": UNPRUNED,
     # a dense level multiplies by ones; this arm shows the cost of that multiplication
-    "no masks": (*UNPRUNED, "method.stages.train.module._target_=lth.modules.classifier.Classifier"),
+    "no masks": (
+        *UNPRUNED,
+        "method.stages.train.module._target_=lth.modules.classifier.Classifier",
+        "method.stages.train.callbacks.prune=null",
+    ),
 }
 
 

@@ -15,8 +15,8 @@ from lth.analysis.layers import layer_table
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Budget, Level
 from lth.pruning.seeds import derive
-from lth.storage.atomic import write_torch, write_with
-from lth.storage.checkpoint import copy_state_
+from lth.storage.atomic import write_with
+from lth.storage.checkpoint import copy_state_, load_checkpoint, write_checkpoint
 
 
 class LevelState(Callback):
@@ -52,11 +52,11 @@ class LevelState(Callback):
             return
         source = start(self.level)
         if source.is_file():
-            saved = torch.load(source, map_location=pl_module.device, weights_only=True)
+            saved = load_checkpoint(source)
             copy_state_(pl_module, saved["weights"])
             module.masks.copy_(saved["masks"])
         elif trainer.is_global_zero:  # a restarted first level begins with the same weights, seeded or not
-            write_torch(source, _content(module))
+            write_checkpoint(source, _content(module))
         trainer.strategy.barrier()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +126,7 @@ class Outcome(Callback):
             **self.numbers,
         }
         if trainer.is_global_zero:
-            write_torch(self.level.folder / "end.ckpt", _content(module))
+            write_checkpoint(self.level.folder / "end.ckpt", _content(module))
         self.finished = True
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

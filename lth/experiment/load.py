@@ -1,19 +1,17 @@
 """A finished level opened again, without training: its network with the weights it ended with, and its data."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from lth.datamodules.dataset import Dataset
 from lth.networks.from_config import build, image_shape
 from lth.pruning.masks import Masks
 from lth.storage.checkpoint import copy_state_, evaluated_weights, load_checkpoint
-from lth.storage.folder import LEVEL
+from lth.storage.folder import LEVEL, RunFolder
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def load_level(path: Path, level: int | None = None) -> LoadedLevel:
     if not (folder / "finished").is_file():
         raise ValueError(f"the level {folder} is not finished; run its command again to go on with it")
     config = _config(folder.parent)
-    row = json.loads((folder / "finished").read_text())["row"]
+    row = (RunFolder(folder.parent).finished(folder) or {})["row"]
     net, checkpoint = build(config["model"]), load_checkpoint(folder / "last.ckpt")
     masks = Masks.ones(net, config["prunable"]["include"], config["prunable"]["exclude"])
     masks.copy_(checkpoint["masks"])
@@ -93,12 +91,9 @@ def _level(path: Path, level: int | None) -> Path:
 
 
 def _config(run: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())["config"]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no config.yaml in {run} to say which network and data it used") from None
-    except (yaml.YAMLError, KeyError, TypeError):
-        raise ValueError(f"{run / 'config.yaml'} was not written by lth") from None
+    if not (run / "config.yaml").is_file():
+        raise FileNotFoundError(f"there is no config.yaml in {run} to say which network and data it used")
+    config = RunFolder(run).configuration()
     if "model" not in config:
         raise ValueError(f"{run} was trained by a script (lth.levels), whose network lth cannot build")
     return config

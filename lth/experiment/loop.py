@@ -1,6 +1,6 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,7 +24,7 @@ from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import save_picture
-from lth.report.results import print_levels, write_tables
+from lth.report.results import print_levels, rows_of, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
 from lth.training.signals import die_with_parent
@@ -64,29 +64,38 @@ class Loop:
         loggers = [instantiate(logger) for logger in (self.experiment.cfg.logger or {}).values()]
         for logger in loggers:
             logger.log_hyperparams(self.experiment.config)
-        outcomes = []
+        outcomes: list[dict[str, Any]] = []
         self._say_what_is_finished()
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
-                outcomes.append(outcome or self.train_level(level, loggers, progress))
+                outcomes.append(outcome or self.train_level(level, loggers, progress, outcomes))
                 if outcome is None:
                     self._publish(level, outcomes, loggers)
         finally:
             progress.close()
             for logger in loggers:
                 getattr(logger, "close", lambda: None)()
-        return self._report(outcomes)
+        return self._report(outcomes, loggers)
 
-    def train_level(self, level: Level, loggers: list[Any], progress: ShowProgress) -> dict[str, Any]:
-        """Train one level, from its start or its last checkpoint, and mark it finished; returns its row and layers."""
+    def train_level(
+        self, level: Level, loggers: list[Any], progress: ShowProgress, before: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """Train one level, from its start or its last checkpoint, and mark it finished; returns what it left.
+
+        level: the level
+        loggers: of the run
+        progress: the run's display
+        before: what the levels before it left
+        """
         cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
         module, boundary = self.experiment.build_level(level)
         self.experiment.load_start(level, module)
         data.level = level.stream
         progress.begin(level)
         offset = sum(before.steps for before in self.levels[: level.index])
-        curves, ticket = Curves(level, offset), KeepTicket(level, self.experiment.provenance(level))
+        earlier = rows_of("curves", before)
+        curves, ticket = Curves(level, offset, earlier), KeepTicket(level, self.experiment.provenance(level))
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
         # Lightning calls callbacks in this order: those of the boundary set masks and weights, then the ticket stores
@@ -103,7 +112,7 @@ class Loop:
         assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
         outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}
-        outcome["events"] = module.events
+        outcome |= {"events": module.events, "curves": curves.rows}
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:
             ticket.complete(module.masks.bools(), {k: row[k] for k in ("test_accuracy", "val_accuracy") if k in row})
@@ -155,10 +164,14 @@ class Loop:
         if done and not rank_zero_only.rank:
             self.console.print(f"{done} of {len(self.levels)} levels are finished already")
 
-    def _report(self, outcomes: list[dict[str, Any]]) -> float | None:
+    def _report(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> float | None:
         rows = [outcome["row"] for outcome in outcomes]
         if not rank_zero_only.rank:
             write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
+            for logger in loggers:
+                if hasattr(logger, "restore"):
+                    steps = sum(level.steps for level in self.levels)
+                    logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
             title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
             self._draw(outcomes, title)
             print_levels(self.console, self.folder.path, rows, title)

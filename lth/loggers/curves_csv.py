@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +41,39 @@ class CurvesCSV(Logger):
             self._write([*self._rows(), dict(metrics)])
 
     @rank_zero_only
-    def truncate(self, step: int) -> None:
-        """Remove the rows after optimizer step `step`. A resumed run trains those steps again and logs them again."""
-        rows = self._rows()
-        kept = [row for row in rows if int(row["step"]) <= step]
-        if len(kept) < len(rows):
-            self._write(kept)
+    def restore(self, level: int, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Write the file anew from what finished levels and the checkpoint hold, where it differs from that.
+
+        level: index of the level that begins or resumes
+        rows: of this level and of those before it, from files that are checked when they are read
+        step: optimizer steps taken so far, over all levels; later rows of the file are removed
+
+        Levels that an earlier version of lth trained left no rows but those of the file, which stay.
+        """
+        known = {int(row["level"]) for row in rows} | {level}
+        kept = [row for row in self._rows() if int(row["level"]) not in known and int(row["step"]) <= step]
+        wanted = sorted([*kept, *map(dict, rows)], key=lambda row: int(row["step"]))
+        if not wanted:
+            self.path.unlink(missing_ok=True)
+            self._columns = None
+        elif not self.path.is_file() or self.path.read_bytes() != self._text(wanted).encode():
+            self._write(wanted)
 
     def _rows(self) -> list[dict[str, Any]]:
+        """The rows of the file; lines that a crash or another program damaged are left out."""
         if not self.path.is_file():
             return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+        with self.path.open(newline="", errors="replace") as file:
+            lines = csv.DictReader(line.replace("\0", "") for line in file)
+            return [row for row in lines if all((row.get(key) or "").isdigit() for key in ("level", "step"))]
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._columns = columns = list(dict.fromkeys(column for row in rows for column in row))
+        write_text(self.path, self._text(rows))
+        self._columns = list(dict.fromkeys(column for row in rows for column in row))
+
+    def _text(self, rows: list[dict[str, Any]]) -> str:
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
+        writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)))
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        return text.getvalue()

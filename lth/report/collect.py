@@ -1,21 +1,17 @@
 """Runs found in folders: what their levels left, and whether they are complete."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lth.storage.folder import all_finished
+from lth.storage.folder import RunFolder, all_finished
 from lth.storage.renamed import current_path
 
 # configuration of a run whose config.yaml cannot be read
 UNREAD = {"seed": None, "choices": dict.fromkeys(("method", "model", "dataset"), "unknown")}
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 
 
 @dataclass(frozen=True)
@@ -72,18 +68,22 @@ def collect(paths: Iterable[str | Path]) -> list[Run]:
 
 def _read(folder: Path) -> Run:
     """The run in a folder. One whose files cannot be read has the state failed."""
+    run = RunFolder(folder)
     try:
-        stored = yaml.load((folder / "config.yaml").read_text(), _LOADER)
+        stored = run.stored()
         config, series, planned = stored["config"], stored.get("series"), stored.get("levels")
         config["seed"], config["choices"]["method"], config["choices"]["model"], config["choices"]["dataset"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        return Run(folder, UNREAD, (), "failed", "its config.yaml was not written by lth")
+    except (OSError, ValueError, KeyError, TypeError):
+        return Run(folder, UNREAD, (), "failed", "its config.yaml was not written by lth, or is damaged")
     try:
-        outcomes = [json.loads(marker.read_text()) for marker in sorted(folder.glob("level_*/finished"))]
+        outcomes = [run.finished(marker.parent) or {} for marker in sorted(folder.glob("level_*/finished"))]
         rows = tuple(outcome["row"] for outcome in outcomes)
-    except (ValueError, KeyError, TypeError) as error:
+        for row in rows:
+            row["level"], row["density"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return Run(folder, config, (), "failed", f"a level's result cannot be read ({error})")
-    epochs = _epochs(folder)
+    of_levels = {outcome["row"]["level"]: outcome["curves"] for outcome in outcomes if outcome.get("curves")}
+    epochs = {**_epochs(folder), **of_levels}
     state, reason = _state(folder, rows, epochs, planned)
     layers = {outcome["row"]["level"]: outcome.get("layers", []) for outcome in outcomes}
     densities = {level: [float(row["density"]) for row in of_level] for level, of_level in epochs.items()}
@@ -133,6 +133,6 @@ def _epochs(folder: Path) -> dict[int, list[dict[str, str]]]:
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("level") and row.get("density")]
-    except OSError:
+    except (OSError, UnicodeDecodeError, csv.Error):
         return {}
     return {level: [r for r in rows if int(r["level"]) == level] for level in sorted({int(r["level"]) for r in rows})}

@@ -1,4 +1,4 @@
-"""Reading checkpoints, and copying their values into a network."""
+"""Writing and reading checkpoints, and copying their values into a network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lth.storage._seal import checked, sealed
+from lth.storage.atomic import write_torch
 
 
 @torch.no_grad()
@@ -22,18 +25,25 @@ def copy_state_(net: nn.Module, values: Mapping[str, Tensor]) -> None:
         state[name].copy_(value)
 
 
-def load_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of plain containers, without pickle.
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of a run that is read again: atomically, and sealed against damage (`lth.storage._seal`)."""
+    write_torch(path, sealed(path, content))
 
-    Raises FileNotFoundError, or ValueError naming the file when it is damaged.
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote, with tensors on the CPU; read without pickle.
+
+    Raises FileNotFoundError, or ValueError naming the file when it is damaged or belongs to another level or run.
     """
     try:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return checked(path, torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise
     except Exception as error:
+        what = "its level" if path.name == "last.ckpt" else "what it holds, with the files of all levels"
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
-            f"{path} is damaged or not a checkpoint of lth ({error}); delete it to repeat its level"
+            f"{path} is damaged or not a checkpoint of lth ({reason}); delete it to repeat {what}"
         ) from None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED, current_path
 
@@ -35,6 +36,7 @@ NOT_IDENTITY = (
 )
 # In the entry `series` of config.yaml: values that follow from the seed and from sparsity.density.
 SEED, DENSITY = "<seed>", "<density>"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 LEVEL = re.compile(r"level_\d{2,}_")
 
 
@@ -136,9 +138,9 @@ class RunFolder:
         if stored is None:
             content = {"config": dict(config), "record": dict(record), "levels": levels, "series": series}
             text = yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False)
-            write_text(self.path / "config.yaml", text)
+            write_text(self.path / "config.yaml", with_trailer(text))
             return
-        differing = different_keys(stored, config, is_default)
+        differing = different_keys(stored["config"], config, is_default)
         if differing:
             raise ValueError(
                 f"{self.path} holds another configuration; these keys differ (there -> now): "
@@ -169,35 +171,56 @@ class RunFolder:
 
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
+        return dict(self.stored()["config"])
+
+    def stored(self) -> dict[str, Any]:
+        """All of config.yaml: configuration, record, levels, series. Raises ValueError where there is none."""
         stored = self._stored()
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
         return dict(stored)
 
     def finished(self, level: Path) -> dict[str, Any] | None:
-        """What a finished level left (its row, its layers), or None."""
+        """What a finished level left: its row, layers, curves and events; None where it is not finished.
+
+        Raises ValueError for a damaged file.
+        """
         marker = level / "finished"
-        return json.loads(marker.read_text()) if marker.is_file() else None
+        if not marker.is_file():
+            return None
+        try:
+            outcome = checked(marker, json.loads(marker.read_text()))
+            assert isinstance(outcome["row"], dict), "it has no row"
+        except Exception as error:
+            raise ValueError(f"{marker} is damaged ({error}); delete it to finish its level again") from None
+        return outcome
 
     def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
-        """Mark a level finished, with its row and layers."""
-        write_text(level / "finished", json.dumps(outcome, indent=1))
+        """Mark a level finished, with its row, layers, curves and events."""
+        marker = level / "finished"
+        as_read = json.loads(json.dumps(outcome))  # keys become text, tuples lists
+        write_text(marker, json.dumps(sealed(marker, as_read), indent=1))
 
     def _levels(self) -> list[Path]:
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
 
     def _stored(self) -> Any:
-        """The configuration the folder holds, or None. Raises ValueError for a config.yaml of someone else's."""
+        """The content of config.yaml, or None. Raises ValueError for a config.yaml of someone else's."""
         path = self.path / "config.yaml"
         if not path.exists():
             return None
         try:
-            content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError:
+            data = path.read_bytes()
+            content = yaml.load(data, _LOADER)
+        except (yaml.YAMLError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or not {"config", "record"} <= set(content):
             raise ValueError(f"{path} was not written by lth: it is not a run's folder. Choose another folder=...")
-        return content["config"]
+        try:
+            check_trailer(data)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}). Choose another folder=..., or restore it") from None
+        return content
 
 
 def all_finished(folder: Path, planned: int | None) -> bool:

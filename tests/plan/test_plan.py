@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lth.plan import Budget, Level, ladder, single, steps_of
+from lth.plan import Budget, Level, ladder, search, single, steps_of
 
 BUDGET = Budget(horizon=1000, epoch=50)  # twenty epochs
 BUDGETS = {"train": BUDGET}
@@ -141,3 +141,11 @@ def test_a_ladder_that_starts_below_one_begins_with_a_pruned_level():
     levels = ladder([0.2, 0.1], FOLDER, BUDGETS, "2ep", "continue")
     assert levels[0].name == "density_0.2"
     assert (levels[0].first_step, levels[0].steps) == (0, 1000)
+
+
+def test_a_search_takes_each_density_after_the_first_and_ends_at_the_last():
+    budgets = dict.fromkeys(("warm", "search", "finetune"), BUDGET)
+    levels = search(DENSITIES, FOLDER, budgets, warm="2ep")
+    found = [(level.stage, level.density) for level in levels]
+    assert found == [("warm", 1.0), ("search", 0.8), ("search", 0.64), ("finetune", 0.64)]
+    assert [level.density for level in search([0.3], FOLDER, budgets)] == [0.3, 0.3]

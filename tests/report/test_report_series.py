@@ -23,7 +23,7 @@ def claim(folder, *overrides, levels=1):
     RunFolder(folder).claim(config, {}, series=series, levels=levels)
     (folder / "level_00_dense").mkdir()
     row = {"level": 0, "density": 0.1, "target_density": 0.1, "kept": 10, "test_accuracy": 0.9}
-    (folder / "level_00_dense" / "finished").write_text(json.dumps({"row": row, "layers": []}))
+    RunFolder(folder).finish(folder / "level_00_dense", {"row": row, "layers": []})
     return folder
 
 
@@ -48,6 +48,10 @@ def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(t
     old = claim(tmp_path / "old", "method=imp", "sparsity.density=0.2", "seed=1")
     content = yaml.safe_load((old / "config.yaml").read_text())
     (old / "config.yaml").write_text(yaml.safe_dump({key: content[key] for key in ("config", "record")}))
+    marker = old / "level_00_dense" / "finished"
+    marker.write_text(
+        json.dumps({key: value for key, value in json.loads(marker.read_text()).items() if key != "seal"})
+    )
     (old / "curve.png").touch()
     (group,) = groups(tmp_path)
     assert [run.complete for run in group.runs] == [True, True]

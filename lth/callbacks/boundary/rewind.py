@@ -1,13 +1,11 @@
 """Rewinds weights, and batch-norm statistics, to their values at an earlier step of level 0."""
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from lth.callbacks.after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
-from lth.storage.atomic import write_torch
-from lth.storage.checkpoint import copy_state_
+from lth.storage.checkpoint import copy_state_, load_checkpoint, write_checkpoint
 
 _BN_STATS = ("rewind", "keep")
 _OPTIMIZER = ("fresh", "rewind")
@@ -56,16 +54,16 @@ class Rewind(AfterStep):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = masked_module(trainer, pl_module)
+        module = masked_module(trainer, pl_module, prunes=False)
         module.to_average_()
         if trainer.is_global_zero:
             optimizer = trainer.optimizers[0].state_dict()
-            write_torch(self.path, {"weights": module.net.state_dict(), "optimizer": optimizer})
+            write_checkpoint(self.path, {"weights": module.net.state_dict(), "optimizer": optimizer})
 
     def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self.path.is_file(), f"level 0 finished without the rewind point {self.path}"
-        net = masked_module(trainer, pl_module).net
-        saved = torch.load(self.path, map_location=pl_module.device, weights_only=True)
+        net = masked_module(trainer, pl_module, prunes=False).net
+        saved = load_checkpoint(self.path)
         keep = {name for name, _ in net.named_buffers()} if self.bn_stats == "keep" else set()
         copy_state_(net, {k: v for k, v in saved["weights"].items() if k not in keep})
         if self.optimizer == "rewind":

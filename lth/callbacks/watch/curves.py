@@ -1,6 +1,7 @@
 """Logs one row of metrics per epoch, with the optimizer step counted over all levels."""
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -9,14 +10,16 @@ from lth.plan import Level
 
 
 class Curves(Callback):
-    """Logs one row of metrics per epoch to every logger. The checkpoint holds the last row.
+    """Logs one row of metrics per epoch to every logger. The checkpoint holds the rows of the level.
 
     level: the level being trained
     offset: optimizer steps of all earlier levels, added to the step so that it rises over the whole experiment
+    earlier: rows of the levels before, as far as these have left them
     """
 
-    def __init__(self, level: Level, offset: int):
-        self.level, self.offset = level, offset
+    def __init__(self, level: Level, offset: int, earlier: Sequence[Mapping[str, Any]] = ()):
+        self.level, self.offset, self.earlier = level, offset, list(earlier)
+        self.rows: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}
         self.best: dict[str, float] = {}
         self._before, self._started = 0.0, time.monotonic()
@@ -28,8 +31,8 @@ class Curves(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
-            if hasattr(logger, "truncate"):  # rows written after the last checkpoint of an interrupted run come again
-                logger.truncate(self.offset + trainer.global_step)
+            if hasattr(logger, "restore"):  # rows written after the last checkpoint of an interrupted run come again
+                logger.restore(self.level.index, [*self.earlier, *self.rows], self.offset + trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = pl_module.summary()
@@ -50,11 +53,13 @@ class Curves(Callback):
         }
         cycle = pl_module.cycle(trainer.global_step - 1)
         row |= {} if cycle is None else {"cycle": cycle}
+        self.rows.append(row)
         for logger in trainer.loggers:
             logger.log_metrics(row, step=row["step"])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last": self.last, "best": self.best, "seconds": self.seconds}
+        return {"last": self.last, "best": self.best, "seconds": self.seconds, "rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.last, self.best, self._before = state_dict["last"], state_dict["best"], state_dict["seconds"]
+        self.rows = list(state_dict.get("rows", ()))  # checkpoints of earlier versions have none

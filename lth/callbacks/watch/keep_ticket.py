@@ -26,7 +26,7 @@ class KeepTicket(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._module = pl_module
         if not trainer.ckpt_path and trainer.is_global_zero:
-            module = masked_module(trainer, pl_module)
+            module = masked_module(trainer, pl_module, prunes=False)
             Ticket(module.masks.bools(), module.net.state_dict(), self.header).save(self.path)
 
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:

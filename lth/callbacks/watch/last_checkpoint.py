@@ -8,8 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from lth.storage.atomic import write_torch
-from lth.storage.checkpoint import load_checkpoint
+from lth.storage.checkpoint import load_checkpoint, write_checkpoint
 from lth.training.signals import AGAIN, asked_to_leave, listen
 
 
@@ -44,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written atomically and loaded with `weights_only=True`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_torch(Path(path), checkpoint)
+        write_checkpoint(Path(path), checkpoint)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
-        return load_checkpoint(Path(path), map_location)
+        return load_checkpoint(Path(path))

@@ -10,5 +10,5 @@ class SameOnRanks(Callback):
     """Raises an error unless all ranks start or resume a level with equal weights, buffers and masks."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = masked_module(trainer, pl_module)
+        module = masked_module(trainer, pl_module, prunes=False)
         assert_same_training("at the level's start", pl_module, module.masks, buffers=module.net)

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
+from lth.modules.classifier import Classifier
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks, zero_, zero_gradients_, zero_state_
 from lth.training.step_closure import StepClosure
@@ -148,12 +149,14 @@ class KeepPruned(Callback):
         zero_(self._weights, self._kept)
 
 
-def masked_module(trainer: Trainer, pl_module: LightningModule) -> Any:
+def masked_module(trainer: Trainer, pl_module: LightningModule, prunes: bool = True) -> Any:
     """What holds the network, its masks and `remask_`: a module of lth, or the Trainer's `KeepPruned`.
+
+    prunes: whether the caller changes masks, so that a module that does not apply them will not do
 
     Raises ValueError where neither applies masks: training would go on with all weights.
     """
-    if getattr(pl_module, "applies_masks", False):
+    if getattr(pl_module, "applies_masks", False) or (isinstance(pl_module, Classifier) and not prunes):
         return pl_module
     keepers = [callback for callback in trainer.callbacks if isinstance(callback, KeepPruned)]
     if not keepers:
