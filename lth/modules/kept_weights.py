@@ -25,9 +25,6 @@ class KeptWeights(Classifier):
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
-    def setup(self, stage: str) -> None:
-        self.net.requires_grad_(True)  # an earlier search may have frozen it
-
     def load_previous(self, before: dict[str, Any] | None) -> None:
         """Take the scores of the level before if that was a search: treatments of its ticket use them."""
         if before is not None and "flags" in before:

@@ -64,7 +64,12 @@ class ScoreSearch(ScaledWeights):
         return self.event_state.density
 
     def setup(self, stage: str) -> None:
+        self._trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.net.requires_grad_(False)
+
+    def teardown(self, stage: str) -> None:
+        for parameter in self._trained:  # later levels train what the network itself has not frozen
+            parameter.requires_grad_(True)
 
     def load_previous(self, before: dict[str, Any] | None) -> None:
         """Take scores, allowed weights and biases of the level before if that was a search (annealing); else draw."""

@@ -90,9 +90,6 @@ class SoftThreshold(EffectiveWeights):
         optimizer.add_param_group({"params": [self.s], "weight_decay": decay})
         return optimizer
 
-    def setup(self, stage: str) -> None:
-        self.net.requires_grad_(True)
-
     def on_fit_start(self) -> None:
         # weights outside the masks start at zero and stay there, since the gradient of `soft_threshold` at zero is zero
         zero_(self.masks.weights(self.net), list(self.masks.values()))

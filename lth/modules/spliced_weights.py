@@ -18,9 +18,6 @@ class SplicedWeights(EffectiveWeights):
         weights = self.masks.weights(self.net)
         return {n: _masked(w, m) for n, w, m in zip(self.masks, weights, self.masks.values(), strict=True)}
 
-    def setup(self, stage: str) -> None:
-        self.net.requires_grad_(True)
-
     def remask_(self) -> None:
         """Count a change of the masks. Nothing is zeroed: pruned weights keep their values and optimizer state."""
         self.changes += 1

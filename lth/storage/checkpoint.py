@@ -63,5 +63,6 @@ def evaluated_weights(checkpoint: Mapping[str, Any], net: nn.Module) -> dict[str
     net: the level's network, whose parameters the average follows in order
     """
     averages = [state["average"] for state in checkpoint["callbacks"].values() if "average" in state]
-    averaged = dict(zip((name for name, _ in net.named_parameters()), *averages, strict=True)) if averages else {}
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    averaged = dict(zip(trained, *averages, strict=True)) if averages else {}
     return final_weights(checkpoint) | averaged
