@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
@@ -220,3 +221,20 @@ def test_scoring_inside_prune_leaves_no_trace(name):
     assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), grads, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
     assert net.training
+
+
+def test_synflow_of_a_network_that_repeats_its_forward_pass_in_the_backward_pass_is_the_same():
+    """Activation checkpointing, as in torchvision's memory-efficient DenseNet."""
+
+    class Checkpointed(nn.Sequential):
+        def forward(self, x):
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    repeated = Checkpointed(*copy.deepcopy(list(plain)))
+    masks, batches = Masks.ones(plain), Given(image_shape=(2, 4, 4))
+    expected, found = (criteria.synflow(net, masks, batches) for net in (plain, repeated))
+    assert all(torch.equal(expected[name], found[name]) for name in masks)
+    assert all(found[name].any() for name in masks)
+    assert repeated[0].weight.dtype == torch.float32
