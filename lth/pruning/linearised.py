@@ -60,7 +60,7 @@ def _replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
     tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
 
-    `functional_call` ends before the backward pass, in which activation checkpointing would find the own tensors of `net`.
+    `functional_call` ends before the backward pass, in which activation checkpointing would find other tensors.
     """
     named = dict([*net.named_parameters(), *net.named_buffers()])
     new = {id(named[name]): tensor for name, tensor in tensors.items()}
