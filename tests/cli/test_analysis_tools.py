@@ -12,7 +12,7 @@ from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
 from lth.report.epochs import best_epochs
 from lth.tickets import Ticket
-from tests.support.harness import curves, rows, train
+from tests.support.harness import curves, rows, train, unseal
 
 DIGITS = "model=mlp", "model.widths=[40,20]", "recipe.epochs=3", "dataset=digits", "sparsity=list", "threads=1"
 LAYERS = ["hidden.0.weight", "hidden.1.weight", "classifier.weight"]
@@ -90,6 +90,7 @@ def test_sensitivity_refuses_what_makes_no_sense(run, tmp_path):
 def test_without_a_validation_split_test_data_must_be_asked_for(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
+    unseal(copy)
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("val_size: 200", "val_size: 0"))
     refuses(sensitivity.main, "--data test", copy)

@@ -13,13 +13,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.criterion import Batches
 from tests.parity.plain import equal, keep_largest, logits, nearest
 
 SIZES = (4, 5, 3)
 SEEDS = range(3)
 
 
-class Samples:
+class Samples(Batches):
     """Images and labels that are given at once."""
 
     image_shape, classes = (1, 2, 2), 3

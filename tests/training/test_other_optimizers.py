@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from lth.experiment.build import Experiment
 from lth.modules import KeptWeights
-from lth.modules.kept_weights import _per_weight
+from lth.pruning.masks import _per_weight
 from lth.pruning.topology.memory import Memory
 from lth.storage.folder import RunFolder
 from tests.modules.test_kept_weights import ZeroWatch, run_level
