@@ -19,6 +19,7 @@ class EffectiveWeights(Classifier):
     """
 
     applies_masks = True
+    trains_network = True  # False leaves the network's own parameters as they are; the module trains others
     changes = 0  # rises when masks change
     _final = False  # whether `finalize_` has been called
     _cached: dict[str, Tensor] | None = None  # the effective weights, while they do not change
@@ -30,6 +31,16 @@ class EffectiveWeights(Classifier):
                 f"recipe.ema={self.recipe.ema}: this method trains scores or thresholds and cannot average weights; "
                 "set recipe.ema=0, and take no schedule-free optimizer"
             )
+
+    def setup(self, stage: str) -> None:
+        self._unfrozen = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        if not self.trains_network:
+            self.net.requires_grad_(False)
+
+    def teardown(self, stage: str) -> None:
+        """Let later levels train what the network itself has not frozen."""
+        for parameter in self._unfrozen:
+            parameter.requires_grad_(True)
 
     def effective(self) -> dict[str, Tensor]:
         """The tensors the network computes with (name -> tensor), differentiable in what is trained."""

@@ -34,6 +34,8 @@ class ScoreSearch(ScaledWeights):
     options: the fields of `Penalty`, `EventOptions` and `Rounding`, and the arguments of `Classifier`
     """
 
+    trains_network = False
+
     def __init__(
         self,
         *,
@@ -62,14 +64,6 @@ class ScoreSearch(ScaledWeights):
     def density(self) -> float:
         """The density that the rule is given: the level's, or that of the last event where events lower it."""
         return self.event_state.density
-
-    def setup(self, stage: str) -> None:
-        self._trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        self.net.requires_grad_(False)
-
-    def teardown(self, stage: str) -> None:
-        for parameter in self._trained:  # later levels train what the network itself has not frozen
-            parameter.requires_grad_(True)
 
     def load_previous(self, before: dict[str, Any] | None) -> None:
         """Take scores, allowed weights and biases of the level before if that was a search (annealing); else draw."""
