@@ -68,7 +68,7 @@ def _replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     before = [(slots, key, old) for slots in places for key, old in slots.items() if old is not None and id(old) in new]
     try:
         for slots, key, old in before:
-            slots[key] = new[id(old)]  # type: ignore[assignment]
+            slots[key] = new[id(old)]
         yield
     finally:
         for slots, key, old in before:
