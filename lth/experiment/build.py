@@ -36,6 +36,8 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
         self.config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():

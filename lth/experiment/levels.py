@@ -35,6 +35,9 @@ class ScriptLevel:
         self.outcome = Outcome(level)
         self.ticket = KeepTicket(level, header)
 
+    def __repr__(self) -> str:
+        return f"ScriptLevel({self.level.index}, density {self.level.density:g}, {self.level.folder})"
+
     @property
     def index(self) -> int:
         """Position in the ladder, from 0."""
@@ -160,7 +163,8 @@ def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
     run.finish(level.folder, {"row": row, "layers": outcome.layers, "events": outcome.events, "topology": []})
     finished = [run.finished(each.folder) for each in plan]
     write_tables(run.path, [each for each in finished if each is not None])
-    print(f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", flush=True)
+    shown = [f"{k} {v:.4f}" for k, v in outcome.numbers.items() if k.startswith(("val", "test"))]
+    print("  ".join([f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", *shown]))
 
 
 def _plan(densities: Sequence[float], folder: Path) -> list[Level]:

@@ -1,8 +1,10 @@
 """The types of a criterion, its data and its scores."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -33,6 +35,57 @@ class Batches(Protocol):
         """
         x, y = batch
         return cross_entropy(net(x), y)
+
+
+class GivenBatches(Batches):
+    """Batches and loss of a script without Lightning.
+
+    batches: iterable of (inputs, labels), such as a DataLoader
+    loss: (network, batch) -> mean loss; None = cross-entropy
+    """
+
+    classes = 0  # not needed: `per_class` finds them
+
+    def __init__(self, batches: Iterable[Any], loss: Callable[..., Tensor] | None = None):
+        self._batches, self._loss = batches, loss
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+        shape: Any = tuple(next(iter(self._batches))[0].shape[1:])
+        return shape
+
+    def draw(self, n: int) -> Iterator[Any]:
+        return islice(iter(self._batches), n)
+
+    def per_class(self, k: int) -> tuple[Tensor, Tensor]:
+        return first_of_each_class(self._batches, k)
+
+    def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
+        return super().loss(net, batch) if self._loss is None else self._loss(net, batch)
+
+
+def first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor]:
+    """The first `k` inputs of every class, and their labels, as one batch.
+
+    batches: of (inputs, labels), labels 1-D and integer
+
+    Raises ValueError for batches of another form.
+    """
+    kept: dict[int, list[Tensor]] = {}
+    for batch in batches:
+        pair: Any = batch if isinstance(batch, list | tuple) and len(batch) == 2 else (None, None)
+        x, y = pair
+        if not torch.is_tensor(x) or not torch.is_tensor(y) or y.dim() != 1 or y.is_floating_point():
+            raise ValueError(
+                "samples of every class need batches of (inputs, integer labels): give the criterion n_batches=1, "
+                "samples_per_class=None"
+            )
+        for label in y.unique().tolist():
+            have = kept.setdefault(label, [])
+            have.extend(x[y == label][: k - len(have)])
+    labels = [label for label in sorted(kept) for _ in kept[label]]
+    inputs = torch.stack([sample for label in sorted(kept) for sample in kept[label]])
+    return inputs, torch.tensor(labels, device=inputs.device)
 
 
 class Criterion(Protocol):

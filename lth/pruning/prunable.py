@@ -50,7 +50,7 @@ def weights_of(module: nn.Module) -> list[nn.Parameter]:
 
 def _matching(patterns: Iterable[str], found: dict[str, nn.Parameter]) -> set[str]:
     matched: set[str] = set()
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         names = names_matching(pattern, list(found))
         if not names:
             raise ValueError(f"pattern {pattern!r} matches no prunable weight; there are {list(found)}")

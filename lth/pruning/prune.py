@@ -1,13 +1,15 @@
 """Pruning to an exact count: scores of a criterion, counts of an allocation, masks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lth.pruning.allocation import Allocation, check_density, count_kept
-from lth.pruning.criterion import Batches, Criterion, Scores
+from lth.pruning.allocation import Allocation, check_density, count_kept, global_
+from lth.pruning.criteria import magnitude
+from lth.pruning.criterion import Batches, Criterion, GivenBatches, Scores
 from lth.pruning.masks import Masks
 from lth.pruning.position import Placement, by_score
 from lth.pruning.restore import preserved
@@ -20,13 +22,14 @@ def prune(
     net: nn.Module,
     masks: Masks,
     density: float,
-    criterion: Criterion,
-    allocation: Allocation,
-    batches: Batches | None = None,
+    criterion: Criterion = magnitude,
+    allocation: Allocation = global_,
+    batches: Batches | Iterable[Any] | None = None,
     rounds: int = 1,
     placement: Placement = by_score,
     seed: int = 0,
     exact: bool = True,
+    loss: Callable[..., Tensor] | None = None,
 ) -> Masks:
     """New masks within `masks` that keep exactly round(density * total) weights.
 
@@ -34,14 +37,18 @@ def prune(
       density: fraction of prunable weights kept, over 0 and at most 1
       criterion: scores the weights; the largest are kept
       allocation: how many weights each layer keeps
-      batches: data for criteria that need it
+      batches: data for criteria that need it: `Batches`, or an iterable of (inputs, labels); SynFlow uses their shape
       rounds: of scoring and pruning, at densities in equal ratios (SynFlow: 100)
       placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
       seed: of `placement`
       exact: raise ValueError if the allocation misses the count; otherwise log a warning
+      loss: of an iterable `batches`, (network, batch) -> mean loss; None = cross-entropy
     Raises ValueError if `masks` already keep fewer weights.
     """
     check_density(density)
+    data: Any = batches
+    if data is not None and not hasattr(data, "per_class"):
+        data = GivenBatches(data, loss)
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
     kept, target = masks.kept, count_kept(density, masks.total)
@@ -55,7 +62,7 @@ def prune(
     for i in range(1, rounds + 1):
         rung = density if i == rounds else start * (density / start) ** (i / rounds)
         with preserved(net):
-            scores = criterion(net, masks, batches)
+            scores = criterion(net, masks, data)
         ranked = _keep(scores, masks, rung, allocation, exact, ranked)
     if not exact and masks.kept != target:
         log.warning("the allocation keeps %d weights at density %g, not %d", masks.kept, density, target)

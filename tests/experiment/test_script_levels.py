@@ -14,9 +14,7 @@ from lth.callbacks import Gradual, KeepPruned, Regrow
 from lth.experiment.build import Experiment
 from lth.experiment.levels import levels
 from lth.plan import Budget
-from lth.pruning import paths
 from lth.pruning.masks import fingerprint
-from lth.pruning.topology import drop, fraction, grow
 from lth.report.write import write_report
 from lth.storage.folder import RunFolder
 from tests.support import harness
@@ -191,14 +189,7 @@ def test_a_criterion_that_needs_a_loss_asks_for_one_where_the_training_step_retu
 
 @slow
 def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
-    rigl = partial(
-        Regrow,
-        drop=partial(drop.smallest, score=drop.magnitude),
-        grow=grow.gradient,
-        fraction=partial(fraction.cosine, start=0.3),
-        every=2,
-        stop="100%",
-    )
+    rigl = partial(Regrow, every=2, stop="100%")
     torch.manual_seed(1)
     ladder(tmp_path, densities=[0.3], criterion=lth.criteria.random, rewind=None, within=[rigl])
     level = tmp_path / "level_00_density_0.3"
@@ -212,14 +203,7 @@ def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
 
 @slow
 def test_gradual_pruning_of_a_script_ends_at_the_density(tmp_path):
-    gmp = partial(
-        Gradual,
-        path=paths.cubic,
-        criterion=lth.criteria.magnitude,
-        allocation=lth.allocation.global_,
-        every=2,
-        end="75%",
-    )
+    gmp = partial(Gradual, every=2, end="75%")
     torch.manual_seed(1)
     ladder(tmp_path, densities=[0.25], criterion=None, rewind=None, within=[gmp])
     assert float(left(tmp_path)["rows"][0]["density"]) == pytest.approx(0.25, abs=1e-3)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.criterion import Batches
+from lth.pruning.criterion import Batches, first_of_each_class
 from lth.pruning.linearised import effective
 from lth.pruning.restore import preserved
 from lth.pruning.topk import largest
@@ -238,3 +238,29 @@ def test_synflow_of_a_network_that_repeats_its_forward_pass_in_the_backward_pass
     assert all(torch.equal(expected[name], found[name]) for name in masks)
     assert all(found[name].any() for name in masks)
     assert repeated[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("criterion", [criteria.snip, criteria.grasp, criteria.synflow])
+def test_a_script_gives_prune_batches_of_inputs_and_labels(criterion):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3))
+    loader = [(torch.randn(9, 3, 2, 2), torch.arange(9) % 3) for _ in range(4)]
+    masks = prune(net, Masks.ones(net), 0.5, criterion, batches=loader)
+    assert masks.kept == 60
+    x, y = first_of_each_class(loader, 5)
+    assert y.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert torch.equal(x[:3], loader[0][0][::3])
+    assert torch.equal(x[3], loader[1][0][0])
+
+
+def test_a_script_gives_prune_a_loss_of_its_own():
+    torch.manual_seed(0)
+    net, x = nn.Linear(6, 4), torch.randn(5, 6)
+
+    def loss(network, batch):
+        return network(batch["x"]).square().mean()
+
+    snip = partial(criteria.snip, n_batches=1, samples_per_class=None)
+    masks = prune(net, Masks.ones(net), 0.25, snip, batches=[{"x": x}], loss=loss)
+    score = (torch.autograd.grad(loss(net, {"x": x}), net.weight)[0] * net.weight).abs().flatten()
+    assert torch.equal(masks["weight"].flatten().nonzero().flatten(), score.topk(6).indices.sort().values)

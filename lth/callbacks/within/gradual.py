@@ -8,9 +8,10 @@ from lth.callbacks.after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
 from lth.pruning import prune
-from lth.pruning.allocation import Allocation, count_kept
+from lth.pruning.allocation import Allocation, count_kept, global_
+from lth.pruning.criteria import magnitude
 from lth.pruning.criterion import Criterion
-from lth.pruning.paths import Path
+from lth.pruning.paths import Path, cubic
 from lth.pruning.timing import PruningSteps
 from lth.training.ranks import broadcast_
 
@@ -38,10 +39,10 @@ class Gradual(AfterStep):
     def __init__(
         self,
         level: Level,
-        path: Path,
-        criterion: Criterion,
-        allocation: Allocation,
-        every: int | str,
+        path: Path = cubic,
+        criterion: Criterion = magnitude,
+        allocation: Allocation = global_,
+        every: int | str = 100,
         begin: int | str = 0,
         end: int | str = "75%",
         start: float | None = None,

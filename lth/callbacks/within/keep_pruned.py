@@ -13,7 +13,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
 from lth.modules.classifier import Classifier
-from lth.pruning.criterion import Batches
+from lth.pruning.criterion import Batches, first_of_each_class
 from lth.pruning.masks import Masks, zero_, zero_gradients_, zero_state_
 from lth.training.step_closure import StepClosure
 
@@ -54,6 +54,10 @@ class KeepPruned(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        if type(trainer).__module__.startswith("lightning."):
+            raise ValueError(
+                "this Trainer is of the package `lightning`: write `import pytorch_lightning as pl` instead"
+            )
         if sum(isinstance(callback, KeepPruned) for callback in trainer.callbacks) > 1:
             raise ValueError("a Trainer takes one KeepPruned; its masks may cover the whole module: Masks.ones(model)")
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
@@ -188,17 +192,18 @@ class _ScriptBatches(Batches):
         shape: Any = tuple(example.shape[1:])
         return shape
 
+    def _batches(self) -> Any:
+        if self._loader is not None:
+            return self._loader
+        self._trainer.fit_loop.setup_data()
+        return self._trainer.train_dataloader
+
     def draw(self, n: int) -> Iterator[Any]:
-        loader = self._loader
-        if loader is None:
-            self._trainer.fit_loop.setup_data()
-            loader = self._trainer.train_dataloader
-        return (self._trainer.strategy.batch_to_device(batch) for batch in islice(iter(loader), n))
+        return (self._trainer.strategy.batch_to_device(batch) for batch in islice(iter(self._batches()), n))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        raise ValueError(
-            "a script's batches have no known classes: give the criterion n_batches=1, samples_per_class=None"
-        )
+        loader = self._batches()
+        return first_of_each_class((self._trainer.strategy.batch_to_device(batch) for batch in loader), k)
 
     def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
         if self._own_loss is not None:

@@ -14,8 +14,9 @@ from lth.plan import Level, steps_of
 from lth.pruning.seeds import generator
 from lth.pruning.timing import UpdateSteps
 from lth.pruning.topology import Layer, move
-from lth.pruning.topology.drop import Drop
-from lth.pruning.topology.fraction import Fraction
+from lth.pruning.topology.drop import Drop, smallest
+from lth.pruning.topology.fraction import Fraction, cosine
+from lth.pruning.topology.grow import gradient
 from lth.pruning.topology.layer import Layers
 from lth.pruning.topology.memory import Memory
 from lth.pruning.topology.move import Grow
@@ -52,10 +53,10 @@ class Regrow(AfterStep):
     def __init__(
         self,
         level: Level,
-        drop: Drop,
-        grow: Grow,
-        fraction: Fraction,
-        every: int | str,
+        drop: Drop = smallest,
+        grow: Grow = gradient,
+        fraction: Fraction = cosine,
+        every: int | str = 100,
         begin: int | str = 0,
         stop: int | str = "100%",
         fraction_end: int | str | None = None,
