@@ -36,9 +36,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
-        if missing := sorted(OmegaConf.missing_keys(cfg)):
-            raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
-        self.config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        self.config = cast(dict[str, Any], OmegaConf.to_container(_all_set(cfg), resolve=True))
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
@@ -210,3 +208,10 @@ def _batches_of_epoch(count: int, limit: int | float | None) -> int:
             f"that leaves at least one of the {count} batches of an epoch"
         )
     return min(count, int(limit)) if whole else int(count * limit)
+
+
+def _all_set(cfg: DictConfig) -> DictConfig:
+    """`cfg`. Raises ValueError naming keys without a value, such as a dataset's mean."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
+    return cfg

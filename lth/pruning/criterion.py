@@ -49,8 +49,14 @@ class GivenBatches(Batches):
     def __init__(self, batches: Iterable[Any], loss: Callable[..., Tensor] | None = None):
         self._batches, self._loss = batches, loss
 
+    @classmethod
+    def of(cls, batches: Any, loss: Callable[..., Tensor] | None) -> Any:
+        """`batches` themselves where they are `Batches` or None, otherwise an iterable with its loss."""
+        return batches if batches is None or hasattr(batches, "per_class") else cls(batches, loss)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+        """The shape of one input without the batch."""
         shape: Any = tuple(next(iter(self._batches))[0].shape[1:])
         return shape
 
@@ -58,13 +64,13 @@ class GivenBatches(Batches):
         return islice(iter(self._batches), n)
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        return first_of_each_class(self._batches, k)
+        return _first_of_each_class(self._batches, k)
 
     def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
         return super().loss(net, batch) if self._loss is None else self._loss(net, batch)
 
 
-def first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor]:
+def _first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor]:
     """The first `k` inputs of every class, and their labels, as one batch.
 
     batches: of (inputs, labels), labels 1-D and integer

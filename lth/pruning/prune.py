@@ -42,16 +42,13 @@ def prune(
       placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
       seed: of `placement`
       exact: raise ValueError if the allocation misses the count; otherwise log a warning
-      loss: of an iterable `batches`, (network, batch) -> mean loss; None = cross-entropy
+      loss: of an iterable `batches`: (network, batch) -> mean; None = cross-entropy
     Raises ValueError if `masks` already keep fewer weights.
     """
     check_density(density)
-    data: Any = batches
-    if data is not None and not hasattr(data, "per_class"):
-        data = GivenBatches(data, loss)
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
-    kept, target = masks.kept, count_kept(density, masks.total)
+    kept, target, data = masks.kept, count_kept(density, masks.total), GivenBatches.of(batches, loss)
     if target == 0:
         raise ValueError(f"density {density} keeps none of {masks.total} weights")
     if target > kept:

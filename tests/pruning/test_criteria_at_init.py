@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.criterion import Batches, first_of_each_class
+from lth.pruning.criterion import Batches, GivenBatches
 from lth.pruning.linearised import effective
 from lth.pruning.restore import preserved
 from lth.pruning.topk import largest
@@ -247,7 +247,7 @@ def test_a_script_gives_prune_batches_of_inputs_and_labels(criterion):
     loader = [(torch.randn(9, 3, 2, 2), torch.arange(9) % 3) for _ in range(4)]
     masks = prune(net, Masks.ones(net), 0.5, criterion, batches=loader)
     assert masks.kept == 60
-    x, y = first_of_each_class(loader, 5)
+    x, y = GivenBatches(loader).per_class(5)
     assert y.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert torch.equal(x[:3], loader[0][0][::3])
     assert torch.equal(x[3], loader[1][0][0])

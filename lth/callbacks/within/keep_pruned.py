@@ -13,7 +13,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
 from lth.modules.classifier import Classifier
-from lth.pruning.criterion import Batches, first_of_each_class
+from lth.pruning.criterion import Batches, GivenBatches
 from lth.pruning.masks import Masks, zero_, zero_gradients_, zero_state_
 from lth.training.step_closure import StepClosure
 
@@ -202,8 +202,8 @@ class _ScriptBatches(Batches):
         return (self._trainer.strategy.batch_to_device(batch) for batch in islice(iter(self._batches()), n))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        loader = self._batches()
-        return first_of_each_class((self._trainer.strategy.batch_to_device(batch) for batch in loader), k)
+        moved = (self._trainer.strategy.batch_to_device(batch) for batch in self._batches())
+        return GivenBatches(moved).per_class(k)
 
     def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
         if self._own_loss is not None:
