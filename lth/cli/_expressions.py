@@ -1,6 +1,7 @@
 """The language of the tables of valid values: an expression such as `int >= 1 or null`, and what it accepts.
 
-    null  bool  text  path  folder  mapping  any
+    null  bool  text  path  folder  any
+    mapping                 its keys have lines of their own; any mapping: they are the user's
     int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; a number is finite, and true is none
     point                   0, "500it", "2ep", "5%"
     one of a, b, c          also true, false and whole numbers
@@ -35,10 +36,12 @@ class Valid:
 
     says: in words, for messages
     accepts: whether a value is valid
+    free: whether what is in a mapping is the user's own and is not checked
     """
 
     says: str
     accepts: Callable[[Any], bool]
+    free: bool = False
 
 
 def parse(expression: str) -> Valid:
@@ -46,7 +49,8 @@ def parse(expression: str) -> Valid:
     alternatives = [_alternative(text.strip()) for text in expression.split(" or ")]
     says = [alternative.says for alternative in alternatives]
     joined = says[0] if len(says) == 1 else ", ".join(says[:-1]) + (", or " if " " in says[-2] else " or ") + says[-1]
-    return Valid(joined, lambda value: any(alternative.accepts(value) for alternative in alternatives))
+    free = any(alternative.free for alternative in alternatives)
+    return Valid(joined, lambda value: any(alternative.accepts(value) for alternative in alternatives), free)
 
 
 def shown(value: Any) -> str:
@@ -141,7 +145,9 @@ def _pair(valid: Valid) -> Valid:
 
 def _map(valid: Valid) -> Valid:
     return Valid(
-        f"a mapping, each value {valid.says}", lambda v: isinstance(v, dict) and all(map(valid.accepts, v.values()))
+        f"a mapping, each value {valid.says}",
+        lambda v: isinstance(v, dict) and all(map(valid.accepts, v.values())),
+        free=True,
     )
 
 
@@ -173,7 +179,7 @@ def _can_be_a_folder(value: Any) -> bool:
         return False
 
 
-_FREE = Valid("any value", lambda value: True)
+_FREE = Valid("any value", lambda value: True, free=True)
 _MAPPING = Valid("keys with values", lambda value: isinstance(value, dict))
 _WORDS = {
     "null": Valid("null", lambda value: value is None),
@@ -186,6 +192,7 @@ _WORDS = {
     ),
     "point": Valid('a point of the training such as 0, "500it", "2ep" or "5%"', _is_point),
     "mapping": _MAPPING,
+    "any mapping": Valid("keys with values", lambda value: isinstance(value, dict), free=True),
     "any": _FREE,
     "left out": Valid("left out, because lth sets it", lambda value: False),
 }

@@ -180,7 +180,7 @@ def _walk(
                 yield Entry(key, value, _option(group))
             inner = [*lines, *_lines_of(value.get("_target_"), group, every)]
             given = config[name] if config is not None else None
-            yield from _walk(where, value, given, every, inner, bool(valid and valid.accepts(value)))
+            yield from _walk(where, value, given, every, inner, bool(valid and valid.free))
             if not value or valid:
                 yield Entry(key, value, valid or (_MAPPING if lines or group else None), line)
         elif valid is None and (group or any(line.below for line in lines)):
