@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lth.cli._valid import check
 from lth.cli.run import CONFIGURATIONS
 from lth.storage.folder import all_finished, different_keys
 
@@ -24,6 +25,7 @@ class Job:
 
     overrides: of its command line, without Hydra's own
     config: the resolved configuration; None when the overrides are wrong
+    refused: the message about a value that is not valid; such a job is not started
     choices: group -> the option chosen
     composing: options and overrides of Hydra's own that the sweep was started with: --config-dir, hydra.searchpath, ...
     """
@@ -32,6 +34,7 @@ class Job:
     config: dict[str, Any] | None = None
     choices: dict[str, str] = field(default_factory=dict)
     composing: list[str] = field(default_factory=list)
+    refused: str = ""
 
     @property
     def folder(self) -> Path | None:
@@ -120,6 +123,9 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
         task = deepcopy(composed)
         with open_dict(task):
             del task["hydra"]
+        refused = _refusal(task)
+        if refused:
+            return Job(overrides, refused=refused)
         resolved: Any = OmegaConf.to_container(task, resolve=True)
         return Job(overrides, resolved, {k: str(v) for k, v in composed.hydra.runtime.choices.items()})
     except Exception:
@@ -128,10 +134,20 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
         HydraConfig.instance().cfg = before
 
 
+def _refusal(config: DictConfig) -> str:
+    try:
+        check(config)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that are not finished; prints those that are."""
+    """The jobs that are neither finished nor refused; prints those that are finished."""
     todo = []
     for job in jobs:
+        if job.refused:
+            continue
         if job.finished():
             print(f"finished already: {job}", flush=True)
         else:

@@ -28,9 +28,10 @@ class JobLauncher(Launcher):
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
         todo = unfinished(jobs)
         outcomes = self.run(todo)
+        failures = {index: f"is refused: {job.refused}" for index, job in enumerate(jobs) if job.refused}
         if outcomes is None:
-            return returns(jobs, {})
+            return returns(jobs, failures)
         wrong = dict(zip(map(id, todo), outcomes, strict=True))
-        failures = {index: wrong[id(job)] for index, job in enumerate(jobs) if wrong.get(id(job))}
+        failures |= {index: wrong[id(job)] for index, job in enumerate(jobs) if wrong.get(id(job))}
         summarise(jobs, failures)
         return returns(jobs, failures)

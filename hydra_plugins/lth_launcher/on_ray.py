@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra_plugins.lth_launcher.job import Job, without_overwrite
 from hydra_plugins.lth_launcher.launcher import JobLauncher
+from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
 
 
@@ -32,7 +33,9 @@ class RayLauncher(JobLauncher):
         retries: int = 3,
         env: Sequence[str] = (),
     ) -> None:
-        if num_cpus < 0 or num_gpus < 0 or num_cpus + num_gpus == 0:
+        given = {"address": address, "num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources}
+        check_part("hydra.launcher", **given, retries=retries, env=env)
+        if num_cpus + num_gpus == 0:
             raise ValueError(f"hydra.launcher.num_cpus={num_cpus}, num_gpus={num_gpus}: a job must take something")
         self.address, self.env, self.retries = address, list(env), retries
         self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": dict(resources or {})}

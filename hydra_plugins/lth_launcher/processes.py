@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.launcher import JobLauncher
+from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
 
 
@@ -22,8 +23,7 @@ class ProcessLauncher(JobLauncher):
     """
 
     def __init__(self, jobs: int = 1, preload: bool = True):
-        if jobs < 1:
-            raise ValueError(f"hydra.launcher.jobs={jobs} must be 1 or more")
+        check_part("hydra.launcher", jobs=jobs, preload=preload)
         self.jobs, self.preload = jobs, preload and sys.platform == "linux"
 
     def run(self, jobs: Sequence[Job]) -> list[str]:

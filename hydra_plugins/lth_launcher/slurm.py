@@ -12,6 +12,7 @@ from typing import Any
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from hydra_plugins.lth_launcher.slurm_task import RankTask
+from lth.cli._valid import check_part
 from lth.storage.atomic import write_text
 
 MARGIN = 15  # seconds between the end of the grace period and the kill, in which the job is requeued
@@ -32,10 +33,8 @@ class SlurmLauncher(JobLauncher):
     def __init__(
         self, logs: str, poll_seconds: float = 10, wait: bool = True, requeues: int = 50, **resources: Any
     ) -> None:
-        if requeues < 0 or poll_seconds <= 0:
-            raise ValueError(
-                f"hydra.launcher.requeues={requeues} must be 0 or more, and poll_seconds={poll_seconds} positive"
-            )
+        given = {"logs": logs, "poll_seconds": poll_seconds, "wait": wait, "requeues": requeues}
+        check_part("hydra.launcher", **given, **resources)
         self.logs, self.poll_seconds, self.wait, self.requeues = Path(logs).resolve(), poll_seconds, wait, requeues
         self.resources = {key: value for key, value in resources.items() if value is not None}
 

@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-SAMPLERS = ("tpe", "random")
+from lth.cli._valid import check_part
 
 
 class OptunaSweeper(Sweeper):
@@ -30,10 +30,7 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, trials: int = 20, at_a_time: int = 1, sampler: str = "tpe", seed: int = 0):
-        if trials < 1 or at_a_time < 1:
-            raise ValueError(f"hydra.sweeper.trials={trials} and at_a_time={at_a_time} must be 1 or more")
-        if sampler not in SAMPLERS:
-            raise ValueError(f"hydra.sweeper.sampler={sampler!r} is not one of {SAMPLERS}")
+        check_part("hydra.sweeper", trials=trials, at_a_time=at_a_time, sampler=sampler, seed=seed)
         self.trials, self.at_a_time, self.sampler, self.seed = trials, at_a_time, sampler, seed
         self.launcher: Launcher | None = None
         self.config: DictConfig | None = None

@@ -105,6 +105,9 @@ def _act_as_module(arguments: Sequence[str]) -> None:
 
 
 def _run(cfg: DictConfig) -> float | None:
+    from lth.cli._valid import check
+
+    check(cfg)
     from lth.experiment.loop import run  # imported here: --help and mistakes should not wait for torch
 
     return run(cfg)

@@ -8,6 +8,7 @@ from lth.pruning.allocation import check_density
 
 _TOLERANCE = 1e-9  # 0.8 * 0.8 is above 0.64, but must count as 0.64
 _ENDS = ("exact", "overshoot")
+_MOST_LEVELS = 1000
 
 
 def geometric(
@@ -33,9 +34,9 @@ def geometric(
             f"a geometric ladder takes two of density={density}, rate={rate}, levels={levels}: set the third to null"
         )
     if end not in _ENDS:
-        raise ValueError(f"end {end!r} is not one of {_ENDS}")
+        raise ValueError(f"sparsity.end={end!r} is not one of {_ENDS}")
     if rate is not None and not 0 < rate < 1:
-        raise ValueError(f"rate {rate} must be a fraction over 0 and under 1")
+        raise ValueError(f"sparsity.rate={rate}: must be a number over 0 and under 1")
     if density is not None:
         _check_below(density, start)
     if levels is not None:
@@ -43,7 +44,7 @@ def geometric(
         ratio = 1 - rate if rate is not None else (_given(density) / start) ** (1 / levels)
         ladder = [start * ratio**i for i in range(levels + 1)]
         return ladder if density is None else [*ladder[:-1], density]
-    return _down_to(_given(density), 1 - _given(rate), end, start)
+    return _down_to(_given(density), _given(rate), end, start)
 
 
 def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
@@ -86,7 +87,9 @@ def listed(densities: Sequence[float], density: float | None = None, start: floa
     """The start and then `densities`, strictly falling. A final `density` replaces those at or below it."""
     rungs = [check_density(d) for d in densities]
     if not rungs and density is None:
-        raise ValueError("a list ladder needs at least one density")
+        raise ValueError("sparsity.densities=[]: a list ladder needs at least one density")
+    if len(rungs) > _MOST_LEVELS:
+        raise ValueError(f"sparsity.densities has {len(rungs)} entries: valid are at most {_MOST_LEVELS}")
     rungs = rungs if rungs[:1] == [check_density(start)] else [start, *rungs]
     rising = [(a, b) for a, b in pairwise(rungs) if b >= a]
     if rising:
@@ -97,10 +100,16 @@ def listed(densities: Sequence[float], density: float | None = None, start: floa
     return [*(d for d in rungs if d > density), density]
 
 
-def _down_to(density: float, ratio: float, end: str, start: float) -> list[float]:
-    prunings = max(0, math.ceil(math.log(density / start) / math.log(ratio) - _TOLERANCE))
-    ladder = [start * ratio**i for i in range(prunings + 1)]
-    return [*ladder[:-1], density] if end == "exact" and prunings else ladder
+def _down_to(density: float, rate: float, end: str, start: float) -> list[float]:
+    prunings = max(0.0, math.log(density / start) / math.log1p(-rate) - _TOLERANCE)
+    if prunings > _MOST_LEVELS:
+        raise ValueError(
+            f"sparsity.rate={rate}: the way from density {start:g} to {density:g} would have {prunings:.3g} levels; "
+            f"valid are rates with at most {_MOST_LEVELS}"
+        )
+    count = math.ceil(prunings)
+    ladder = [start * (1 - rate) ** i for i in range(count + 1)]
+    return [*ladder[:-1], density] if end == "exact" and count else ladder
 
 
 def _check_below(density: float, start: float) -> None:
@@ -109,8 +118,8 @@ def _check_below(density: float, start: float) -> None:
 
 
 def _check_levels(levels: int) -> None:
-    if not isinstance(levels, int) or levels < 1:
-        raise ValueError(f"levels {levels!r} must be a whole number, 1 or more")
+    if not isinstance(levels, int) or isinstance(levels, bool) or not 1 <= levels <= _MOST_LEVELS:
+        raise ValueError(f"sparsity.levels={levels}: must be a whole number of at least 1 and at most {_MOST_LEVELS}")
 
 
 def _given(value: float | None) -> float:

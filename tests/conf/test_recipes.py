@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from docs import recipes
+from lth.cli._valid import check, entries
 from tests.support.harness import CONF, names, train
 
 PAPERS = [name for name in names("experiment") if not name.startswith("own/")]  # test_configs.py runs those
@@ -30,6 +31,8 @@ def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
         or "ticket" in published["expected"]
         or "not stated" in published["expected"]
     )
+    check(cfg)
+    assert [entry.key for entry in entries(cfg) if entry.valid is None] == []
     stages = {level.stage for level in recipes.plan(cfg)}
     assert stages <= set(cfg.method.stages)
     assert all(0 <= instantiate(cfg.recipe).schedule(step, 100.0, 1.0) <= 1 for step in (0.0, 50.0, 99.0))

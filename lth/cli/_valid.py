@@ -1,0 +1,237 @@
+"""Valid values: a table beside each group of `conf/` gives them, and a composed configuration is checked against them.
+
+A table is the file `_valid.yaml` of a group: key -> expression, such as `int >= 1 or null` (lth/cli/_expressions.py). A
+key is relative to the group; `*` stands for any name. Where a key means different things in one group, its entry maps
+conditions to expressions: `if KEY` holds where the same part of the configuration has KEY, `else` comes last.
+
+The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. Keys
+without a line are the user's own and are not checked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lth.cli._expressions import Valid, parse, shown
+from lth.cli.run import CONFIGURATIONS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key of a composed configuration.
+
+    key: its path, with dots
+    value: what it holds, without interpolations; for a key that is an interpolation, what it points to
+    valid: what it may be; None where no table has a line for it
+    line: the line, as `group: key`
+    interpolated: whether its value is that of another key
+    """
+
+    key: str
+    value: Any
+    valid: Valid | None
+    line: str = ""
+    interpolated: bool = False
+
+
+def check(config: DictConfig) -> None:
+    """Raise ValueError naming the first key whose value is not valid, its value and what is valid.
+
+    Keys that take the value of another key come last, so that a message names the key that was set.
+    """
+    for entry in sorted(entries(config), key=lambda entry: entry.interpolated):
+        _refuse(entry)
+
+
+def check_part(package: str, **values: Any) -> None:
+    """The same for the values of a part that Hydra builds itself, such as the launcher.
+
+    package: where it is composed, such as `hydra.launcher`
+    """
+    table = next(table for table in tables() if ".".join(table.package) == package)
+    for entry in _walk(table.package, values, None, tables(), [table.lines]):
+        _refuse(entry)
+
+
+def entries(config: DictConfig) -> Iterator[Entry]:
+    """Every key of a composed configuration, with what its value may be."""
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    every = tables()
+    for table in every:
+        if len(table.package) == 1 and table.package[0] not in raw:
+            yield Entry(table.group, None, Valid(f"an option of the group {table.group}", lambda value: False))
+    yield from _walk((), raw, config, every)
+
+
+@dataclass
+class _Lines:
+    """Lines of a table by the names of a key's path."""
+
+    below: dict[str, "_Lines"] = field(default_factory=dict)
+    choices: dict[str, Valid] = field(default_factory=dict)  # condition -> what is valid
+    line: str = ""
+
+    def add(self, key: str, expressions: str | Mapping[str, str], group: str) -> None:
+        at = self
+        for name in key.split("."):
+            at = at.below.setdefault(name, _Lines())
+        given = {"else": expressions} if isinstance(expressions, str) else expressions
+        at.choices = {condition: parse(expression) for condition, expression in given.items()}
+        at.line = f"{group}: {key}"
+
+    def valid(self, beside: Mapping[str, Any]) -> Valid | None:
+        """What is valid where the keys `beside` are given."""
+        for condition, valid in self.choices.items():
+            if condition == "else" or condition.removeprefix("if ") in beside:
+                return valid
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The lines of a group.
+
+    group: its folder in `conf/`; empty for the keys outside of groups
+    targets: `_target_` of its options
+    whole: whether each of its options has a `_target_`
+    lines: of its `_valid.yaml`
+    """
+
+    group: str
+    targets: frozenset[str]
+    whole: bool
+    lines: _Lines
+
+    @property
+    def package(self) -> tuple[str, ...]:
+        """Where the group is composed."""
+        return tuple(self.group.split("/")) if self.group else ()
+
+    def fits(self, target: Any) -> bool:
+        """Whether its lines hold for a part with `target`: one of its own, or of the same libraries."""
+        libraries = {own.partition(".")[0] for own in self.targets}
+        return not libraries or not isinstance(target, str) or target.partition(".")[0] in libraries
+
+
+@cache
+def tables() -> tuple[Table, ...]:
+    """The tables of all groups, and that of the keys outside of groups."""
+    folders = [path for path in sorted(CONFIGURATIONS.rglob("*")) if path.is_dir()]
+    groups = [path.relative_to(CONFIGURATIONS).as_posix() for path in folders if any(path.glob("*.yaml"))]
+    return tuple(map(_table, ["", *(group for group in groups if group.partition("/")[0] != "experiment")]))
+
+
+@cache
+def _of_package(package: tuple[str, ...]) -> Table | None:
+    return next((table for table in tables() if table.package == package), None)
+
+
+def _table(group: str) -> Table:
+    folder = CONFIGURATIONS / group
+    lines = _Lines()
+    if (folder / "_valid.yaml").is_file():
+        for key, expressions in (yaml.safe_load((folder / "_valid.yaml").read_text()) or {}).items():
+            lines.add(key, expressions, group)
+    texts = [path.read_text() for path in folder.glob("*.yaml") if group and path.name != "_valid.yaml"]
+    found = [re.search(r"^_target_: (\S+)", text, re.MULTILINE) for text in texts]
+    based = [re.search(r"^  - _?[a-z]\w*$", text, re.MULTILINE) for text in texts]
+    whole = all(target or base for target, base in zip(found, based, strict=True)) and any(found)
+    return Table(group, frozenset(target[1] for target in found if target), whole, lines)
+
+
+def _walk(
+    path: tuple[str, ...],
+    raw: Mapping[str, Any],
+    config: Any,
+    every: Sequence[Table],
+    active: Sequence[_Lines] | None = None,
+    free: bool = False,
+) -> Iterator[Entry]:
+    """The keys of the part of a configuration at `path`.
+
+    raw: the part, with its interpolations
+    config: the part, which resolves them; None where there are none
+    every: all tables
+    active: lines that hold for its keys; None at the top
+    free: whether a line leaves everything in it to the user
+    """
+    active = [table.lines for table in every if not table.package] if active is None else active
+    for name, value in raw.items():
+        where, key = (*path, str(name)), ".".join((*path, str(name)))
+        if name in _HYDRA:
+            yield Entry(key, value, _HYDRA[name], name)
+            continue
+        lines = [found for line in active for found in [line.below.get(str(name)) or line.below.get("*")] if found]
+        group = _of_package(where)
+        valid = next((valid for line in lines if (valid := line.valid(raw))), _FREE if free else None)
+        line = next((line.line for line in lines if line.choices), "")
+        if isinstance(value, str) and "${" in value:
+            yield from _interpolated(key, name, valid, line, config)
+        elif isinstance(value, dict):
+            if valid and not valid.accepts(value):
+                yield Entry(key, value, valid, line)
+            if group and group.whole and not isinstance(value.get("_target_"), str):
+                yield Entry(key, value, _option(group))
+            inner = [*lines, *_lines_of(value.get("_target_"), group, every)]
+            given = config[name] if config is not None else None
+            yield from _walk(where, value, given, every, inner, bool(valid and valid.free))
+            if not value or valid:
+                yield Entry(key, value, valid or (_MAPPING if lines or group else None), line)
+        elif valid is None and (group or any(line.below for line in lines)):
+            yield Entry(key, value, _option(group) if group else _MAPPING)
+        else:
+            yield Entry(key, _resolved(value, config, name), valid, line)
+
+
+def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[_Lines]:
+    """The lines that hold for a part because of where it stands and of its `_target_`."""
+    if group and group.fits(target):
+        return [group.lines]
+    return [table.lines for table in every if isinstance(target, str) and target in table.targets]
+
+
+def _interpolated(key: str, name: str, valid: Valid | None, line: str, config: Any) -> Iterator[Entry]:
+    if valid is None or config is None:
+        return
+    try:
+        value = config[name]
+    except (OmegaConfBaseException, ValueError):  # what is missing is reported where it is used
+        return
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    yield Entry(key, plain, valid, line, interpolated=True)
+
+
+def _resolved(value: Any, config: Any, name: str) -> Any:
+    """A list with what its interpolations point to; other values as they are."""
+    if not isinstance(value, list) or config is None:
+        return value
+    try:
+        return OmegaConf.to_container(config[name], resolve=True)
+    except OmegaConfBaseException:
+        return value
+
+
+def _refuse(entry: Entry) -> None:
+    missing = isinstance(entry.value, str) and entry.value == "???"  # Hydra reports it
+    if entry.valid is not None and not missing and not entry.valid.accepts(entry.value):
+        raise ValueError(f"{entry.key}={shown(entry.value)}: must be {entry.valid.says}")
+
+
+def _option(group: Table) -> Valid:
+    return Valid(f"an option of {group.group}, chosen by {group.group}=...", lambda value: False)
+
+
+_FREE, _MAPPING = parse("any"), parse("mapping")
+_HYDRA = {  # keys of every part that Hydra builds
+    "_target_": parse("text"),
+    "_partial_": parse("bool"),
+    "_recursive_": parse("bool"),
+    "_convert_": parse("one of none, partial, object, all"),
+    "_args_": parse("any"),
+}
