@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lth.cli._own_parts import configuration_folders, hydra_options, search_path_override
-from lth.training.signals import die_with_parent, is_started_rank, listen
+from lth.training.signals import listen
 
 _MISTAKES = (ValueError, FloatingPointError, ImportError)
 # number of an error of the file system -> what to do
@@ -35,9 +35,7 @@ def short_errors() -> Iterator[None]:
 
     Other exceptions keep their traceback. Signals end the command as they end a run before training.
     """
-    listen(training=False)
-    if is_started_rank():
-        die_with_parent()  # before the imports, which take seconds
+    listen(training=False)  # before the imports, which take seconds
     try:
         yield
     except _MISTAKES as error:

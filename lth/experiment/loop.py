@@ -26,7 +26,7 @@ from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import save_picture
 from lth.report.results import print_levels, rows_of, write_tables
-from lth.storage.folder import RunFolder, is_whole_picture
+from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
 from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
@@ -203,7 +203,7 @@ class Loop:
     def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
         """Draw the pictures, unless no level was trained and they are there and whole."""
         named = ["curve.png", *(["topology.png"] if any(outcome.get("topology") for outcome in outcomes) else [])]
-        if not self._trained and all(is_whole_picture(self.folder.path / name) for name in named):
+        if not self._trained and all(map(self.folder.has_picture, named)):
             return
         curve = single_run.accuracy_curve([outcome["row"] for outcome in outcomes], title)
         save_picture(curve, self.folder.path / "curve.png")

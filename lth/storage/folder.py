@@ -17,7 +17,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
-from lth.storage.atomic import remove_left_by_dead, write_text
+from lth.storage._temporaries import remove_left_by_dead
+from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED, current_path
 
 # Keys that say where and how something runs, not what it computes: a resumed run may differ in these.
@@ -159,9 +160,7 @@ class RunFolder:
                 + ". Choose another folder=..., or overwrite=true to start over"
             )
 
-    def holds(
-        self, config: Mapping[str, Any], levels: int, is_default: Callable[[str], bool] = _never
-    ) -> bool:
+    def holds(self, config: Mapping[str, Any], levels: int, is_default: Callable[[str], bool] = _never) -> bool:
         """Whether a run of this configuration is finished here, with all its levels. Arguments as for `claim`."""
         stored = self._stored()
         same = stored is not None and not different_keys(stored["config"], config, is_default)
@@ -189,6 +188,11 @@ class RunFolder:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def has_picture(self, name: str) -> bool:
+        """Whether a PNG file is there to its last chunk. Earlier versions wrote pictures in place."""
+        path = self.path / name
+        return path.is_file() and path.read_bytes().endswith(_PNG_END)
 
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
@@ -261,13 +265,8 @@ def all_finished(folder: Path, planned: int | None) -> bool:
     """
     begun = list(folder.glob("level_*"))
     finished = sum((level / "finished").is_file() for level in begun)
-    last = is_whole_picture(folder / "curve.png") if planned is None else finished == planned
+    last = RunFolder(folder).has_picture("curve.png") if planned is None else finished == planned
     return 0 < finished == len(begun) and last
-
-
-def is_whole_picture(path: Path) -> bool:
-    """Whether a PNG file is there to its last chunk. Earlier versions wrote pictures in place."""
-    return path.is_file() and path.read_bytes().endswith(_PNG_END)
 
 
 def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _never) -> list[str]:

@@ -26,13 +26,16 @@ _launchers: list[Any] = []  # Lightning's launchers, whose `procs` are the other
 def listen(training: bool = True) -> None:
     """Install the handlers: note SIGUSR1 and SIGUSR2; at SIGTERM stop all ranks and exit with code 143.
 
-    training: whether there is a state to save; else SIGUSR1 and SIGUSR2 exit at once with code 75
+    training: whether there is a state to save; else SIGUSR1 and SIGUSR2 exit at once with code 75, and a rank other
+        than the first of its machine ends with its parent from now on
 
     Outside the main thread, where handlers cannot be installed, this is a no-op. A handler of SIGINT that is not
     Python's own stays.
     """
     if threading.current_thread() is not threading.main_thread():
         return
+    if not training and _is_started_rank():
+        die_with_parent()
     for signum in SIGNALS:
         signal.signal(signum, _note if training else _leave)
     signal.signal(signal.SIGTERM, _stop)
@@ -75,18 +78,18 @@ def die_with_parent() -> None:
     if _prctl is not None:
         _prctl(*_SET_PDEATHSIG)
         parent = os.environ.get(_PARENT)
-        if is_started_rank() and parent and int(parent) != os.getppid():
+        if _is_started_rank() and parent and int(parent) != os.getppid():
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def is_started_rank() -> bool:
-    """Whether this process is a rank other than the first of its machine."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def asked_to_leave() -> bool:
     """Whether SIGUSR1 or SIGUSR2 has been received."""
     return bool(_noted)
+
+
+def _is_started_rank() -> bool:
+    """Whether this process is a rank other than the first of its machine."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _note(signum: int, frame: Any) -> None:
