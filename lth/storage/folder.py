@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from lth.storage._flat import flat
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
 from lth.storage.atomic import write_text
-from lth.storage.renamed import REMOVED, current_path
+from lth.storage.renamed import REMOVED
 
 # Keys that say where and how something runs, not what it computes: a resumed run may differ in these.
 NOT_IDENTITY = (
@@ -278,7 +279,7 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
 
     Dotted paths that moved between the versions are equal. Keys in `NOT_IDENTITY` do not count.
     """
-    a, b = _flat(old), _flat(new)
+    a, b = flat(old), flat(new)
     differing = []
     for key in [*a, *(k for k in b if k not in a)]:
         was, now = a.get(key, "absent"), b.get(key, "absent")
@@ -291,23 +292,3 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
 
 def _exempt(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Map each dotted key to its value; import paths of earlier versions are replaced by the present ones."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix: _current(config)} if prefix else {}
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _current(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("lth."):
-        return current_path(value)
-    if isinstance(value, list | tuple):
-        return [_current(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {key: _current(inner) for key, inner in value.items()}
-    return value

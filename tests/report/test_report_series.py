@@ -10,6 +10,7 @@ from lth.experiment._stored_configuration import series_configuration
 from lth.report._sections import sections
 from lth.report.collect import collect
 from lth.storage.folder import RunFolder
+from tests.report.test_report import PNG_END
 from tests.support.harness import configuration
 
 
@@ -52,7 +53,7 @@ def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(t
     marker.write_text(
         json.dumps({key: value for key, value in json.loads(marker.read_text()).items() if key != "seal"})
     )
-    (old / "curve.png").touch()
+    (old / "curve.png").write_bytes(PNG_END)
     (group,) = groups(tmp_path)
     assert [run.complete for run in group.runs] == [True, True]
 
