@@ -6,13 +6,13 @@ from typing import Any
 from lth.storage.renamed import current_path
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
     """Map each dotted key to its value; import paths of earlier versions are replaced by the present ones."""
     if not isinstance(config, Mapping) or not config:
         return {prefix: _current(config)} if prefix else {}
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flattened(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 

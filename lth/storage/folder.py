@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from lth.storage._flat import flat
+from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
 from lth.storage.atomic import write_text
@@ -279,7 +279,7 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
 
     Dotted paths that moved between the versions are equal. Keys in `NOT_IDENTITY` do not count.
     """
-    a, b = flat(old), flat(new)
+    a, b = flattened(old), flattened(new)
     differing = []
     for key in [*a, *(k for k in b if k not in a)]:
         was, now = a.get(key, "absent"), b.get(key, "absent")

@@ -125,27 +125,43 @@ def operations(folder: Path, overrides: Sequence[str]) -> Counter[str]:
 
 
 def in_process(
-    folder: Path, overrides: Sequence[str], at: tuple[str, int, str] | None = None, counted: Path | None = None
+    folder: Path,
+    overrides: Sequence[str],
+    at: tuple[str, int, str] | None = None,
+    counted: Path | None = None,
+    before: Callable[[], None] | None = None,
 ) -> tuple[int, str]:
     """Run an experiment in a fork, with a fault; its exit code and what it wrote to standard error.
 
     counted: file for the numbers of operations
+    before: called in the fork before the run
     """
     printed = folder.parent / f"{folder.name}.err"
-    process = forks().Process(target=_job, args=(configuration(folder, *overrides), folder, at, printed, counted))
+    process = forks().Process(
+        target=_job, args=(configuration(folder, *overrides), folder, at, printed, counted, before)
+    )
     process.start()
     process.join()
     assert process.exitcode is not None
     return process.exitcode, printed.read_text() if printed.is_file() else ""
 
 
-def _job(cfg: Any, folder: Path, at: tuple[str, int, str] | None, printed: Path, counted: Path | None) -> None:
+def _job(
+    cfg: Any,
+    folder: Path,
+    at: tuple[str, int, str] | None,
+    printed: Path,
+    counted: Path | None,
+    before: Callable[[], None] | None,
+) -> None:
     descriptor = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, sys.stderr.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     register_resolvers()
     disk = Disk(folder, at)
     disk.install()
+    if before is not None:
+        before()
     try:
         with short_errors():
             _run(cfg)
