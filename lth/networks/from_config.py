@@ -143,7 +143,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no file at {file}")
     try:
         content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         content = None
     for keys in (("config", "model"), ("model",), ()):
         node = content

@@ -137,6 +137,7 @@ def _epochs(folder: Path) -> dict[int, list[dict[str, str]]]:
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("level") and row.get("density")]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        [(int(row["level"]), float(row["density"])) for row in rows]
+    except (OSError, ValueError, csv.Error):
         return {}
     return {level: [r for r in rows if int(r["level"]) == level] for level in sorted({int(r["level"]) for r in rows})}

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
+from lth.storage._yaml import load_yaml
 from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED
 
@@ -41,7 +42,6 @@ NOT_IDENTITY = (
 )
 # In the entry `series` of config.yaml: values that follow from the seed and from sparsity.density.
 SEED, DENSITY = "<seed>", "<density>"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 LEVEL = re.compile(r"level_\d{2,}_")
 
@@ -246,7 +246,7 @@ class RunFolder:
             return None
         try:
             data = path.read_bytes()
-            content = yaml.load(data, _LOADER)
+            content = load_yaml(data)
         except (yaml.YAMLError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or not {"config", "record"} <= set(content):
