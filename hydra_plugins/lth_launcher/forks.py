@@ -5,8 +5,10 @@ import os
 import random
 import runpy
 import sys
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
+from typing import Any
 
 from lth.training.signals import die_with_parent
 
@@ -28,19 +30,43 @@ def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(list(PRELOADED))
     codes: dict[int, int] = {}
-    running = {}
-    for index, command in enumerate(commands):
-        process = server.Process(target=_main, args=(list(command[1:]), dict(os.environ), os.getcwd()))
-        started(index)
-        process.start()
-        running[process.sentinel] = index, process
-        while len(running) >= at_a_time or (running and index == len(commands) - 1):
-            for sentinel in wait(list(running)):
-                assert isinstance(sentinel, int)  # `wait` can wait for connections too
-                position, ended = running.pop(sentinel)
-                ended.join()
-                codes[position] = ended.exitcode or 0
+    running: dict[int, tuple[int, Any]] = {}
+    try:
+        for index, command in enumerate(commands):
+            process = server.Process(target=_main, args=(list(command[1:]), dict(os.environ), os.getcwd()))
+            started(index)
+            process.start()
+            running[process.sentinel] = index, process
+            while len(running) >= at_a_time or (running and index == len(commands) - 1):
+                for sentinel in wait(list(running)):
+                    assert isinstance(sentinel, int)  # `wait` can wait for connections too
+                    position, ended = running[sentinel]
+                    ended.join()
+                    codes[position] = ended.exitcode or 0
+                    del running[sentinel]
+    finally:
+        stop_all([process for _, process in running.values()], _joined)
     return [codes[index] for index in range(len(commands))]
+
+
+def stop_all(processes: Sequence[Any], ended: Callable[[Any, float], bool], patience: float = 10) -> None:
+    """End the jobs that still run when a sweep is interrupted: SIGTERM, then SIGKILL.
+
+    processes: of multiprocessing or subprocess
+    ended: waits for a process for some seconds, and returns whether it has ended
+    patience: seconds between the two signals, in which a job completes the file that it writes
+    """
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + patience
+    for process in processes:
+        if not ended(process, max(until - time.monotonic(), 0)):
+            process.kill()
+
+
+def _joined(process: Any, seconds: float) -> bool:
+    process.join(seconds)
+    return process.exitcode is not None
 
 
 def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from hydra_plugins.lth_launcher.forks import run_all
+from hydra_plugins.lth_launcher.forks import run_all, stop_all
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from lth.cli._valid import check_part
@@ -32,13 +33,29 @@ class ProcessLauncher(JobLauncher):
     def _run_all(self, jobs: Sequence[Job]) -> list[int]:
         if self.preload and len(jobs) > 1:
             return run_all([job.command for job in jobs], self.jobs, lambda index: _announce(jobs[index]))
+        running: list[subprocess.Popen] = []
         with ThreadPoolExecutor(self.jobs) as pool:
-            return list(pool.map(_run, jobs))
+            try:
+                return list(pool.map(partial(_run, running), jobs))
+            except BaseException:  # the sweep is interrupted, its jobs were not
+                pool.shutdown(wait=False, cancel_futures=True)
+                stop_all(running, _waited)
+                raise
 
 
-def _run(job: Job) -> int:
+def _run(running: list[subprocess.Popen], job: Job) -> int:
     _announce(job)
-    return subprocess.run(job.command, check=False, preexec_fn=die_with_parent).returncode
+    with subprocess.Popen(job.command, preexec_fn=die_with_parent) as process:
+        running.append(process)
+        return process.wait()
+
+
+def _waited(process: subprocess.Popen, seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _announce(job: Job) -> None:

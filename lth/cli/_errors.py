@@ -1,6 +1,7 @@
 """Mistakes of the user: one line that names the cause, and the nearest valid name where a name was wrong."""
 
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,17 +10,47 @@ from pathlib import Path
 from typing import Any
 
 from lth.cli._own_parts import configuration_folders, hydra_options, search_path_override
+from lth.training.signals import listen
 
-_MISTAKES = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError, FloatingPointError, ImportError)
+_MISTAKES = (ValueError, FloatingPointError, ImportError)
+# number of an error of the file system -> what to do
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or files there, then run the same command again"),
+    errno.EMFILE: "close files or raise `ulimit -n`, then run the same command again",
+    errno.EIO: "check the disk, then run the same command again",
+    errno.EROFS: "make it writable, or choose another folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "get the permission, or choose another folder"),
+    **dict.fromkeys(
+        (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP), "choose a folder on a file system that can lock files"
+    ),
+    errno.ENAMETOOLONG: "choose a shorter name, for example with folder=...",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "choose another folder"),
+    errno.ESTALE: "check the network file system, then run the same command again",
+}
 
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """Exit with `error: ...` and code 1 for a mistake of the user's. Other exceptions keep their traceback."""
+    """Exit with `error: ...` and code 1 for a mistake of the user's or an error of the file system.
+
+    Other exceptions keep their traceback. Signals end the command as they end a run before training.
+    """
+    listen(training=False)  # before the imports, which take seconds
     try:
         yield
     except _MISTAKES as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {_of_file_system(error)}")
+
+
+def _of_file_system(error: OSError) -> str:
+    """One line that names the file and what to do."""
+    if error.errno is None or error.strerror is None:  # a library's own words
+        return " ".join(str(error).split())
+    files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    remedy = _REMEDIES.get(error.errno, "")
+    return ": ".join(filter(None, (files, error.strerror))) + (f"; {remedy}" if remedy else "")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor
 from lth.datamodules._files import progress_bar
 from lth.datamodules._image_tree import decode_image
 from lth.pruning.seeds import derive
+from lth.storage.atomic import write_with
 
 Samples = Sequence[tuple[str, int]]  # (path, label)
 _BILINEAR = 2  # PIL's constant; averages all source pixels of a target pixel
@@ -25,8 +26,9 @@ _BILINEAR = 2  # PIL's constant; averages all source pixels of a target pixel
 def cached_images(path: Path, parts: Mapping[str, Samples], side: int, resize: bool = False) -> dict[str, Tensor]:
     """`<part>_images` uint8 (N, 3, side, side) and `<part>_labels` int64 (N,) of every part.
 
-    They are read from the cache if it was made of the same file names and labels, else decoded and stored. One process
-    decodes while the others wait. The file is written atomically.
+    They are read from the cache if it was made of the same files (names, sizes, times of change) and labels, else
+    decoded and stored. One process decodes while the others wait. The file is written atomically. A sound cache may lie
+    on a read-only file system.
 
     path: of the cache
     parts: name -> (path, label) of its images
@@ -35,8 +37,10 @@ def cached_images(path: Path, parts: Mapping[str, Samples], side: int, resize: b
 
     Raises ValueError naming an image that is damaged or of another size, or a damaged cache.
     """
-    names = [f"{part}/{Path(p).name}/{label}" for part, samples in parts.items() for p, label in samples]
+    names = [f"{part}/{_state_of(p)}/{label}" for part, samples in parts.items() for p, label in samples]
     made_of = str(derive("resized" if resize else "decoded", side, *names))
+    if _header(path).get("made_of") == made_of:
+        return _load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if _header(path).get("made_of") != made_of:
@@ -46,6 +50,12 @@ def cached_images(path: Path, parts: Mapping[str, Samples], side: int, resize: b
             _store(path, tensors, made_of)
             return tensors
     return _load(path)
+
+
+def _state_of(path: str) -> str:
+    """Name, size and time of change of a file: an image that replaces another is decoded again."""
+    found = os.stat(path)
+    return f"{Path(path).name}/{found.st_size}/{found.st_mtime_ns}"
 
 
 def _header(path: Path) -> dict[str, str]:
@@ -79,17 +89,18 @@ def _decode(part: str, samples: Samples, side: int, resize: bool) -> dict[str, T
 
 def _store(path: Path, tensors: dict[str, Tensor], made_of: str) -> None:
     """Write the cache atomically, with a checksum of every tensor."""
-    partial = path.with_name(path.name + ".partial")
     sums = json.dumps({key: _checksum(value) for key, value in tensors.items()})
-    save_file(tensors, partial, {"made_of": made_of, "checksums": sums})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_with(path, lambda partial: save_file(tensors, partial, {"made_of": made_of, "checksums": sums}))
 
 
 def _load(path: Path) -> dict[str, Tensor]:
     """The tensors of the cache. Raises ValueError if a checksum does not match."""
-    sums, tensors = json.loads(_header(path)["checksums"]), load_file(path)
+    try:
+        sums, tensors = json.loads(_header(path)["checksums"]), load_file(path)
+        if set(sums) != set(tensors):
+            raise ValueError(f"it holds {sorted(tensors)}")
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to decode the images again") from None
     if changed := [key for key, value in tensors.items() if _checksum(value) != sums[key]]:
         raise ValueError(f"{path} is damaged in {', '.join(changed)}; delete it to decode the images again")
     return tensors

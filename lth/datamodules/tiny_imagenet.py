@@ -99,9 +99,19 @@ def _find(base: Path) -> Path | None:
 
 
 def _annotations(val: Path) -> dict[str, str]:
-    """Name -> class of the validation images, from val_annotations.txt (columns name, class and box)."""
-    rows = (line.split("\t") for line in (val / "val_annotations.txt").read_text().splitlines() if line)
-    return {name: label for name, label, *_ in rows}
+    """Name -> class of the validation images, from val_annotations.txt (columns name, class and box).
+
+    Raises ValueError for a damaged file: one that names paths, no class, or not just the images of `val`/images.
+    """
+    path = val / "val_annotations.txt"
+    rows = [line.split("\t") for line in path.read_text(errors="replace").splitlines() if line]
+    wrong = [row for row in rows if len(row) < 2 or any(Path(part).name != part for part in row[:2])]
+    found = {row[0]: row[1] for row in rows if row not in wrong}
+    images = {image.name for image in (val / "images").iterdir()}
+    if wrong or len(found) != len(rows) or set(found) != images:
+        first = wrong[0][0] if wrong else next(iter(sorted(images ^ set(found))), "twice the same image")
+        raise ValueError(f"{path} is damaged: it does not list the images beside it (first difference: {first!r})")
+    return found
 
 
 def _sort_validation(val: Path) -> None:

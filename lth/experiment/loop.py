@@ -1,6 +1,7 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytorch_lightning as pl
@@ -27,7 +28,7 @@ from lth.report.output import save_picture
 from lth.report.results import print_levels, rows_of, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
-from lth.training.signals import die_with_parent
+from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -39,16 +40,25 @@ def run(cfg: DictConfig) -> float | None:
     _check_loggers(cfg.logger or {})
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    listen(training=False)
     folder = RunFolder(cfg.folder)
-    experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
-    if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
-        die_with_parent()
-        return Loop(experiment).train()
-    with folder.locked():
+    with ExitStack() as stack:
+        stack.enter_context(stopped_by_signals())
+        experiment = Experiment(cfg, folder)  # first, so that a mistake leaves no folder behind
+        if rank_zero_only.rank:  # ranks other than 0 join a run that rank 0 has claimed
+            die_with_parent()
+            return Loop(experiment).train()
+        try:
+            stack.enter_context(folder.locked())
+        except OSError:  # a read-only or full file system, or one without locks
+            if cfg.overwrite or not folder.holds(experiment.config, len(experiment.levels), default_keys(cfg)):
+                raise
+            return Loop(experiment).show()
         series, levels = series_configuration(cfg), len(experiment.levels)
         folder.claim(experiment.config, environment(), cfg.overwrite, series, levels, default_keys(cfg))
-        with folder.explained():
-            return Loop(experiment).train()
+        stack.enter_context(folder.explained())
+        stack.enter_context(stopped_by_signals())  # within `explained`: a run that a signal ended has not failed
+        return Loop(experiment).train()
 
 
 class Loop:
@@ -57,6 +67,7 @@ class Loop:
     def __init__(self, experiment: Experiment):
         self.experiment, self.folder, self.console = experiment, experiment.folder, Console()
         self.levels = experiment.levels
+        self._trained = False  # whether a level was trained now
 
     def train(self) -> float | None:
         """Train what is not finished; write the tables; return the last level's accuracy."""
@@ -71,12 +82,17 @@ class Loop:
                 outcome = self.folder.finished(level.folder)
                 outcomes.append(outcome or self.train_level(level, loggers, progress, outcomes))
                 if outcome is None:
+                    self._trained = True
                     self._publish(level, outcomes, loggers)
         finally:
             progress.close()
             for logger in loggers:
                 getattr(logger, "close", lambda: None)()
         return self._report(outcomes, loggers)
+
+    def show(self) -> float | None:
+        """Print the table of a finished run without writing anything; return the last level's accuracy."""
+        return self._print([self.folder.finished(level.folder) or {} for level in self.levels])
 
     def train_level(
         self, level: Level, loggers: list[Any], progress: ShowProgress, before: Sequence[Mapping[str, Any]] = ()
@@ -165,19 +181,30 @@ class Loop:
             self.console.print(f"{done} of {len(self.levels)} levels are finished already")
 
     def _report(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> float | None:
-        rows = [outcome["row"] for outcome in outcomes]
         if not rank_zero_only.rank:
             write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
             for logger in loggers:
                 if hasattr(logger, "restore"):
                     steps = sum(level.steps for level in self.levels)
                     logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
-            title = "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
-            self._draw(outcomes, title)
-            print_levels(self.console, self.folder.path, rows, title)
+            self._draw(outcomes, self._title)
+        return self._print(outcomes)
+
+    def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
+        rows = [outcome["row"] for outcome in outcomes]
+        if not rank_zero_only.rank:
+            print_levels(self.console, self.folder.path, rows, self._title)
         return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
 
+    @property
+    def _title(self) -> str:
+        return "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
+
     def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
+        """Draw the pictures, unless no level was trained and they are there and whole."""
+        named = ["curve.png", *(["topology.png"] if any(outcome.get("topology") for outcome in outcomes) else [])]
+        if not self._trained and all(map(self.folder.has_picture, named)):
+            return
         curve = single_run.accuracy_curve([outcome["row"] for outcome in outcomes], title)
         save_picture(curve, self.folder.path / "curve.png")
         topology = single_run.topology(outcomes, title)

@@ -65,7 +65,10 @@ class CurvesCSV(Logger):
             return []
         with self.path.open(newline="", errors="replace") as file:
             lines = csv.DictReader(line.replace("\0", "") for line in file)
-            return [row for row in lines if all((row.get(key) or "").isdigit() for key in ("level", "step"))]
+            try:
+                return [row for row in lines if all((row.get(key) or "").isdigit() for key in ("level", "step"))]
+            except csv.Error:  # a line of another program, longer than any of these
+                return []
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         write_text(self.path, self._text(rows))

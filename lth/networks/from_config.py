@@ -1,5 +1,6 @@
 """Networks built from their configuration: for a run, and for a ticket whose header or companion file describes one."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
@@ -13,6 +14,14 @@ from torch import nn
 from lth.pruning.seeds import derive
 
 _OURS = "lth.networks."
+_NAME = re.compile(r"[\w.-]{1,80}")  # of a library's network, or of a choice such as an initialisation
+# Arguments of timm's and torchvision's builders that a ticket may give: numbers that change shapes and dropout.
+_OF_SHAPE = {
+    *("img_size", "image_size", "patch_size", "embed_dim", "depth", "depths", "num_heads", "mlp_ratio", "window_size"),
+    *("in_chans", "num_classes", "global_pool", "class_token", "qkv_bias", "width_mult", "output_stride"),
+    *("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate", "patch_drop_rate"),
+    *("dropout", "attention_dropout", "stochastic_depth_prob", "aux_logits", "transform_input", "init_weights"),
+}
 
 
 def described(header: Mapping[str, Any], file: Path | None = None) -> dict[str, Any] | None:
@@ -21,8 +30,9 @@ def described(header: Mapping[str, Any], file: Path | None = None) -> dict[str, 
     header: of a ticket; its entry `network` is used when there is no `file`
     file: a run's config.yaml, or a YAML file of one model
 
-    Raises ValueError for a file without a network, and for a ticket that names a function outside `lth.networks`:
-    a ticket is data and must not decide which code runs.
+    Raises ValueError for a file without a network, and for a ticket that names a function outside `lth.networks` or
+    gives options other than numbers and names: a ticket is data and must not decide which code runs, nor which files or
+    addresses are opened.
     """
     if file is not None:
         return _from_file(file)
@@ -35,7 +45,35 @@ def described(header: Mapping[str, Any], file: Path | None = None) -> dict[str, 
             raise ValueError(
                 f"the ticket names the network {target}, which is not lth's; --network FILE builds it if you trust it"
             )
+    unknown = _unknown_options({key: value for key, value in network.items() if key not in ("_target_", "pretrained")})
+    if unknown:
+        raise ValueError(
+            f"the ticket gives the network {network['_target_']} the options {unknown}, which may open other files or "
+            "connections; --network FILE builds it if you trust it"
+        )
     return dict(network)
+
+
+def _unknown_options(options: Mapping[str, Any]) -> list[str]:
+    """Names of the options that are not numbers, names or lists of them, or that a library may take for an address."""
+    named = {key: value for key, value in options.items() if key != "options"}
+    for_library = options.get("options") or {}
+    if not isinstance(for_library, Mapping):
+        return ["options"]
+    named |= {f"options.{key}": value for key, value in for_library.items()}
+    return [
+        key
+        for key, value in named.items()
+        if not _is_plain(value) or (key.startswith("options.") and key.removeprefix("options.") not in _OF_SHAPE)
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return _NAME.fullmatch(value) is not None
+    if isinstance(value, list):
+        return all(isinstance(inner, int | float) for inner in value)
+    return value is None or isinstance(value, int | float)
 
 
 def build(description: Mapping[str, Any], seed: int = 0, pretrained: bool = False) -> nn.Module:
@@ -105,7 +143,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no file at {file}")
     try:
         content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         content = None
     for keys in (("config", "model"), ("model",), ()):
         node = content

@@ -9,7 +9,7 @@ from typing import Any
 from lth.analysis.interval import of_mean
 from lth.report._sections import Group, Section
 from lth.report.collect import Run
-from lth.report.cost import Cost, costs, mean_cost
+from lth.report.cost import Cost, costs
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
 _SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network
@@ -148,7 +148,7 @@ def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]]) -> Point
     """The point of some seeds. A seed counts once, as a mean, where several of its runs share the density."""
     densities = [_mean([density for density, _, _ in seed.values()]) for seed in of_seeds]
     values = [_mean([value for _, value, _ in seed.values()]) for seed in of_seeds]
-    cost = mean_cost([mean_cost([cost for _, _, cost in seed.values()]) for seed in of_seeds])
+    cost = Cost.mean([Cost.mean([cost for _, _, cost in seed.values()]) for seed in of_seeds])
     mean, n = _mean(values), len(values)
     interval = of_mean(values)
     return Point(_mean(densities), n, mean, stdev(values) if n > 1 else None, interval.low, interval.high, cost)

@@ -72,14 +72,18 @@ def _read(folder: Path) -> Run:
     try:
         stored = run.stored()
         config, series, planned = stored["config"], stored.get("series"), stored.get("levels")
-        config["seed"], config["choices"]["method"], config["choices"]["model"], config["choices"]["dataset"]
+        if not all(isinstance(config["choices"][key], str) for key in ("method", "model", "dataset")):
+            raise ValueError("names must be text")
     except (OSError, ValueError, KeyError, TypeError):
         return Run(folder, UNREAD, (), "failed", "its config.yaml was not written by lth, or is damaged")
+    if not isinstance(config.get("seed"), int):
+        return Run(folder, UNREAD, (), "failed", f"its seed is {config.get('seed')!r}, which is no whole number")
     try:
         outcomes = [run.finished(marker.parent) or {} for marker in sorted(folder.glob("level_*/finished"))]
         rows = tuple(outcome["row"] for outcome in outcomes)
         for row in rows:
-            row["level"], row["density"]
+            if not (isinstance(row["level"], int) and isinstance(row["density"], int | float)):
+                raise ValueError("level and density must be numbers")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Run(folder, config, (), "failed", f"a level's result cannot be read ({error})")
     of_levels = {outcome["row"]["level"]: outcome["curves"] for outcome in outcomes if outcome.get("curves")}
@@ -133,6 +137,7 @@ def _epochs(folder: Path) -> dict[int, list[dict[str, str]]]:
     try:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("level") and row.get("density")]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        [(int(row["level"]), float(row["density"])) for row in rows]
+    except (OSError, ValueError, csv.Error):
         return {}
     return {level: [r for r in rows if int(r["level"]) == level] for level in sorted({int(r["level"]) for r in rows})}

@@ -23,6 +23,16 @@ class Cost:
         total = (self.multiply_adds or 0) + (other.multiply_adds or 0) if known else None
         return Cost(self.epochs + other.epochs, total, self.seconds + other.seconds)
 
+    @staticmethod
+    def mean(of_seeds: "Sequence[Cost]") -> "Cost":
+        """The mean over replicates; multiply-adds are None where one of them is unknown."""
+        known = [cost.multiply_adds for cost in of_seeds if cost.multiply_adds is not None]
+        return Cost(
+            fmean(cost.epochs for cost in of_seeds),
+            fmean(known) if len(known) == len(of_seeds) else None,
+            fmean(cost.seconds for cost in of_seeds),
+        )
+
 
 def costs(run: Run) -> dict[int, tuple[Cost, Cost]]:
     """Level -> cost of the level, and cost of it and all levels before it.
@@ -72,16 +82,6 @@ def images_of_training(dataset: Mapping[str, Any], size: int) -> int:
     val_size = dataset.get("val_size") or 0
     left = size - (round(val_size * size) if isinstance(val_size, float) else val_size)
     return max(1, round(dataset.get("subsample_frac", 1.0) * left))
-
-
-def mean_cost(of_seeds: Sequence[Cost]) -> Cost:
-    """The mean over replicates; multiply-adds are None where one of them is unknown."""
-    known = [cost.multiply_adds for cost in of_seeds if cost.multiply_adds is not None]
-    return Cost(
-        fmean(cost.epochs for cost in of_seeds),
-        fmean(known) if len(known) == len(of_seeds) else None,
-        fmean(cost.seconds for cost in of_seeds),
-    )
 
 
 def _relative_density(run: Run, row: Mapping[str, Any]) -> float:

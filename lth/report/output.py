@@ -14,6 +14,7 @@ from rich.table import Table
 from lth.storage.atomic import write_text, write_with
 
 Row = Mapping[str, Any]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula, in spreadsheets
 _WIDTH = 160  # columns where the output is no terminal
 
 
@@ -39,16 +40,18 @@ def print_table(screen: Console, rows: Sequence[Row], headings: Mapping[str, str
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    """Write rows as CSV, whole or not at all; returns `path`.
+    """Write rows as CSV, whole or not at all, unless the file holds just that; returns `path`.
 
-    The columns are those of all rows in order of appearance. Floats are written in full.
+    The columns are those of all rows in order of appearance. Floats are written in full. Texts that a spreadsheet would
+    read as a formula begin with an apostrophe.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    writer.writerows({column: _no_formula(value) for column, value in row.items()} for row in rows)
+    if not path.is_file() or path.read_bytes() != text.getvalue().encode():
+        write_text(path, text.getvalue())
     return path
 
 
@@ -63,6 +66,10 @@ def save_picture(figure: Any, *paths: Path) -> None:
     for path in paths:
         options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
         write_with(path, partial(styled(figure.savefig), dpi=150, **options))
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _cell(value: Any) -> str:

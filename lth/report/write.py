@@ -12,6 +12,7 @@ from lth.report.figures import _comparison as comparison
 from lth.report.figures._comparison import Panel
 from lth.report.figures._leaderboard import ranking, ranking_picture, ranking_table
 from lth.report.output import save_picture, write_csv
+from lth.storage.atomic import write_text
 
 
 def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy") -> str:
@@ -31,11 +32,11 @@ def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_acc
     text = "\n\n".join([*(_in_markdown(panel) for panel in panels), *([verdict] if verdict else []), *left_out])
     write_csv(out / "report.csv", level_rows(found))
     write_csv(out / "summary.csv", [row for panel in panels for row in summary_rows(*panel)])
-    (out / "report.md").write_text(text + "\n")
-    (out / "report.tex").write_text("\n".join(latex(table) for panel in panels for table in grids(*panel)))
+    write_text(out / "report.md", text + "\n")
+    write_text(out / "report.tex", "\n".join(latex(table) for panel in panels for table in grids(*panel)))
     ylabel = column.replace("_", " ")
     _draw(panels, out, ylabel)
-    (out / "report.html").write_text(page(panels, runs, verdict, ylabel))
+    write_text(out / "report.html", page(panels, runs, verdict, ylabel))
     return f"{text}\n\n{out / 'report.html'}"
 
 

@@ -1,21 +1,27 @@
 """A run's folder: who may work in it, what it holds, and which levels are finished."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
+from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
+from lth.storage._temporaries import remove_left_by_dead
+from lth.storage._yaml import load_yaml
 from lth.storage.atomic import write_text
-from lth.storage.renamed import REMOVED, current_path
+from lth.storage.renamed import REMOVED
 
 # Keys that say where and how something runs, not what it computes: a resumed run may differ in these.
 NOT_IDENTITY = (
@@ -36,7 +42,7 @@ NOT_IDENTITY = (
 )
 # In the entry `series` of config.yaml: values that follow from the seed and from sparsity.density.
 SEED, DENSITY = "<seed>", "<density>"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 LEVEL = re.compile(r"level_\d{2,}_")
 
 
@@ -91,7 +97,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder while the block runs. Raises ValueError when another process holds it."""
+        """Hold the folder while the block runs.
+
+        Raises ValueError when another process holds it, and OSError where it cannot be made or locked.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
@@ -100,6 +109,9 @@ class RunFolder:
             raise ValueError(
                 f"another process is working in {self.path}; wait for it or choose another folder"
             ) from None
+        except (OSError, NotImplementedError) as error:
+            number = getattr(error, "errno", None) or errno.ENOLCK
+            raise OSError(number, f"cannot be locked ({os.strerror(number)})", str(self.path / ".lock")) from None
         try:
             yield
         finally:
@@ -127,6 +139,7 @@ class RunFolder:
         Raises ValueError naming the keys in which the stored configuration differs.
         """
         stored = self._stored()
+        self._remove_temporaries()
         if stored is None and self._levels() and not overwrite:
             raise ValueError(
                 f"{self.path} holds levels, but no config.yaml that says of what. "
@@ -148,6 +161,12 @@ class RunFolder:
                 + ". Choose another folder=..., or overwrite=true to start over"
             )
 
+    def holds(self, config: Mapping[str, Any], levels: int, is_default: Callable[[str], bool] = _never) -> bool:
+        """Whether a run of this configuration is finished here, with all its levels. Arguments as for `claim`."""
+        stored = self._stored()
+        same = stored is not None and not different_keys(stored["config"], config, is_default)
+        return same and all_finished(self.path, levels)
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Leave error.txt behind when the block fails: what went wrong, then where. A new attempt removes it."""
@@ -155,7 +174,9 @@ class RunFolder:
         try:
             yield
         except Exception as error:
-            write_text(self.path / "error.txt", f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+            text = f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+            with suppress(OSError):  # the disk may be full; the error itself says more
+                write_text(self.path / "error.txt", text)
             raise
 
     def clear(self) -> None:
@@ -168,6 +189,11 @@ class RunFolder:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def has_picture(self, name: str) -> bool:
+        """Whether a PNG file is there to its last chunk. Earlier versions wrote pictures in place."""
+        path = self.path / name
+        return path.is_file() and path.read_bytes().endswith(_PNG_END)
 
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
@@ -191,6 +217,8 @@ class RunFolder:
         try:
             outcome = checked(marker, json.loads(marker.read_text()))
             assert isinstance(outcome["row"], dict), "it has no row"
+        except OSError:  # the disk fails: the file may be sound
+            raise
         except Exception as error:
             raise ValueError(f"{marker} is damaged ({error}); delete it to finish its level again") from None
         return outcome
@@ -200,6 +228,13 @@ class RunFolder:
         marker = level / "finished"
         as_read = json.loads(json.dumps(outcome))  # keys become text, tuples lists
         write_text(marker, json.dumps(sealed(marker, as_read), indent=1))
+
+    def _remove_temporaries(self) -> None:
+        """Remove what killed writers left. A folder of someone else's may hold files of similar names, which stay."""
+        names = [artefact.pattern for artefact in ARTEFACTS]
+        remove_left_by_dead(self.path, lambda name: any(fnmatch(name, pattern) for pattern in names))
+        for level in self._levels():
+            remove_left_by_dead(level, lambda name: True)
 
     def _levels(self) -> list[Path]:
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
@@ -211,7 +246,7 @@ class RunFolder:
             return None
         try:
             data = path.read_bytes()
-            content = yaml.load(data, _LOADER)
+            content = load_yaml(data)
         except (yaml.YAMLError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or not {"config", "record"} <= set(content):
@@ -227,11 +262,11 @@ def all_finished(folder: Path, planned: int | None) -> bool:
     """Whether a run in `folder` has finished all its levels.
 
     planned: how many levels it has, as config.yaml says; None for folders of earlier versions, which do not say it.
-        There curve.png, drawn after the last level, must exist.
+        There curve.png, drawn after the last level, must exist and be whole.
     """
     begun = list(folder.glob("level_*"))
     finished = sum((level / "finished").is_file() for level in begun)
-    last = (folder / "curve.png").is_file() if planned is None else finished == planned
+    last = RunFolder(folder).has_picture("curve.png") if planned is None else finished == planned
     return 0 < finished == len(begun) and last
 
 
@@ -244,7 +279,7 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
 
     Dotted paths that moved between the versions are equal. Keys in `NOT_IDENTITY` do not count.
     """
-    a, b = _flat(old), _flat(new)
+    a, b = flattened(old), flattened(new)
     differing = []
     for key in [*a, *(k for k in b if k not in a)]:
         was, now = a.get(key, "absent"), b.get(key, "absent")
@@ -257,23 +292,3 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
 
 def _exempt(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Map each dotted key to its value; import paths of earlier versions are replaced by the present ones."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix: _current(config)} if prefix else {}
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _current(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("lth."):
-        return current_path(value)
-    if isinstance(value, list | tuple):
-        return [_current(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {key: _current(inner) for key, inner in value.items()}
-    return value

@@ -58,16 +58,34 @@ class ThinnedFile:
         header = json.dumps({**self.header, "format": FORMAT, "shapes": shapes})
         write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth_thin": header}))
 
+    @staticmethod
+    def is_at(path: str | Path) -> bool:
+        """Whether a file is a safetensors file with a thinned file's header."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no file at {path}")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                return "lth_thin" in (file.metadata() or {})
+        except (SafetensorError, OSError):
+            return False
+
     @classmethod
     def load(cls, path: str | Path) -> "ThinnedFile":
-        """Read a thinned file. Raises FileNotFoundError, and ValueError for any other kind of file."""
-        if not is_thinned(path):
+        """Read a thinned file. Raises FileNotFoundError, and ValueError for any other kind of file or a damaged one."""
+        if not cls.is_at(path):
             raise ValueError(f"{path} is not a thinned file of lth")
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads(file.metadata()["lth_thin"])
-            tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        if header.get("format") != FORMAT:
-            raise ValueError(f"{path} has thinned format {header.get('format')!r}; this version reads {FORMAT!r}")
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = json.loads(file.metadata()["lth_thin"])
+                tensors = {key: file.get_tensor(key) for key in list(file.keys())}
+            if header.get("format") != FORMAT:
+                raise ValueError(f"it has format {header.get('format')!r}; this version reads {FORMAT!r}")
+            return cls._of(header, tensors)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged or no thinned file: {type(error).__name__}: {error}") from None
+
+    @classmethod
+    def _of(cls, header: dict[str, Any], tensors: Mapping[str, Tensor]) -> "ThinnedFile":
         weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
         masks = {n: unpack(tensors[f"mask/{n}"], shape) for n, shape in header.pop("shapes").items()}
         kept: dict[str, dict[int, Tensor]] = {}
@@ -89,14 +107,3 @@ class ThinnedFile:
         except (RuntimeError, AttributeError, IndexError) as error:
             raise ValueError(f"the thinned file does not fit {type(net).__name__}: {error}") from None
         return net.eval()
-
-
-def is_thinned(path: str | Path) -> bool:
-    """Whether a file is a safetensors file with a thinned file's header."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return "lth_thin" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False

@@ -81,11 +81,23 @@ class Ticket:
                 tensors = {key: file.get_tensor(key) for key in list(file.keys())}
         except SafetensorError as error:
             raise ValueError(f"{path} is not a ticket: {error}") from None
+        try:
+            return cls._checked(path, header, tensors)
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
+            raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+
+    @classmethod
+    def _checked(cls, path: str | Path, header: dict[str, Any], tensors: Mapping[str, Tensor]) -> "Ticket":
+        """The ticket of a file's content. Raises ValueError where a checksum or the packed masks do not fit."""
         found = _checksums(header, tensors)
         damaged = [part for part, digest in found.items() if digest != header["sha256"].get(part)]
         if damaged:
             raise ValueError(f"{path} is damaged: the checksum of its {' and '.join(damaged)} does not match")
-        masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in header.pop("shapes").items()}
+        shapes = header.pop("shapes")
+        try:
+            masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in shapes.items()}
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
         weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
         return cls(masks, weights, header)
 
@@ -118,7 +130,7 @@ def unpack(bits: Tensor, shape: list[int]) -> Tensor:
 def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:
     try:
         header = json.loads((metadata or {})["lth"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header")

@@ -1,11 +1,15 @@
-"""Signals to a run. SIGUSR1, SIGUSR2: save and stop at the end of the epoch. SIGTERM: stop now.
+"""Signals to a run. SIGUSR1, SIGUSR2: save and stop at the end of the epoch. SIGTERM, SIGINT: stop now.
 
-Files on disk are complete at every moment, so stopping now loses only the training since the last checkpoint.
+Before training there is nothing to save, so that all of them stop it at once. Files on disk are complete at every
+moment, so stopping now loses only the training since the last checkpoint.
 """
 
 import ctypes
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = signal.SIGUSR1, signal.SIGUSR2  # sent by schedulers before a time limit or a preemption
@@ -13,19 +17,42 @@ AGAIN = 75  # exit code after SIGUSR1 or SIGUSR2: saved, run the same command ag
 TERMINATED = 128 + signal.SIGTERM  # exit code after SIGTERM
 _SET_PDEATHSIG = 1, int(signal.SIGKILL)  # prctl(PR_SET_PDEATHSIG, ...)
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up now: after a fork nothing may be imported
+_PARENT = "LTH_PARENT"  # environment variable: process number of the rank that starts other ranks
 _noted: list[int] = []
+_stopping: list[BaseException] = []  # what the handler of SIGTERM or SIGINT has raised
 _launchers: list[Any] = []  # Lightning's launchers, whose `procs` are the other ranks unless torchrun started them
 
 
-def listen() -> None:
+def listen(training: bool = True) -> None:
     """Install the handlers: note SIGUSR1 and SIGUSR2; at SIGTERM stop all ranks and exit with code 143.
 
-    Outside the main thread, where handlers cannot be installed, this is a no-op.
+    training: whether there is a state to save; else SIGUSR1 and SIGUSR2 exit at once with code 75, and a rank other
+        than the first of its machine ends with its parent from now on
+
+    Outside the main thread, where handlers cannot be installed, this is a no-op. A handler of SIGINT that is not
+    Python's own stays.
     """
-    if threading.current_thread() is threading.main_thread():
-        for signum in SIGNALS:
-            signal.signal(signum, _note)
-        signal.signal(signal.SIGTERM, _stop)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if not training and _is_started_rank():
+        die_with_parent()
+    for signum in SIGNALS:
+        signal.signal(signum, _note if training else _leave)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Leave the block as SIGTERM or SIGINT asked, also where a library made another error of it."""
+    _stopping.clear()
+    try:
+        yield
+    except Exception as error:
+        if _stopping:
+            raise _stopping[0] from error
+        raise
 
 
 def answer_for(trainer: Any) -> None:
@@ -39,16 +66,20 @@ def answer_for(trainer: Any) -> None:
     if hasattr(loop, "_broadcast_sigterm_tensor"):
         loop._broadcast_sigterm_tensor = _nothing
     _launchers.append(trainer.strategy.launcher)
+    os.environ[_PARENT] = str(os.getpid())  # ranks that it starts inherit it
 
 
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends. Also for `preexec_fn`. Linux only, elsewhere a no-op.
 
     Otherwise a job could outlive its sweep and collide with the sweep's restart, and a rank left alone could wait for
-    the others forever.
+    the others forever. A rank whose parent has ended already ends here.
     """
     if _prctl is not None:
         _prctl(*_SET_PDEATHSIG)
+        parent = os.environ.get(_PARENT)
+        if _is_started_rank() and parent and int(parent) != os.getppid():
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def asked_to_leave() -> bool:
@@ -56,8 +87,22 @@ def asked_to_leave() -> bool:
     return bool(_noted)
 
 
+def _is_started_rank() -> bool:
+    """Whether this process is a rank other than the first of its machine."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def _note(signum: int, frame: Any) -> None:
     _noted.append(signum)
+
+
+def _leave(signum: int, frame: Any) -> None:
+    raise SystemExit(AGAIN)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    _stopping.append(KeyboardInterrupt())
+    raise _stopping[-1]
 
 
 def _stop(signum: int, frame: Any) -> None:
@@ -65,7 +110,8 @@ def _stop(signum: int, frame: Any) -> None:
     for rank in (process for launcher in _launchers for process in getattr(launcher, "procs", ())):
         if rank.poll() is None:
             rank.send_signal(signum)
-    raise SystemExit(TERMINATED)
+    _stopping.append(SystemExit(TERMINATED))
+    raise _stopping[-1]
 
 
 def _nothing() -> None:

@@ -8,6 +8,7 @@ from lth.experiment._stored_configuration import series_configuration
 from lth.report._sections import sections
 from lth.report.collect import collect
 from lth.storage.folder import RunFolder
+from tests.report.test_report import PNG_END
 from tests.support.harness import configuration, unseal
 
 
@@ -47,7 +48,7 @@ def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(t
     unseal(old)
     content = yaml.safe_load((old / "config.yaml").read_text())
     (old / "config.yaml").write_text(yaml.safe_dump({key: content[key] for key in ("config", "record")}))
-    (old / "curve.png").touch()
+    (old / "curve.png").write_bytes(PNG_END)
     (group,) = groups(tmp_path)
     assert [run.complete for run in group.runs] == [True, True]
 

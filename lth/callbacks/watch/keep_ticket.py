@@ -1,5 +1,6 @@
 """Saves the ticket of each level: its masks and the weights that it starts from."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lth.tickets import Ticket
 class KeepTicket(Callback):
     """Saves the masks and the unmasked starting weights to `ticket.safetensors`, after pruning and rewinding.
 
+    Checkpoints hold the file's checksums: a resumed level goes on with the ticket that it saved, or not at all.
+
     level: the level being trained
     header: provenance, stored in the ticket: network, seeds, method, density
     """
@@ -22,20 +25,41 @@ class KeepTicket(Callback):
         self.level, self.header = level, dict(header)
         self.path: Path = level.folder / "ticket.safetensors"
         self._module: LightningModule | None = None
+        self._saved: dict[str, str] | None = None  # checksums of the file; None in checkpoints of earlier versions
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._module = pl_module
         if not trainer.ckpt_path and trainer.is_global_zero:
             module = masked_module(trainer, pl_module, prunes=False)
             Ticket(module.masks.bools(), module.net.state_dict(), self.header).save(self.path)
+            self._saved = Ticket.load(self.path).header["sha256"]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"saved": self._saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved = state_dict["saved"]
 
     def complete(self, masks: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Update the ticket at the end of the level.
 
         masks: the masks that the level ended with
         outcome: accuracies, added to the header
+
+        Raises ValueError where the file is not the one that the level saved.
         """
         ticket = Ticket.load(self.path)
         # a score search also changes starting weights: it chooses biases and rescales weights
         others: dict[str, Any] = getattr(self._module, "starting_weights", dict)()
+        if self._saved is not None and not self._is_own(ticket, outcome, weights_change=bool(others)):
+            raise ValueError(
+                f"{self.path} is not the ticket that its level saved; delete {self.path.parent} to repeat the level"
+            )
         Ticket(masks, {**ticket.weights, **others}, {**ticket.header, **outcome}).save(self.path)
+
+    def _is_own(self, ticket: Ticket, outcome: Mapping[str, Any], weights_change: bool) -> bool:
+        """Whether a ticket is the one saved at the start, or the same completed by an attempt that was killed then."""
+        found, expected = ticket.header["sha256"], json.loads(json.dumps({**self.header, **outcome}))
+        completed = all(ticket.header.get(key) == value for key, value in expected.items())
+        same = self._saved is not None and found["weights"] == self._saved["weights"]
+        return found == self._saved or (completed and (same or weights_change))

@@ -28,6 +28,10 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
         listen()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.strategy.broadcast(asked_to_leave()):  # asked between two levels: this one has nothing to save
+            raise SystemExit(AGAIN)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         due = time.monotonic() - self._saved_at >= self.seconds or trainer.global_step >= self.steps
         leave = asked_to_leave()

@@ -17,7 +17,24 @@ def separate(state: Mapping[str, Tensor]) -> tuple[State, dict[str, State]]:
         weights, masks = encoding(weights)
         if masks:
             found[name] = masks
+    _check_complete(weights, found)
     return weights, found
+
+
+def _check_complete(weights: State, found: Mapping[str, State]) -> None:
+    """Raise ValueError for half of a pair: a layer that a damaged file has lost would else be read as not pruned.
+
+    weights: what no encoding has taken
+    found: masks by encoding. Networks have buffers of their own whose names end in `mask`
+    """
+    halves = [n for n in weights if n.endswith(("weight_mask", "bias_mask"))]
+    if "torch.nn.utils.prune" in found:  # spectral norm has weight_orig too, with weight_u
+        halves += [n for n in weights if n.endswith("_orig") and f"{n.removesuffix('_orig')}_u" not in weights]
+    if "turboprune" in found:
+        halves += [n for n in weights if n.endswith(".mask")]
+    halves += [n for n in weights if _AO_MASK.match(n)]
+    if halves:
+        raise ValueError(f"a layer is incomplete: {halves} are there, but not what belongs to them")
 
 
 def _torch_prune(state: State) -> tuple[State, State]:
@@ -33,11 +50,14 @@ def _torch_prune(state: State) -> tuple[State, State]:
 def _torch_ao(state: State) -> tuple[State, State]:
     """`parametrizations.<weight>.original` and `parametrizations.<weight>.0.mask` (torch.ao.pruning)."""
     matches = {name: match for name in state if (match := _AO_MASK.match(name))}
+    matches = {name: m for name, m in matches.items() if _ao_original(m) in state}
     masks = {m["module"] + m["weight"]: state[name] for name, m in matches.items()}
-    renamed = {
-        f"{m['module']}parametrizations.{m['weight']}.original": m["module"] + m["weight"] for m in matches.values()
-    }
+    renamed = {_ao_original(m): m["module"] + m["weight"] for m in matches.values()}
     return {renamed.get(n, n): v for n, v in state.items() if n not in matches}, masks
+
+
+def _ao_original(match: re.Match[str]) -> str:
+    return f"{match['module']}parametrizations.{match['weight']}.original"
 
 
 def _beside_weight(state: State) -> tuple[State, State]:
@@ -54,10 +74,12 @@ def _beside_weight(state: State) -> tuple[State, State]:
 def _open_lth(state: State) -> tuple[State, State]:
     """Buffers `mask_<name>`, dots written as three underscores, beside weights below `model.` (open_lth)."""
     masks = {n.removeprefix("mask_").replace("___", "."): v for n, v in state.items() if n.startswith("mask_")}
-    masks = {name: mask for name, mask in masks.items() if f"model.{name}" in state}
-    if not masks:
+    stored = {name: mask for name, mask in masks.items() if f"model.{name}" in state}
+    if not stored:
         return state, {}
-    return {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}, masks
+    if lost := [name for name in masks if name not in stored]:
+        raise ValueError(f"a layer is incomplete: there are masks, but no weights of {lost}")
+    return {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")}, stored
 
 
 _ENCODINGS: dict[str, Callable[[State], tuple[State, State]]] = {
@@ -82,6 +104,8 @@ def agreed(found: Mapping[str, Mapping[str, Tensor]]) -> State | None:
 
 def as_bool(mask: Tensor, name: str) -> Tensor:
     """A 0/1 tensor as bool. Raises ValueError naming the weight for other values, as scores would have."""
+    if not torch.is_tensor(mask) or mask.layout is not torch.strided:
+        raise ValueError(f"the mask of {name} is a {type(mask).__name__}, not a dense tensor")
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError(f"the mask of {name} has values other than 0 and 1")
     return mask.bool()

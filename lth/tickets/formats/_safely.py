@@ -55,9 +55,13 @@ def load(path: str | Path) -> Any:
             return _load_numpy(path)
         with torch.serialization.safe_globals([(stub, name) for name, stub in _STUBS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:  # the disk fails: the file may be sound
+        raise
+    except RecursionError:
+        raise ValueError(f"{path} is damaged or no checkpoint: it is nested too deep") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"{path} is refused: {_one_line(error)}") from None
-    except (KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError) as error:
+    except Exception as error:
         raise ValueError(f"{path} is damaged or no checkpoint: {type(error).__name__} {_one_line(error)}") from None
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from lth.tickets.formats._encodings import agreed, as_bool, separate
 from lth.tickets.formats._names import plain, unheld
 from lth.tickets.formats._safely import digest, load
-from lth.tickets.thinned import ThinnedFile, is_thinned
+from lth.tickets.thinned import Recipe, ThinnedFile
 from lth.tickets.ticket import Ticket
 
 _STATES = ("state_dict", "model_state_dict", "model", "weights")  # keys under which programs store the state dict
+_OF_TENSORS = ("weight", "bias", "mask", "_orig", ".original")  # ends of names that only tensors have
 _OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer")
 
 
@@ -50,7 +51,7 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
     if is_ticket(path):
         ticket = Ticket.load(path)
         return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header)
-    if is_thinned(path):
+    if ThinnedFile.is_at(path):
         small = ThinnedFile.load(path)
         return Content(small.weights, small.masks, "", (small.recipe,), source_of(path), small.header)
     return of_checkpoint(load(path), path, prefix)
@@ -69,14 +70,22 @@ def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> C
     key = next((k for k in _STATES if isinstance(loaded.get(k), Mapping)), None)
     state = loaded[key] if key else loaded
     tensors = {str(n): v for n, v in state.items() if torch.is_tensor(v)}
+    if wrong := [n for n in map(str, state) if n not in tensors and n.endswith(_OF_TENSORS)]:
+        raise ValueError(f"{path} is damaged or no checkpoint: {wrong} are no tensors")
     if not tensors:
         raise ValueError(f"{path} holds no weights: its keys are {list(loaded)[:8]}")
-    weights, found = separate(unheld(plain(tensors), prefix))
-    found |= {name: masks for name, masks in _beside(loaded).items() if masks}
+    try:
+        weights, found = separate(unheld(plain(tensors), prefix))
+        found |= {name: masks for name, masks in _beside(loaded).items() if masks}
+        masks = agreed(found)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     scheduled = loaded.get("thinning_recipes") or ()
+    if not all(isinstance(recipe, Recipe) for recipe in scheduled):
+        raise ValueError(f"{path} is damaged: its thinning_recipes are no recipes")
     recipes = tuple(r._replace(modules=plain(r.modules), parameters=plain(r.parameters)) for r in scheduled)
     trained = _evidence(loaded if key else {}, weights)
-    return Content(weights, agreed(found), trained, recipes, source_of(path))
+    return Content(weights, masks, trained, recipes, source_of(path))
 
 
 def _evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:

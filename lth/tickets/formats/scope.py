@@ -30,8 +30,8 @@ def complete(
     weights: the whole state
     names: the prunable weights; None: the conv and linear weights that have a mask
 
-    Raises ValueError for a mask of an unknown name or of another shape than its weight, and for one outside `names`
-    that prunes: lth trains biases and batch norm unmasked.
+    Raises ValueError for weights that are NaN, for a mask of an unknown name or of another shape than its weight, and
+    for one outside `names` that prunes: lth trains biases and batch norm unmasked.
     """
     unknown = [n for n in masks if n not in weights]
     wrong = [
@@ -45,6 +45,8 @@ def complete(
     outside = [n for n, m in masks.items() if n not in inside and not bool(m.all())]
     if outside:
         raise ValueError(f"these are pruned, but are not prunable weights: {outside}")
+    if damaged := [n for n, w in weights.items() if bool(w.isnan().any())]:
+        raise ValueError(f"these weights are not numbers (NaN): {damaged}")
     if not inside:
         raise ValueError("there is no mask of a conv or linear weight")
     order = [*(n for n in masks if n in inside), *(n for n in weights if n in inside and n not in masks)]

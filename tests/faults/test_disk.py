@@ -1,0 +1,40 @@
+"""A fault of the disk or a signal ends a run in one line, and the same command goes on to the same bits."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults import disk
+from tests.support.harness import state, usual
+
+pytestmark = pytest.mark.slow
+
+POINTS = [
+    ("open", 1, "EROFS"),
+    ("mkdir", 1, "ENOSPC"),
+    ("mkdir", 3, "EROFS"),
+    ("write", 9, "ENOSPC"),
+    ("write", 40, "EIO"),
+    ("write", 30, "SIGTERM"),
+    ("rename", 1, "SIGKILL"),
+    ("rename", 3, "EIO"),
+    ("rename", 8, "SIGTERM"),
+    ("fsync", 2, "SIGKILL"),
+    ("fsync", 5, "ENOSPC"),
+    ("open", 5, "SIGTERM"),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Overrides of a small experiment, and what it leaves."""
+    root = tmp_path_factory.mktemp("whole")
+    overrides = [*usual("imp", root), "recipe.epochs=1"]
+    assert disk.in_process(root / "run", overrides)[0] == 0
+    return overrides, state(root / "run")
+
+
+@pytest.mark.parametrize("at", POINTS, ids=lambda at: " ".join(map(str, at)))
+def test_a_run_is_refused_in_one_line_and_goes_on(at, undisturbed, tmp_path: Path):
+    overrides, whole = undisturbed
+    assert disk.try_fault(tmp_path / "run", overrides, at, whole) == ""
