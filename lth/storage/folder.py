@@ -138,7 +138,7 @@ class RunFolder:
 
         Raises ValueError naming the keys in which the stored configuration differs.
         """
-        stored = self._stored()
+        stored = _content_of(self.path / "config.yaml")
         self._remove_temporaries()
         if stored is None and self._levels() and not overwrite:
             raise ValueError(
@@ -163,7 +163,7 @@ class RunFolder:
 
     def holds(self, config: Mapping[str, Any], levels: int, is_default: Callable[[str], bool] = _never) -> bool:
         """Whether a run of this configuration is finished here, with all its levels. Arguments as for `claim`."""
-        stored = self._stored()
+        stored = _content_of(self.path / "config.yaml")
         same = stored is not None and not different_keys(stored["config"], config, is_default)
         return same and all_finished(self.path, levels)
 
@@ -201,7 +201,7 @@ class RunFolder:
 
     def stored(self) -> dict[str, Any]:
         """All of config.yaml: configuration, record, levels, series. Raises ValueError where there is none."""
-        stored = self._stored()
+        stored = _content_of(self.path / "config.yaml")
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
         return dict(stored)
@@ -239,23 +239,23 @@ class RunFolder:
     def _levels(self) -> list[Path]:
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
 
-    def _stored(self) -> Any:
-        """The content of config.yaml, or None. Raises ValueError for a config.yaml of someone else's."""
-        path = self.path / "config.yaml"
-        if not path.exists():
-            return None
-        try:
-            data = path.read_bytes()
-            content = load_yaml(data)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            content = None
-        if not isinstance(content, dict) or not {"config", "record"} <= set(content):
-            raise ValueError(f"{path} was not written by lth: it is not a run's folder. Choose another folder=...")
-        try:
-            check_trailer(data)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}). Choose another folder=..., or restore it") from None
-        return content
+
+def _content_of(path: Path) -> Any:
+    """The content of a config.yaml, or None where there is none. Raises ValueError for a config.yaml of someone else's."""
+    if not path.exists():
+        return None
+    try:
+        data = path.read_bytes()
+        content = load_yaml(data)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not {"config", "record"} <= set(content):
+        raise ValueError(f"{path} was not written by lth: it is not a run's folder. Choose another folder=...")
+    try:
+        check_trailer(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Choose another folder=..., or restore it") from None
+    return content
 
 
 def all_finished(folder: Path, planned: int | None) -> bool:
