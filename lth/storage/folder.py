@@ -241,7 +241,7 @@ class RunFolder:
 
 
 def _content_of(path: Path) -> Any:
-    """The content of a config.yaml, or None where there is none. Raises ValueError for a config.yaml of someone else's."""
+    """The content of a config.yaml; None where there is none. Raises ValueError for one of someone else's."""
     if not path.exists():
         return None
     try:
