@@ -97,6 +97,9 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if option:
         options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
         return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}"
+    merged = re.search(r"Error merging override (.*)", message)
+    if merged:
+        return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
     if key:
         wrong = (key[1] or key[2]).lstrip("+~").partition("=")[0]

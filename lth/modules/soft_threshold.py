@@ -47,8 +47,9 @@ class SoftThreshold(EffectiveWeights):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if link not in LINKS or scope not in _SCOPES:
-            raise ValueError(f"link {link!r} is not one of {list(LINKS)}, or scope {scope!r} not one of {_SCOPES}")
+        for key, value, valid in (("link", link, tuple(LINKS)), ("scope", scope, _SCOPES)):
+            if value not in valid:
+                raise ValueError(f"method.{key}={value!r} is not one of {valid}")
         self.link, self.decay, self.every, self.end, self.path, self.trim = link, decay, every, end, path, trim
         count = len(self.masks) if scope == "layer" else 1
         self.s = nn.Parameter(torch.full((count,), float(start)))

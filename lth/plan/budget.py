@@ -24,12 +24,12 @@ def split(budget: int, parts: int, strategy: str = "constant", rounding: str = "
 
     Raises ValueError for an unknown strategy or rounding, and where a part would be 0.
     """
-    if strategy not in STRATEGIES or rounding not in _ROUNDINGS:
-        raise ValueError(
-            f"strategy {strategy!r} is not one of {tuple(STRATEGIES)}, or rounding {rounding!r} not one of {_ROUNDINGS}"
-        )
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy={strategy!r} is not one of {tuple(STRATEGIES)}")
+    if rounding not in _ROUNDINGS:
+        raise ValueError(f"rounding={rounding!r} is not one of {_ROUNDINGS}")
     if not isinstance(parts, int) or parts < 1:
-        raise ValueError(f"{parts!r} parts: a budget has 1 or more of them")
+        raise ValueError(f"n={parts!r}: a budget is split into 1 or more parts, a whole number")
     shares = STRATEGIES[strategy](budget, parts)
     whole = _exact(budget, shares) if rounding == "exact" else _floored(budget, shares, strategy)
     if min(whole) < 1:

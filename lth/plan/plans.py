@@ -107,7 +107,7 @@ def _phase(schedule: str, point: int | None, budget: Budget, before: int) -> tup
     if schedule == "hold":
         return budget.horizon - 1, budget.horizon
     if schedule != "continue":
-        raise ValueError(f"schedule {schedule!r} is not one of 'restart', 'continue', 'hold', 'single'")
+        raise ValueError(f"method.schedule={schedule!r} is not one of 'restart', 'continue', 'hold', 'single'")
     if point is None or point >= budget.horizon:
         raise ValueError("schedule 'continue' needs a rewind point before the level's end")
     return point, budget.horizon - point

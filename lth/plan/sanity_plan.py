@@ -10,6 +10,7 @@ from pathlib import Path
 from lth.plan import Budgets, Level, steps_of
 
 SETTINGS = ("lt_imp", "lt_omp", "lr_rewind", "wr_imp", "wr_omp", "rr_imp", "rr_omp", "shuffle", "random", "sdt")
+_MOST_LEVELS = 1000
 _TOLERANCE = 0.02  # relative; a density of `method.at` may be rounded
 
 
@@ -23,6 +24,10 @@ class _Levels:
         self, setting: str, density: float, source: Level | None, paired: Level | None = None, start: int = 0
     ) -> Level:
         """A level of stage `setting`. paired: the level whose data order it shares. start: its first schedule step."""
+        if len(self.levels) == _MOST_LEVELS:
+            raise ValueError(
+                f"method.at and method.settings ask for more than {_MOST_LEVELS} levels, the most there are"
+            )
         index, budget = len(self.levels), self.budgets[setting]
         name = setting if setting == "dense" else f"{setting}_{density:.4g}"
         level = Level(

@@ -43,8 +43,9 @@ def draw_with_biases(
       density: fraction of weights that the search will keep; None = 1
     Raises ValueError for other words, and for `carried` if a layer's inputs are not the outputs of the one before.
     """
-    if weights not in _WEIGHTS or biases not in _BIASES:
-        raise ValueError(f"weights {weights!r} is not one of {_WEIGHTS}, or biases {biases!r} not one of {_BIASES}")
+    for key, value, valid in (("weights", weights, _WEIGHTS), ("biases", biases, _BIASES)):
+        if value not in valid:
+            raise ValueError(f"method.weights.{key}={value!r} is not one of {valid}")
     root = math.sqrt(check_density(density)) if density is not None else 1.0
     if weights == "looks_linear":
         looks_linear(net, masks, seed)

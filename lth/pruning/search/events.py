@@ -37,11 +37,12 @@ class EventSchedule:
     shape: str = "geometric"
 
     def __post_init__(self) -> None:
-        if self.period < 1 or not 0 < self.until <= 1 or self.shape not in _SHAPES:
-            raise ValueError(
-                f"period {self.period} must be 1 epoch or more, until {self.until} a fraction over 0, "
-                f"and shape {self.shape!r} one of {tuple(_SHAPES)}"
-            )
+        if self.period < 1:
+            raise ValueError(f"method.period={self.period}: must be 1 epoch or more")
+        if not 0 < self.until <= 1:
+            raise ValueError(f"method.until={self.until}: must be over 0 and at most 1")
+        if self.shape not in _SHAPES:
+            raise ValueError(f"method.shape={self.shape!r} is not one of {tuple(_SHAPES)}")
         if self.total < 1 and self.end < self.start:
             raise ValueError(
                 f"a search of {self.epochs} epochs has no event every {self.period} epochs, so nothing would freeze: "

@@ -35,9 +35,9 @@ class Freezing:
     counted = True
 
     def __post_init__(self) -> None:
-        for value, valid in ((self.scope, _SCOPES), (self.which, _WHICH), (self.ties, _TIES)):
-            if value not in valid:
-                raise ValueError(f"{value!r} is not one of {valid}")
+        for key, valid in (("scope", _SCOPES), ("which", _WHICH), ("ties", _TIES)):
+            if getattr(self, key) not in valid:
+                raise ValueError(f"method.freezing.{key}={getattr(self, key)!r} is not one of {valid}")
 
     def __call__(self, scores: Mapping[str, Tensor], allowed: Masks, left: int) -> Masks:
         """Masks of the `left` weights of `allowed` that stay."""

@@ -83,9 +83,9 @@ class Largest:
     binary = True
 
     def __post_init__(self) -> None:
-        for value, valid in ((self.scope, _SCOPES), (self.rounding, tuple(_COUNTS)), (self.ties, _TIES)):
-            if value not in valid:
-                raise ValueError(f"{value!r} is not one of {valid}")
+        for key, valid in (("scope", _SCOPES), ("rounding", tuple(_COUNTS)), ("ties", _TIES)):
+            if getattr(self, key) not in valid:
+                raise ValueError(f"method.rule.{key}={getattr(self, key)!r} is not one of {valid}")
 
     def counts(self, sizes: Sequence[int], density: float) -> list[int]:
         """The number of entries each layer keeps; with scope global, one number for all layers together."""

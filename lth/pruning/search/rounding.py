@@ -29,11 +29,10 @@ class Rounding:
     rounding_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.rounding not in _ROUNDINGS or self.rounding_noise < 0:
-            raise ValueError(
-                f"rounding {self.rounding!r} is not one of {tuple(_ROUNDINGS)}, "
-                f"or its noise {self.rounding_noise} is under 0"
-            )
+        if self.rounding not in _ROUNDINGS:
+            raise ValueError(f"method.rounding={self.rounding!r} is not one of {tuple(_ROUNDINGS)}")
+        if not self.rounding_noise >= 0:
+            raise ValueError(f"method.rounding_noise={self.rounding_noise}: must be 0 or more")
 
     def check(self, binary: bool) -> None:
         """Raise ValueError when options are set although training already uses 0/1 masks (`binary`)."""

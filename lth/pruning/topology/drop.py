@@ -62,8 +62,9 @@ def smallest(
     rounding: of fraction * kept, `floor` (RigL, SET) or `ceil` (ITOP, GraNet)
     signs: `together`, or `apart` = the fraction of the positive and of the negative weights (SET, arXiv 1707.04780)
     """
-    if rounding not in _ROUNDINGS or signs not in _SIGNS:
-        raise ValueError(f"rounding {rounding!r} is not one of {list(_ROUNDINGS)}, or signs {signs!r} not of {_SIGNS}")
+    for key, value, valid in (("rounding", rounding, tuple(_ROUNDINGS)), ("signs", signs, _SIGNS)):
+        if value not in valid:
+            raise ValueError(f"method.drop.{key}={value!r} is not one of {valid}")
     scores = {name: score(layer) for name, layer in layers.items()}
     survivors = {name: torch.zeros_like(layer.kept) for name, layer in layers.items()}
     left = dict(limits)  # both signs of a layer share its limit
