@@ -46,7 +46,7 @@ def test_half_a_layer_is_refused(state, missing, tmp_path: Path):
 
 @pytest.mark.parametrize("mask", [None, "ones", [1, 0], torch.full((4, 3), float("nan")), torch.ones(4, 3).to_sparse()])
 def test_a_mask_that_is_no_dense_tensor_of_0_and_1_is_refused(mask, tmp_path: Path):
-    with pytest.raises(ValueError, match="0.weight"):
+    with pytest.raises(ValueError, match=r"0\.weight"):
         read(saved(tmp_path / "file.pt", {**PRUNED, "0.weight_mask": mask}))
 
 
