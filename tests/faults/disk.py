@@ -70,7 +70,7 @@ class Disk:
         """`function`, which takes a path first, after the fault's moment."""
 
         def watched(path: Any, *args: Any, **options: Any) -> Any:
-            if self.below(path):
+            if self.below(path) and not (operation == "mkdir" and os.path.isdir(path)):  # that makes nothing
                 self.meet(operation, path)
             return function(path, *args, **options)
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 POINTS = [
     ("open", 1, "EROFS"),
     ("mkdir", 1, "ENOSPC"),
-    ("mkdir", 3, "EROFS"),
+    ("mkdir", 2, "EROFS"),
     ("write", 9, "ENOSPC"),
     ("write", 40, "EIO"),
     ("write", 30, "SIGTERM"),
@@ -38,3 +38,18 @@ def undisturbed(tmp_path_factory):
 def test_a_run_is_refused_in_one_line_and_goes_on(at, undisturbed, tmp_path: Path):
     overrides, whole = undisturbed
     assert disk.try_fault(tmp_path / "run", overrides, at, whole) == ""
+
+
+def test_a_finished_run_that_cannot_be_locked_prints_its_table_and_changes_nothing(undisturbed, tmp_path: Path):
+    overrides, _ = undisturbed
+    assert disk.in_process(tmp_path / "run", overrides)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert disk.in_process(tmp_path / "run", overrides, ("open", 1, "EROFS")) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.mark.parametrize("fault", ["ENOLCK", "EACCES", "EDQUOT", "ENOSYS"])
+def test_a_lock_that_fails_is_one_line(fault, undisturbed, tmp_path: Path):
+    code, printed = disk.in_process(tmp_path / "run", undisturbed[0], ("open", 1, fault))
+    assert (code, printed.count("\n")) == (1, 1)
+    assert printed.startswith(f"error: {tmp_path / 'run' / '.lock'}")

@@ -54,14 +54,16 @@ def test_a_second_signal_does_not_wait(tmp_path: Path):
 
 
 def test_an_error_that_a_library_made_of_a_signal_is_the_signal_again():
+    signals.listen()
+
+    @signals.stopped_by_signals()
     def save():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         except SystemExit:
             raise RuntimeError("unexpected pos 64 vs 0") from None
 
-    signals.listen()
-    with pytest.raises(SystemExit) as left, signals.stopped_by_signals():
+    with pytest.raises(SystemExit) as left:
         save()
     assert left.value.code == signals.TERMINATED
 
