@@ -8,6 +8,7 @@ from torch import nn
 
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.allocation import count_kept
+from lth.pruning.criterion import Batches
 from lth.pruning.ladder import geometric
 
 ALLOCATIONS = [allocation.global_, allocation.uniform]
@@ -238,7 +239,10 @@ def test_a_criterion_is_given_the_batches():
         given.append(batches)
         return criteria.magnitude(net, masks)
 
-    batches = object()
+    class Given(Batches):
+        classes, image_shape = 2, (1, 2, 2)
+
+    batches = Given()
     prune(net, masks, 0.5, scores, allocation.global_, batches)
     assert given == [batches]
 
