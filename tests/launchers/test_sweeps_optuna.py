@@ -54,5 +54,5 @@ def test_a_search_finds_the_better_learning_rate_and_starts_again_without_traini
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match=r"trials=0"):
         OptunaSweeper(trials=0)
-    with pytest.raises(ValueError, match=r"'grid' is not one of .*tpe"):
+    with pytest.raises(ValueError, match=r"hydra.sweeper.sampler=grid: must be one of tpe, random"):
         OptunaSweeper(sampler="grid")

@@ -135,8 +135,8 @@ FAULTS = [
     Fault(
         "a ladder has one level too many where rounding meets its end",
         "lth/pruning/ladder.py",
-        "/ math.log(ratio) - _TOLERANCE)",
-        "/ math.log(ratio))",
+        "/ math.log1p(-rate) - _TOLERANCE)",
+        "/ math.log1p(-rate))",
         "tests/pruning/test_ladder.py",
     ),
     Fault(

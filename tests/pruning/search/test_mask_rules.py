@@ -122,7 +122,7 @@ def test_noise_before_rounding_moves_scores_over_the_half_and_is_drawn_from_the_
     )
     assert kept(0.2) == kept(0.2)
     assert kept(0.0) == [0, 0, 1, 1]
-    with pytest.raises(ValueError, match="under 0"):
+    with pytest.raises(ValueError, match=r"method.rounding_noise=-0.1: must be 0 or more"):
         Rounding("naive", -0.1)
 
 
