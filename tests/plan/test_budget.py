@@ -115,9 +115,9 @@ def test_a_strategy_does_what_its_name_says(name):
     ("arguments", "message"),
     [
         ((10, 4, "quadratic"), "'quadratic' is not one of .*'linear_decrease'"),
-        ((10, 4, "constant", "up"), "'up' not one of .*'floor'"),
-        ((10, 0), "0 parts"),
-        ((10, 2.5), "2.5 parts"),
+        ((10, 4, "constant", "up"), "rounding='up' is not one of .*'floor'"),
+        ((10, 0), "n=0: a budget"),
+        ((10, 2.5), "n=2.5: a budget"),
         ((3, 4), "3 in 4 parts, constant, would be .* every part needs 1 or more"),
         ((9, 4, "linear_decrease", "floor"), "every part needs 1 or more"),
     ],
