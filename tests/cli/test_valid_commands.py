@@ -53,7 +53,7 @@ def outcome(name: str, override: str, folder: Path) -> str:
     result = run_py(*given, cwd=folder.parent)
     if "Traceback" in result.stderr or result.returncode not in (0, 1):
         return f"{name} {override}: code {result.returncode}, {result.stderr.strip().splitlines()[-1:]}"
-    if result.returncode == 1 and folder.exists() and "training_loss" not in result.stderr:
+    if result.returncode == 1 and folder.exists() and "training loss" not in result.stderr:
         return f"{name} {override}: left a folder, {result.stderr.strip().splitlines()[-1:]}"
     return ""
 
@@ -67,3 +67,38 @@ def test_every_value_can_be_written():
 def test_no_value_gives_a_traceback_and_no_mistake_a_folder(count: int, valid: bool, tmp_path: Path):
     found = [outcome(*pair, tmp_path / str(index)) for index, pair in enumerate(sample(count, valid))]
     assert [text for text in found if text] == []
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path):
+    (tmp_path / "file").touch()
+    answers = {
+        "overwrite=no": "error: overwrite=no: must be true or false",
+        "recipe.schedule.milestones={a: 1}": "error: recipe.schedule.milestones={a: 1}: the key holds",
+        "folder=file/run": "error: folder=file/run: must be a folder",
+    }
+    for override, answer in answers.items():
+        given = () if override.startswith("folder=") else ("folder=here",)
+        result = run_py(*given, override, cwd=tmp_path)
+        *hydra, last = result.stderr.strip().splitlines()  # Hydra repeats the overrides
+        assert (result.returncode, len(hydra) <= 1, last.startswith(answer)) == (1, True, True), result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.slow
+def test_wrong_jobs_of_a_sweep_are_reported_and_not_started(tmp_path: Path):
+    result = run_py("-m", *SMALL, "recipe.lr=true,nan", cwd=tmp_path)
+    assert result.returncode != 0
+    assert "0 of 2 jobs finished" in result.stdout
+    assert "recipe.lr=nan is refused: recipe.lr=nan: must be a number over 0" in result.stdout
+    assert "job: " not in result.stdout
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("override", ["hydra.launcher.jobs=0", "hydra.launcher.jobs=a", "hydra.launcher.preload=no"])
+def test_a_sweep_with_a_wrong_launcher_is_refused(override: str, tmp_path: Path):
+    result = run_py("-m", "seed=0,1", override, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {override}: must be ")
