@@ -68,7 +68,6 @@ class ScoreSearch(ScaledWeights):
         self.net.requires_grad_(False)
 
     def teardown(self, stage: str) -> None:
-        """Give back `requires_grad` of the weights that `setup` froze."""
         for parameter in self._trained:  # later levels train what the network itself has not frozen
             parameter.requires_grad_(True)
 
