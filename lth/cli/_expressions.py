@@ -1,7 +1,7 @@
 """The language of the tables of valid values: an expression such as `int >= 1 or null`, and what it accepts.
 
     null  bool  text  path  folder  any
-    mapping                 its keys have lines of their own; any mapping: they are the user's
+    mapping                 its keys have lines of their own; any mapping: they are the user's; part: it has a _target_
     int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; a number is finite, and true is none
     point                   0, "500it", "2ep", "5%"
     one of a, b, c          also true, false and whole numbers
@@ -192,6 +192,7 @@ _WORDS = {
     ),
     "point": Valid('a point of the training such as 0, "500it", "2ep" or "5%"', _is_point),
     "mapping": _MAPPING,
+    "part": Valid("keys with a _target_", lambda value: isinstance(value, dict) and _is_text(value.get("_target_"))),
     "any mapping": Valid("keys with values", lambda value: isinstance(value, dict), free=True),
     "any": _FREE,
     "left out": Valid("left out, because lth sets it", lambda value: False),

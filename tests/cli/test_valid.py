@@ -258,6 +258,7 @@ def test_a_folder_need_not_exist_and_may_be_a_link(tmp_path: Path):
         ("rising list of number > 0", [[], [1], [0.5, 0.75]], [[2, 1], [1, 1], [-1], [math.nan], 0.5]),
         ("map of number", [{}, {"a": 1}], [{"a": "b"}, [1], 1]),
         ("int >= 1 or null", [1, None], [0, "null"]),
+        ("text or part", ["l1", {"_target_": "mine.rank"}], [{"a": 1}, {"_target_": 1}, 1]),
         ("left out", [], [None, 0]),
         ("any", [None, "a", []], []),
     ],

@@ -32,7 +32,7 @@ def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
         or "not stated" in published["expected"]
     )
     check(cfg)
-    assert [entry.key for entry in entries(cfg) if entry.valid is None] == []
+    assert {entry.key.partition(".")[0] for entry in entries(cfg) if entry.valid is None} <= {"hydra"}
     stages = {level.stage for level in recipes.plan(cfg)}
     assert stages <= set(cfg.method.stages)
     assert all(0 <= instantiate(cfg.recipe).schedule(step, 100.0, 1.0) <= 1 for step in (0.0, 50.0, 99.0))

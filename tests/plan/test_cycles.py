@@ -136,9 +136,9 @@ def test_sculpting_trains_a_random_mask_in_cycles_prunes_once_and_trains_once_mo
 
 IMPOSSIBLE = {
     "recipe.cycles.n=4": "3 in 4 parts",
-    "recipe.cycles.n=0": "0 parts",
+    "recipe.cycles.n=0": "n=0: a budget",
     "recipe.cycles.n=2 recipe.cycles.strategy=quadratic": "'quadratic' is not one of .*'plateau'",
-    "recipe.cycles.rounding=up": "'up' not one of",
+    "recipe.cycles.rounding=up": "'up' is not one of",
     "recipe.cycles.optimizer=half": "'half' is not one of",
     "recipe.total_epochs=9": "exactly one of recipe.epochs=3",
     "recipe.epochs=2.5": "must be a whole number",

@@ -43,9 +43,8 @@ def draw_with_biases(
       density: fraction of weights that the search will keep; None = 1
     Raises ValueError for other words, and for `carried` if a layer's inputs are not the outputs of the one before.
     """
-    for key, value, valid in (("weights", weights, _WEIGHTS), ("biases", biases, _BIASES)):
-        if value not in valid:
-            raise ValueError(f"method.weights.{key}={value!r} is not one of {valid}")
+    _refuse_unknown("weights", weights, _WEIGHTS)
+    _refuse_unknown("biases", biases, _BIASES)
     root = math.sqrt(check_density(density)) if density is not None else 1.0
     if weights == "looks_linear":
         looks_linear(net, masks, seed)
@@ -94,3 +93,8 @@ def _carried(weight: Tensor, before: Tensor | None, name: str) -> Tensor:
     if before is None or len(before) != weight.shape[1]:
         raise ValueError(f"biases=carried: the inputs of {name} are not the outputs of a layer with a bias before it")
     return weight.flatten(2).sum(2) @ before / math.sqrt(kernel) if weight.dim() > 2 else weight @ before
+
+
+def _refuse_unknown(key: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"method.weights.{key}={value!r} is not one of {valid}")
