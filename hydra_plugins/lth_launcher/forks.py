@@ -78,7 +78,7 @@ def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     import torch
 
     random.seed()  # unseeded generators must differ between jobs; forks inherit the server's state
-    numpy.random.seed()  # noqa: NPY002
+    numpy.random.seed()  # noqa: NPY002 - a user's own parts may draw from numpy's global state
     torch.seed()
     if arguments[0] == "-m":
         sys.argv = arguments[1:]

@@ -13,7 +13,7 @@ from lth.cli._own_parts import configuration_folders, hydra_options, search_path
 from lth.training.signals import listen
 
 _MISTAKES = (ValueError, FloatingPointError, ImportError)
-# number of an error of the file system -> what to do
+# errno of an OSError -> what the user can do
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or files there, then run the same command again"),
     errno.EMFILE: "close files or raise `ulimit -n`, then run the same command again",

@@ -95,7 +95,7 @@ class JudgeSweep(Callback):
 
 
 def _act_as_module(arguments: Sequence[str]) -> None:
-    """Make the process look like `python -m lth.run ...`.
+    """Set `sys.argv` and `__main__` as `python -m lth.run ...` would.
 
     Hydra reads sys.argv. Jobs of a sweep and ranks of a distributed run are started with it and with the module that
     `__main__` names. Neither may begin with `lth run`.

@@ -84,7 +84,7 @@ class LevelState(Callback):
     def _seed(self, trainer: Trainer, epoch: int) -> None:
         value = derive("script", self.seed, self.level.index, epoch, trainer.global_rank)
         torch.manual_seed(value)
-        np.random.seed(value % 2**32)  # noqa: NPY002
+        np.random.seed(value % 2**32)  # noqa: NPY002 - the user's augmentations may draw from numpy's global state
         random.seed(value)
 
 
@@ -133,7 +133,7 @@ class Outcome(Callback):
         self._take(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.finished:  # `trainer.validate` after training
+        if self.finished:  # the script called `trainer.validate` after training
             self._take(trainer)
 
     def _take(self, trainer: Trainer) -> None:

@@ -35,7 +35,7 @@ def environment() -> dict[str, Any]:
 
 
 def quiet_lightning() -> None:
-    """Lightning's per-Trainer banners and tips would appear once a level."""
+    """Silence the banners and tips that Lightning prints for every Trainer, of which a run makes one a level."""
     for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")

@@ -54,7 +54,7 @@ class GivenBatches(Batches):
         """`batches` themselves where they are `Batches` or None, otherwise an iterable with its loss."""
         return batches if batches is None or hasattr(batches, "per_class") else cls(batches, loss)
 
-    @property
+    @property  # an attribute elsewhere; here only a criterion that asks for it reads data
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         """The shape of one input without the batch."""
         shape: Any = tuple(next(iter(self._batches))[0].shape[1:])

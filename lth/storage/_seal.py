@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 KEY = "seal"  # under which a mapping holds its seal
-_TRAILER = "# sha256: "  # begins the last line of config.yaml
+_TRAILER = "# sha256: "  # the last line of config.yaml starts with it
 
 
 def sealed(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with its seal, for the file `path` of a run."""
+    """The content of a run's file together with its seal.
+
+    path: of the file
+    content: without seal
+    """
     return {**content, KEY: _seal(path, content)}
 
 

@@ -37,7 +37,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         return checked(path, torch.load(path, map_location="cpu", weights_only=True))
-    except OSError:  # missing, or the disk fails: the file may be sound
+    except OSError:  # missing, or a failing disk does not mean that the file is damaged
         raise
     except Exception as error:
         what = "its level" if path.name == "last.ckpt" else "what it holds, with the files of all levels"

@@ -217,7 +217,7 @@ class RunFolder:
         try:
             outcome = checked(marker, json.loads(marker.read_text()))
             assert isinstance(outcome["row"], dict), "it has no row"
-        except OSError:  # the disk fails: the file may be sound
+        except OSError:  # a failing disk does not mean that the file is damaged
             raise
         except Exception as error:
             raise ValueError(f"{marker} is damaged ({error}); delete it to finish its level again") from None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.storage.atomic import write_with
-from lth.tickets.ticket import pack, unpack
+from lth.tickets.ticket import has_header, pack, unpack
 
 FORMAT = "lth-thinned-1"
 
@@ -58,21 +58,10 @@ class ThinnedFile:
         header = json.dumps({**self.header, "format": FORMAT, "shapes": shapes})
         write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth_thin": header}))
 
-    @staticmethod
-    def is_at(path: str | Path) -> bool:
-        """Whether a file is a safetensors file with a thinned file's header."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no file at {path}")
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                return "lth_thin" in (file.metadata() or {})
-        except (SafetensorError, OSError):
-            return False
-
     @classmethod
     def load(cls, path: str | Path) -> "ThinnedFile":
         """Read a thinned file. Raises FileNotFoundError, and ValueError for any other kind of file or a damaged one."""
-        if not cls.is_at(path):
+        if not has_header(path, "lth_thin"):
             raise ValueError(f"{path} is not a thinned file of lth")
         try:
             with safe_open(str(path), framework="pt") as file:

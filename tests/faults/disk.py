@@ -54,8 +54,8 @@ class Disk:
             self.files[descriptor] = os.fspath(path)
             return descriptor
 
-        builtins.open = io.open = opened  # type: ignore[assignment]
-        os.open = os_open  # type: ignore[assignment]
+        builtins.open = io.open = opened
+        os.open = os_open
         os.mkdir = self.first("mkdir", os.mkdir)
         os.rename, os.replace = self.first("rename", os.rename), self.first("rename", os.replace)
         real_fsync = os.fsync

@@ -81,7 +81,7 @@ class TwoOptimizers(Foreign):
         super().__init__()
         self.automatic_optimization = False
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: dict[str, Tensor], index: int) -> None:
         for number, optimizer in enumerate(self.optimizers()):
             loss = cross_entropy(self(batch["image"]), batch["label"])
             if number:

@@ -34,7 +34,7 @@ class KeepPruned(Callback):
 
     Raises ValueError before training: for masks that fit no module or several, for a second `KeepPruned`, and for
     strategies that shard parameters (FSDP, DeepSpeed). Raises RuntimeError after training if pruned weights are not
-    zero, which happens when other code writes weights after the optimizer's step.
+    zero because other code wrote weights after the optimizer's step.
     """
 
     applies_masks = True
@@ -180,7 +180,7 @@ class _ScriptBatches(Batches):
     def __init__(self, trainer: Trainer, module: LightningModule, loss: Loss | None, loader: Any):
         self._trainer, self._module, self._own_loss, self._loader = trainer, module, loss, loader
 
-    @property
+    @property  # an attribute elsewhere; here only a criterion that asks for it reads data
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         """The shape of one input without the batch: that of the module's `example_input_array`, or of the data."""
         example = getattr(self._module, "example_input_array", None)

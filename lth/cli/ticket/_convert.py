@@ -19,10 +19,11 @@ from lth.report.output import console, print_table
 from lth.tickets import Ticket
 from lth.tickets.export import csr, onnx, program
 from lth.tickets.export.masked import masked_state
-from lth.tickets.formats.content import Content, is_ticket, read
+from lth.tickets.formats.content import Content, read
 from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
 from lth.tickets.thinned import ThinnedFile
+from lth.tickets.ticket import has_header
 
 _EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
 _NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # formats that need the network itself
@@ -92,7 +93,7 @@ def _thin(arguments: Namespace) -> None:
     if description is None:
         raise ValueError(f"{path} does not say what network it is: give --network FILE")
     net, shape = build(description), image_shape(description)
-    masks = _fill_(net, content, shape, is_ticket(path))
+    masks = _fill_(net, content, shape, has_header(path, "lth"))
     small = thin(net, masks, shape)
     header = {"network": description, "parent": dict(content.source), "difference": small.difference}
     ThinnedFile(small.net.state_dict(), small.masks, small.kept, header).save(arguments.out)

@@ -69,7 +69,7 @@ def _show(arguments: Namespace) -> None:
 
 
 def _network_of(ticket: Ticket, file: Path | None) -> tuple[dict[str, Any] | None, str]:
-    """The network's configuration, or None and the reason: the ticket names none, or one that is not lth's."""
+    """The configuration of the ticket's network or None, and a sentence to print where it is None."""
     try:
         return described(ticket.header, file), "the ticket names no network; --network FILE says which it is"
     except ValueError as error:

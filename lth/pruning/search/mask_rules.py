@@ -71,8 +71,8 @@ class Largest:
     scope: `layer` or `global`
     rounding: `ceil` keeps size - int((1 - density) * size) weights of a layer (edge-popup), `floor` keeps
         floor(density * size) (arXiv 2210.02412)
-    ties: `exact` keeps exactly that number, lower indices first; `as_published` keeps only scores strictly over the
-        threshold, so that every tie at it is left out
+    ties: `exact` keeps exactly that number, lower indices first; `as_published` keeps the scores strictly over the c-th
+        smallest of N, c = ceil((1 - density) * N): floor(density * N) of them, fewer where scores tie with the c-th
     """
 
     scope: str = "layer"
@@ -89,9 +89,8 @@ class Largest:
 
     def counts(self, sizes: Sequence[int], density: float) -> list[int]:
         """The number of entries each layer keeps; with scope global, one number for all layers together."""
-        if self.scope == "global":
-            return [_COUNTS[self.rounding](sum(sizes), density)]
-        return [_COUNTS[self.rounding](size, density) for size in sizes]
+        count = _COUNTS[self.rounding if self.ties == "exact" else "floor"]
+        return [count(size, density) for size in ([sum(sizes)] if self.scope == "global" else sizes)]
 
     def check(self, sizes: Sequence[int], room: Sequence[int], density: float) -> None:
         """Raise ValueError where `density` asks a layer for more entries than it may use (`room`)."""
@@ -114,14 +113,12 @@ class Largest:
 def _largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool = True) -> Tensor:
     """True for the `counts[i]` largest entries of segment i of `values` (1-D).
 
-    Ties go to lower indices if `exact`, else all ties at the threshold are left out. One selection for each segment;
-    the rest is done for all segments together, without reading the device.
+    Ties go to lower indices if `exact`. Otherwise the threshold is the largest entry that is not among them, and all
+    entries equal to it are left out. One selection for each segment; the rest is done for all segments together,
+    without reading the device.
     """
     parts = values.split(list(sizes))
-    thresholds = [
-        part.kthvalue(len(part) - count + 1).values if count else torch.full_like(part[0], torch.inf)
-        for part, count in zip(parts, counts, strict=True)
-    ]
+    thresholds = [_nth_largest(part, count if exact else count + 1) for part, count in zip(parts, counts, strict=True)]
     lengths, ends, wanted = _on_device(tuple(sizes), tuple(counts), values.device)
     segment = torch.repeat_interleave(lengths, output_size=len(values))  # the segment of each entry
     threshold = torch.stack(thresholds).index_select(0, segment)
@@ -133,6 +130,13 @@ def _largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[
     upto = pad(seen[:, ends], (1, 0))  # counts of both up to each segment's end, with 0 before the first
     last = wanted - upto[0, 1:] + upto.sum(0)[:-1]  # ties up to the last one kept, over all segments
     return over | (tied & (seen[1] <= last.index_select(0, segment)))
+
+
+def _nth_largest(values: Tensor, n: int) -> Tensor:
+    """The n-th largest of `values` (1-D): infinity for n = 0, minus infinity where there are fewer than n."""
+    if 0 < n <= len(values):
+        return values.kthvalue(len(values) - n + 1).values
+    return torch.full_like(values[0], -torch.inf if n else torch.inf)
 
 
 @lru_cache(maxsize=4)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lth.tickets.formats._encodings import agreed, as_bool, separate
 from lth.tickets.formats._names import plain, unheld
 from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import Recipe, ThinnedFile
-from lth.tickets.ticket import Ticket
+from lth.tickets.ticket import Ticket, has_header
 
 _STATES = ("state_dict", "model_state_dict", "model", "weights")  # keys under which programs store the state dict
 _OF_TENSORS = ("weight", "bias", "mask", "_orig", ".original")  # ends of names that only tensors have
@@ -48,10 +47,10 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
 
     Raises FileNotFoundError for a missing file and ValueError for a file of another kind.
     """
-    if is_ticket(path):
+    if has_header(path, "lth"):
         ticket = Ticket.load(path)
         return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header)
-    if ThinnedFile.is_at(path):
+    if has_header(path, "lth_thin"):
         small = ThinnedFile.load(path)
         return Content(small.weights, small.masks, "", (small.recipe,), source_of(path), small.header)
     return of_checkpoint(load(path), path, prefix)
@@ -108,17 +107,6 @@ def _evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> s
 def source_of(path: str | Path) -> dict[str, Any]:
     """Name and SHA-256 of a file, for the header of a ticket made from it."""
     return {"file": Path(path).name, "sha256": digest(path)}
-
-
-def is_ticket(path: str | Path) -> bool:
-    """Whether a file is a safetensors file with a ticket's header. Its content is not checked."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return "lth" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
 
 
 def _beside(loaded: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
