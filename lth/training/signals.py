@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,8 +65,10 @@ def answer_for(trainer: Any) -> None:
     loop = trainer.fit_loop.epoch_loop
     if hasattr(loop, "_broadcast_sigterm_tensor"):
         loop._broadcast_sigterm_tensor = _nothing
-    _launchers.append(trainer.strategy.launcher)
-    os.environ[_PARENT] = str(os.getpid())  # ranks that it starts inherit it
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        _launchers.append(launcher)
+        launcher.launch = _naming_the_parent(launcher.launch)
 
 
 def die_with_parent() -> None:
@@ -90,6 +92,26 @@ def asked_to_leave() -> bool:
 def _is_started_rank() -> bool:
     """Whether this process is a rank other than the first of its machine."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def _naming_the_parent(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """`launch` of a launcher, during which the environment that the ranks inherit holds this process's number.
+
+    A process that is started later, by something else, must not inherit it.
+    """
+
+    def named(*args: Any, **kwargs: Any) -> Any:
+        before = os.environ.get(_PARENT)
+        os.environ[_PARENT] = str(os.getpid())
+        try:
+            return launch(*args, **kwargs)
+        finally:
+            if before is None:
+                os.environ.pop(_PARENT, None)
+            else:
+                os.environ[_PARENT] = before
+
+    return named
 
 
 def _note(signum: int, frame: Any) -> None:

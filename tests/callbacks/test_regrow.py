@@ -199,7 +199,7 @@ def test_which_weights_were_ever_active_is_known_and_only_grows(tmp_path, monkey
         (["method.order=before_step"], "order 'before_step' is not one of"),
         (["method.every=8", "method.stop=8"], "no update every 8 steps falls between steps 0 and 8"),
         (["method.every=2", "method.scope=channel"], "scope 'channel' is not one of"),
-        (["method.every=2", "method.drop.rounding=half"], "rounding 'half' is not one of"),
+        (["method.every=2", "method.drop.rounding=half"], "rounding='half' is not one of"),
     ],
 )
 def test_mistakes_are_refused_before_training(mistake, message, tmp_path):

@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -200,9 +202,20 @@ def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
     processes = [forks().Process(target=_job, args=job) for job in jobs]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
+    while any(process.is_alive() for process in processes):
+        wait([process.sentinel for process in processes if process.is_alive()])
+        if any(process.exitcode for process in processes):  # the other ranks may wait for this one: for 30 minutes
+            _end(processes)
     return [process.exitcode for process in processes if process.exitcode is not None]
+
+
+def _end(processes: Sequence[Any], patience: float = 20) -> None:
+    """Give `processes` `patience` seconds to end, then kill those that have not."""
+    until = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0, until - time.monotonic()))
+        process.kill()
+        process.join()
 
 
 def _free_port() -> int:
