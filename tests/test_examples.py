@@ -59,7 +59,7 @@ def test_plain_pytorch_prunes_and_leaves_a_ticket(tmp_path):
     assert accuracies[-1] > 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_timm_network_is_fine_tuned_from_its_file_and_pruned(tmp_path):
     timm = pytest.importorskip("timm", reason="needs the extra lth[timm]")
     from safetensors.torch import save_file

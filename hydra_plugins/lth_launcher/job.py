@@ -3,7 +3,6 @@
 import csv
 import sys
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,15 +118,15 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
         composed = context.config_loader.load_sweep_config(config, overrides)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
-        HydraConfig.instance().set_config(composed)  # the folder's name is made from it
-        task = deepcopy(composed)
-        with open_dict(task):
-            del task["hydra"]
-        refused = _refusal(task)
+        HydraConfig.instance().set_config(composed)  # a copy of Hydra's node; the folder's name is made from it
+        choices = {name: str(option) for name, option in composed.hydra.runtime.choices.items()}
+        with open_dict(composed):
+            del composed["hydra"]
+        refused = _refusal(composed)
         if refused:
             return Job(overrides, refused=refused)
-        resolved: Any = OmegaConf.to_container(task, resolve=True)
-        return Job(overrides, resolved, {k: str(v) for k, v in composed.hydra.runtime.choices.items()})
+        resolved: Any = OmegaConf.to_container(composed, resolve=True)
+        return Job(overrides, resolved, choices)
     except Exception:
         return Job(overrides)
     finally:

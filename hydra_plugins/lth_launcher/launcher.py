@@ -8,6 +8,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins.lth_launcher._composed import SweepConfigurations
 from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfinished
 
 
@@ -23,6 +24,10 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
+        # on the loader itself, which the sweeper uses too
+        hydra_context.config_loader.load_sweep_config = SweepConfigurations(  # type: ignore[method-assign]
+            hydra_context.config_loader
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)

@@ -107,7 +107,7 @@ def test_a_typing_error_is_answered_from_the_users_own_groups_too(mistake: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["alone", "sweep"])
+@pytest.mark.parametrize("mode", [(), pytest.param(("-m",), marks=pytest.mark.engine)], ids=["alone", "sweep"])
 def test_own_parts_run_alone_and_in_a_sweep(mode: tuple[str, ...], tmp_path: Path):
     write(tmp_path)
     result = lth("run", *mode, *OWN, EXPERIMENT, "trainer=cpu", "seed=0,1" if mode else "seed=0", cwd=tmp_path)

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lth.tickets import Ticket
 from lth.training.schedules import Clock
 from tests.support.harness import CONF, a_ticket, configuration, names, train
+from tests.support.tiers import engine_but
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -85,7 +86,7 @@ SHORTER = {  # what does not go with two steps or a density of a half
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", OURS)
+@pytest.mark.parametrize("experiment", engine_but(OURS, *(name for name in OURS if "resnet" not in name)))
 def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if experiment.startswith("own/fashion_"):
         if not DEBIAN.is_dir():
