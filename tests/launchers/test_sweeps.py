@@ -134,7 +134,7 @@ import sys
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.processes import _run
 sys.argv = sys.argv[1:]
-_run(Job(sys.argv[1:]))
+_run([], Job(sys.argv[1:]))
 """
 
 
@@ -143,7 +143,7 @@ def test_a_job_that_imports_itself_dies_with_its_sweep_too(tmp_path: Path):
     script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(100)"
     (tmp_path / "job.py").write_text(script)
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "job.py"), str(tmp_path / "pid")])
-    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    wait_for(lambda: ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()) or parent.poll() is not None)
     job = Path("/proc") / (tmp_path / "pid").read_text()
     assert job.exists()
     parent.kill()
