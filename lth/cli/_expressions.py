@@ -56,7 +56,8 @@ def parse(expression: str) -> Valid:
 def shown(value: Any) -> str:
     """A value as it is written on a command line, cut to one line."""
     if isinstance(value, str):
-        plain = re.fullmatch(r"[^\s'\"{}\[\]]+", value) and isinstance(yaml.safe_load(f"- {value}")[0], str | bool)
+        word = re.fullmatch(r"(?![*&!|>%@`#])[^\s'\"{}\[\]]+", value)
+        plain = word and isinstance(yaml.safe_load(f"- {value}")[0], str | bool)
         text = value if plain and value not in ("true", "false") else repr(value)
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{key}: {shown(inner)}" for key, inner in value.items()) + "}"

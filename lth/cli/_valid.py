@@ -11,6 +11,7 @@ without a line are the user's own and are not checked.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -54,9 +55,14 @@ def check_part(package: str, **values: Any) -> None:
 
     package: where it is composed, such as `hydra.launcher`
     """
-    table = next(table for table in tables() if ".".join(table.package) == package)
-    for entry in _walk(table.package, values, None, tables(), [table.lines]):
+    for entry in entries_of_part(package, values):
         _refuse(entry)
+
+
+def entries_of_part(package: str, values: Mapping[str, Any]) -> Iterator[Entry]:
+    """Every key of a part that is composed at `package`, such as `method.criterion`, with what its value may be."""
+    table = next(table for table in tables() if ".".join(table.package) == package)
+    yield from _walk(table.package, values, None, tables(), [table.lines])
 
 
 def entries(config: DictConfig) -> Iterator[Entry]:
@@ -67,6 +73,42 @@ def entries(config: DictConfig) -> Iterator[Entry]:
         if len(table.package) == 1 and table.package[0] not in raw:
             yield Entry(table.group, None, Valid(f"an option of the group {table.group}", lambda value: False))
     yield from _walk((), raw, config, every)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table.
+
+    group: of the table
+    name: the key, relative to the group; `*` stands for any name
+    valid: condition (`else`, or `if KEY`) -> what is valid
+    """
+
+    group: str
+    name: str
+    valid: Mapping[str, Valid]
+
+    @property
+    def key(self) -> str:
+        """The key in a composed configuration."""
+        return ".".join([*self.group.split("/"), self.name]) if self.group else self.name
+
+    def matches(self, key: str) -> bool:
+        """Whether the line is that of a key of a composed configuration."""
+        return fnmatchcase(key, self.key) and key.count(".") == self.key.count(".")
+
+
+def lines() -> Iterator[Line]:
+    """The lines of all tables."""
+    for table in tables():
+        yield from _leaves(table.group, (), table.lines)
+
+
+def _leaves(group: str, path: tuple[str, ...], at: "_Lines") -> Iterator[Line]:
+    if at.choices:
+        yield Line(group, ".".join(path), at.choices)
+    for name, below in at.below.items():
+        yield from _leaves(group, (*path, name), below)
 
 
 @dataclass
