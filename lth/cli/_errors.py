@@ -92,11 +92,11 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if experiment:
         near = nearest(experiment[1], _experiments(directory, overrides))
         page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
-        return f"there is no experiment {experiment[1]}{near} ({page})"
+        return f"there is no experiment {experiment[1]}{near} ({page}){_own_folder(overrides)}"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
         options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
-        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}"
+        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}{_own_folder(overrides)}"
     merged = re.search(r"Error merging override (.*)", message)
     if merged:
         return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
@@ -108,6 +108,13 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
             return f"not every {group} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
         return f"there is no key {wrong!r}{nearest(wrong, _keys(directory, overrides))}"
     return message
+
+
+def _own_folder(overrides: Sequence[str]) -> str:
+    """How to name a folder with options of one's own; empty where the command line names one."""
+    if search_path_override(overrides) or hydra_options(overrides).config_path:
+        return ""
+    return " (options of your own: --config-dir FOLDER, or 'hydra.searchpath=[file:///FOLDER]')"
 
 
 def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:

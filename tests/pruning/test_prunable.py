@@ -60,7 +60,7 @@ def test_exclusion_wins_over_inclusion():
 
 
 @pytest.mark.parametrize(
-    "pattern", ["conv", "CONV1", "conv1.*.weight", "layer1", "bn1", "fc.bias", "@stem", "weight", ""]
+    "pattern", ["conv", "CONV1", "conv1.*.weight", "layer1", "bn1", "fc.bias", "weight", ""]
 )
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_a_pattern_that_matches_nothing_is_an_error_with_the_list(pattern, where):
@@ -68,6 +68,12 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_list(pattern, where
         prunable(Residual(), **{where: [pattern] if where == "exclude" else ["*", pattern]})
     assert repr(pattern) in str(error.value)
     assert all(name in str(error.value) for name in ALL)
+
+
+@pytest.mark.parametrize("where", ["include", "exclude"])
+def test_an_unknown_name_with_an_at_sign_is_an_error_with_the_valid_ones(where):
+    with pytest.raises(ValueError, match="pattern '@last': .* one of @first, @head, @shortcuts"):
+        prunable(Residual(), **{where: ["@last"]})
 
 
 def test_excluding_everything_is_an_error():
