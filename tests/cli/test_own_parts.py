@@ -136,7 +136,7 @@ def explained(*overrides: str) -> str:
     """The answer to a command line that names an unknown option or experiment."""
     GlobalHydra.instance().clear()
     with (
-        pytest.raises(ValueError, match="not one of|there is no experiment") as error,
+        pytest.raises(ValueError, match=r"not one of|there is no experiment") as error,
         hydra_errors(CONFIGURATIONS, overrides),
         initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"),
     ):

@@ -10,7 +10,7 @@ from lth.datamodules import Dataset
 
 CONF = Path(lth.__file__).parents[1] / "conf"
 DATASETS = sorted(path.stem for path in (CONF / "dataset").glob("[!_]*.yaml"))
-AUGMENTS = sorted(path.stem for path in (CONF / "recipe" / "augment").glob("*.yaml"))
+AUGMENTS = sorted(path.stem for path in (CONF / "recipe" / "augment").glob("[!_]*.yaml"))
 
 
 def composed(*overrides):
