@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", help="folders that hold runs, at any depth")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER", help="of the report (default: here)")
     parser.add_argument(
-        "--column", default="test_accuracy", help="of results.csv, such as val_loss (default: test_accuracy)"
+        "--column", default="test_accuracy", help="of results.csv: val_loss, ... (default: test_accuracy)"
     )
     given = parser.parse_args(arguments)
     with short_errors():

@@ -45,14 +45,16 @@ def _panels(found: Sequence[Section], column: str) -> tuple[list[Panel], list[st
 
     Raises ValueError where all complete runs lack it.
     """
-    panels, without = [], []
+    panels: list[Panel] = []
+    without: list[str] = []
     for section in found:
         try:
             series = series_of(section, column)
         except ValueError as error:
             without.append(f"left out: {error}")
             continue
-        panels += [(section, series)] if series else []
+        if series:
+            panels.append((section, series))
     if without and not panels:
         raise ValueError(without[0].removeprefix("left out: "))
     return panels, without

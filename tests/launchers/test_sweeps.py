@@ -134,7 +134,7 @@ import sys
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.processes import _run
 sys.argv = sys.argv[1:]
-_run(Job(sys.argv[1:]))
+_run([], Job(sys.argv[1:]))
 """
 
 
