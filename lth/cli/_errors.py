@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lth.cli._own_parts import configuration_folders, hydra_options, search_path_override
+from lth.cli._own_parts import composed, configuration_folders, hydra_options, search_path_override
 from lth.training.signals import listen
 
 _MISTAKES = (ValueError, FloatingPointError, ImportError)
@@ -125,8 +125,6 @@ def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:
 
 def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
     """The groups, and the keys of the configuration that the chosen groups make."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
@@ -134,11 +132,8 @@ def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
     folders = sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*") if p.is_dir()})
     groups = [folder for folder in folders if not folder.startswith("experiment/")]
     chosen = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(roots[0]), version_base="1.3"):
-            given = [*chosen, *search_path_override(overrides), "folder=none"]
-            config = OmegaConf.to_container(compose(hydra_options(overrides).config_name, overrides=given))
+        config = OmegaConf.to_container(composed(directory, overrides, [*chosen, "folder=none"])[0])
     except HydraException:  # another choice is wrong too
         config = {}
     return list(dict.fromkeys([*groups, *_dotted(config, "")]))

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_from_here()
     sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        with short_errors(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+            print(help_text(CONFIGURATIONS, sys.argv[1:]))
+        return
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
         os.environ.update(HYDRA_FULL_ERROR="1", LTH_SHORT_ERRORS="1")
