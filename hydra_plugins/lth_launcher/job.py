@@ -2,9 +2,11 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -14,7 +16,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lth.cli._valid import check
-from lth.cli.run import CONFIGURATIONS
+from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 from lth.storage.folder import all_finished, different_keys
 
 
@@ -154,26 +156,62 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
     return todo
 
 
-def returns(jobs: Sequence[Job], failures: dict[int, str]) -> list[JobReturn]:
+class _Failed(JobReturn):
+    """The result of a job that failed, which is reported already.
+
+    Hydra asks for its value at the end of a sweep, and then leaves with exit code 1 and without another message.
+    """
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        raise SystemExit(1)
+
+
+def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
     """The results that Hydra expects of a launcher, one a job.
 
-    failures: position in `jobs` -> what went wrong
+    failures: positions in `jobs` of those that failed
     """
-    results = []
+    results: list[JobReturn] = []
     for index, job in enumerate(jobs):
-        result = JobReturn(overrides=job.overrides, cfg=None)
-        result.status = JobStatus.FAILED if index in failures else JobStatus.COMPLETED
-        error = ValueError(f"the job with {job} {failures[index]}") if index in failures else None
-        result.return_value = error or job.score()
+        if index in failures:
+            results.append(_Failed(overrides=job.overrides, status=JobStatus.FAILED))
+            continue
+        result = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+        result.return_value = job.score()
         results.append(result)
     return results
 
 
-def summarise(jobs: Sequence[Job], failures: dict[int, str]) -> None:
-    """Print how many jobs of the sweep are finished, and those that failed."""
+def say_failed(job: Job, cause: str) -> None:
+    """Print that a job failed, and why: when it happens, and again at the end of the sweep."""
+    print(f"failed: {job}: {cause}", flush=True)
+
+
+def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
+    """Print how many jobs of the sweep are finished, and those that failed.
+
+    failures: position in `jobs` -> what went wrong
+    """
     print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs finished", flush=True)
     for index in sorted(failures):
-        print(f"failed: {jobs[index]} {failures[index]}", flush=True)
+        say_failed(jobs[index], failures[index])
+
+
+@contextmanager
+def error_file() -> Iterator[tuple[dict[str, str], Callable[[int], str]]]:
+    """For one job that a process runs: environment variables for it, and a function from its exit code to what failed.
+
+    The job writes its message into a file instead of printing it. Without a message the exit code is the cause.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "error"
+
+        def cause(code: int) -> str:
+            text = path.read_text() if path.is_file() else f"ended with code {code}"
+            return " ".join(text.split()) if code else ""
+
+        yield {ERROR_FILE: str(path)}, cause
 
 
 def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:

@@ -66,13 +66,10 @@ def _groups(width: int) -> str:
     run = [(line.key, meaning("", line.key)) for line in lines() if not line.group and "choices" not in line.key]
     return "\n".join(
         [
-            "usage: lth run GROUP=OPTION ... KEY=VALUE ...",
-            "       lth run -m ...        sweeps over lists such as seed=0,1,2",
-            "",
-            "groups:",
+            "groups (GROUP=OPTION):",
             *_table(rows, width),
             "",
-            "keys of the run itself:",
+            "keys of the run itself (KEY=VALUE), beside those of the groups:",
             *_table(run, width),
             "",
             "lth help GROUP          the options of a group, such as `lth help method`",

@@ -12,10 +12,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -29,6 +32,7 @@ _NOT_IN_NAME = re.compile(
 )
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+ERROR_FILE = "LTH_ERROR_FILE"  # environment variable: file that a job of a sweep writes the cause of its failure into
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,14 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_from_here()
     sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        with short_errors(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+            print(help_text(CONFIGURATIONS, sys.argv[1:]))
+        return
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
         os.environ.update(HYDRA_FULL_ERROR="1", LTH_SHORT_ERRORS="1")
     command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(_run)
     if full:
-        command()
+        with _told_to_sweep():
+            command()
         return
-    with short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+    JobReturn.return_value = property(_value, _RETURN_VALUE.fset)  # type: ignore[method-assign, assignment]
+    with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
         command()
 
 
@@ -111,6 +121,36 @@ def _run(cfg: DictConfig) -> float | None:
     from lth.experiment.loop import run  # imported here: --help and mistakes should not wait for torch
 
     return run(cfg)
+
+
+_RETURN_VALUE: Any = vars(JobReturn)["return_value"]  # Hydra's property
+
+
+def _value(result: JobReturn) -> Any:
+    """What a run returned. Raises its error without the line with all overrides that Hydra prints before it.
+
+    In a sweep of hydra/launcher=basic that line is what names the job, and stays.
+    """
+    if result.status == JobStatus.FAILED and result.hydra_cfg and result.hydra_cfg.hydra.mode == RunMode.RUN:
+        raise result._return_value
+    return _RETURN_VALUE.fget(result)
+
+
+@contextmanager
+def _told_to_sweep() -> Iterator[None]:
+    """Write the cause of a failure into the file that a sweep has named, so that the sweep reports it with the job."""
+    path = os.environ.pop(ERROR_FILE, None)  # ranks that this process starts report by themselves
+    try:
+        yield
+    except SystemExit as left:
+        if path is None or not isinstance(left.code, str):
+            raise
+        Path(path).write_text(left.code.removeprefix("error: "))
+        sys.exit(1)
+    except Exception as error:
+        if path is not None:
+            Path(path).write_text(f"{type(error).__name__}: {error}")
+        raise
 
 
 def _choice(group: str) -> str:

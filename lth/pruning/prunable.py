@@ -13,6 +13,7 @@ _PROJECTIONS = (
     "k_proj_weight",
     "v_proj_weight",
 )  # None if unused
+_NAMED = ("@first", "@head", "@shortcuts")  # patterns that are no globs
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
@@ -69,7 +70,12 @@ def batch_norms(net: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def names_matching(pattern: str, names: Sequence[str]) -> set[str]:
-    """The `names` that `pattern` matches (see `prunable`); names are in the order of the network."""
+    """The `names` that `pattern` matches (see `prunable`); names are in the order of the network.
+
+    Raises ValueError for an unknown name that begins with @.
+    """
+    if pattern.startswith("@") and pattern not in _NAMED:
+        raise ValueError(f"pattern {pattern!r}: a pattern that begins with @ must be one of {', '.join(_NAMED)}")
     if pattern == "@first":
         return {names[0]}
     if pattern == "@head":

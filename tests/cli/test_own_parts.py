@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.lth_configurations import installed
 from lth.cli import _own_parts
+from lth.cli._errors import hydra_errors
 from lth.cli._own_parts import configuration_folders, import_from_here, options_first, search_path_override
 from lth.cli.run import CONFIGURATIONS
 from tests.support.commands import lth
@@ -129,3 +130,22 @@ def test_a_ticket_of_an_own_network_is_shown_from_its_masks_and_imports_nothing(
     assert shown.returncode == 0, shown.stderr
     assert "568 of 888 prunable weights kept" in shown.stdout
     assert "the ticket names the network mine.narrow, which is not lth's; --network FILE builds it" in shown.stdout
+
+
+def explained(*overrides: str) -> str:
+    """The answer to a command line that names an unknown option or experiment."""
+    GlobalHydra.instance().clear()
+    with (
+        pytest.raises(ValueError, match=r"not one of|there is no experiment") as error,
+        hydra_errors(CONFIGURATIONS, overrides),
+        initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"),
+    ):
+        compose("config", overrides=[o for o in overrides if "=" in o])
+    return str(error.value)
+
+
+@pytest.mark.parametrize("mistake", ["model=mynet", "experiment=mine/first"])
+def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mistake: str, tmp_path: Path):
+    assert "options of your own: --config-dir FOLDER, or 'hydra.searchpath=" in explained(mistake)
+    assert "--config-dir" not in explained("--config-dir", str(tmp_path), mistake)
+    assert "--config-dir" not in explained(f"hydra.searchpath=[file://{tmp_path}]", mistake)

@@ -59,15 +59,19 @@ def test_exclusion_wins_over_inclusion():
     assert list(prunable(Residual(), ["layer1.*"], ["*.shortcut"])) == ["layer1.0.conv1.weight"]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["conv", "CONV1", "conv1.*.weight", "layer1", "bn1", "fc.bias", "@stem", "weight", ""]
-)
+@pytest.mark.parametrize("pattern", ["conv", "CONV1", "conv1.*.weight", "layer1", "bn1", "fc.bias", "weight", ""])
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_a_pattern_that_matches_nothing_is_an_error_with_the_list(pattern, where):
     with pytest.raises(ValueError, match="matches no prunable weight") as error:
         prunable(Residual(), **{where: [pattern] if where == "exclude" else ["*", pattern]})
     assert repr(pattern) in str(error.value)
     assert all(name in str(error.value) for name in ALL)
+
+
+@pytest.mark.parametrize("where", ["include", "exclude"])
+def test_an_unknown_name_with_an_at_sign_is_an_error_with_the_valid_ones(where):
+    with pytest.raises(ValueError, match=r"pattern '@last': .* one of @first, @head, @shortcuts"):
+        prunable(Residual(), **{where: ["@last"]})
 
 
 def test_excluding_everything_is_an_error():
