@@ -1,13 +1,21 @@
 """What is refused before an experiment trains. Each check raises ValueError naming the value and what is valid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from torch import nn
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.pruning.prunable import batch_norms
+from lth.pruning.restore import preserved
 from lth.pruning.standardised import standardised
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
@@ -38,6 +46,109 @@ def check_sync_batchnorm(net: nn.Module, accelerator: str) -> None:
         raise ValueError(f"trainer.sync_batchnorm=true would replace this network's {other} by plain batch norm")
 
 
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse arguments that Lightning's Trainer does not take, and devices that this machine does not have.
+
+    trainer: the configuration's entry `trainer`
+    """
+    known = signature(pl.Trainer).parameters
+    for key in trainer:
+        if key not in known and not key.startswith("_") and trainer.get("_target_") == "pytorch_lightning.Trainer":
+            near = " or ".join(get_close_matches(key, known, n=2))
+            raise ValueError(
+                f"trainer.{key}: Trainer has no such argument" + (f"; did you mean {near}?" if near else "")
+            )
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    if accelerator == "cpu" and devices != "auto" and not (isinstance(devices, int) and devices >= 1):
+        raise ValueError(f"trainer.devices={devices}: must be a whole number of 1 or more, or auto, on the CPU")
+    try:
+        instantiate(trainer, logger=False)
+    except InstantiationException as error:
+        given = f"accelerator={accelerator}, devices={devices}"
+        raise ValueError(f"trainer ({given}): {_one_line(error.__cause__ or error)}") from error
+
+
+def ranks_of(trainer: Mapping[str, Any]) -> int:
+    """The number of ranks that the configuration's entry `trainer` asks for."""
+    devices = trainer.get("devices", "auto")
+    if not isinstance(devices, int):
+        here = 1 if devices == "auto" else len(devices)
+    else:
+        here = devices if devices > 0 else max(1, torch.cuda.device_count())
+    return here * int(trainer.get("num_nodes", 1))
+
+
+def check_optimizer(module: pl.LightningModule) -> None:
+    """Refuse arguments that the recipe's optimizer does not take."""
+    try:
+        module.configure_optimizers()
+    except Exception as error:
+        raise ValueError(f"recipe.optimizer: {_one_line(error)}") from error
+
+
+def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: int | None) -> None:
+    """Refuse a network that does not map images to one logit a class, in training and in evaluation.
+
+    net: is called on blank images and left as it was
+    image_shape: channels, height and width
+    classes: of the dataset; None where its configuration does not say
+    """
+    name = type(net).__name__
+    for parameter, value in net.named_parameters():
+        if isinstance(value, UninitializedParameter):
+            raise ValueError(f"model: {parameter} of {name} has no shape before its first batch; give it its shape")
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise ValueError(
+                f"model: {parameter} of {name} is {value.dtype}; lth trains networks of torch.float32, and "
+                "recipe.precision=bf16-mixed or 16-mixed computes in half precision"
+            )
+    for training, count in ((True, 2), (False, 1)):
+        when = "in training" if training else "in evaluation"
+        try:
+            output = _output(net, training, count, image_shape)
+        except Exception as error:
+            raise ValueError(
+                f"model: {name} fails {when} on {count} images of shape {image_shape} "
+                f"(dataset.channels, dataset.image_size): {_one_line(error)}"
+            ) from error
+        if not isinstance(output, Tensor):
+            raise ValueError(f"model: {name} gives a {type(output).__name__} {when}; it must give the logits alone")
+        expected = count, classes or output.shape[-1]
+        if output.shape != expected:
+            raise ValueError(
+                f"model: {name} gives {tuple(output.shape)} {when} for {count} images, not {expected}: one logit for "
+                "each class (dataset.classes)"
+            )
+
+
+def check_last_batch(
+    net: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int, ranks: int, dropped: bool
+) -> None:
+    """Refuse batches of one sample on a rank for a network that cannot train on one, as batch norm cannot.
+
+    net: is called on a blank image and left as it was
+    image_shape: channels, height and width
+    samples: of the training set
+    batch_size: of all ranks together
+    ranks: that train
+    dropped: whether an incomplete last batch is never trained on
+    """
+    full, rest = divmod(samples, batch_size)
+    sizes = [*([batch_size] if full else []), *([rest] if rest >= ranks and not dropped else [])]
+    if 1 not in [size // ranks for size in sizes]:
+        return
+    try:
+        _output(net, True, 1, image_shape)
+    except Exception as error:
+        last = "a batch" if batch_size // ranks == 1 else "the last batch of an epoch"
+        raise ValueError(
+            f"recipe.batch_size={batch_size}: {last} of the {samples} training samples has one sample"
+            + (f" on one of the {ranks} ranks" if ranks > 1 else "")
+            + f", on which {type(net).__name__} cannot train ({_one_line(error)}); take another batch size"
+            + ("" if batch_size // ranks == 1 else ", or leave that batch out: dataset.drop_last=true")
+        ) from error
+
+
 def check_densities(densities: Sequence[float], total: int) -> None:
     """Refuse densities at which none of the `total` prunable weights is kept."""
     for density in densities:
@@ -54,3 +165,14 @@ def check_pruned_stay_zero(net: nn.Module, masks: Masks, image_shape: tuple[int,
             f"(weight standardisation, for example), so that pruned ones would not be zero: {', '.join(names[:3])}, "
             "... Take a network without such a transformation, or leave those weights dense: prunable.exclude=[...]"
         )
+
+
+def _output(net: nn.Module, training: bool, count: int, image_shape: tuple[int, int, int]) -> Any:
+    """What a network gives for `count` blank images. Its buffers and the random state stay as they are."""
+    with preserved(net), torch.no_grad():
+        net.train(training)
+        return net.forward(torch.zeros(count, *image_shape))  # not net(...), which might compile
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

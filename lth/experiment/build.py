@@ -11,7 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
-from lth.experiment._checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
+from lth.datamodules.dataset import Dataset
+from lth.experiment._checks import (
+    check_densities,
+    check_last_batch,
+    check_optimizer,
+    check_outputs,
+    check_precision,
+    check_pruned_stay_zero,
+    check_sync_batchnorm,
+    check_trainer,
+    ranks_of,
+)
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
 from lth.plan import Level
@@ -40,8 +51,10 @@ class Experiment:
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
+        check_trainer(self.config["trainer"])
         self.image_shape = image_shape(self.config["dataset"])
         self.net = self._network()
+        check_outputs(self.net, self.image_shape, self.config["dataset"].get("classes"))
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         if cfg.trainer.get("sync_batchnorm"):
             check_sync_batchnorm(self.net, cfg.trainer.accelerator)
@@ -50,13 +63,14 @@ class Experiment:
         check_densities(densities, self.masks.total)
         if min(densities) < 1:
             check_pruned_stay_zero(self.net, self.masks, self.image_shape)
-        self.data: pl.LightningDataModule = instantiate(cfg.dataset)
+        self.data: Dataset = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
+        self._check_batches()
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
-            self.build_level(level)
+            check_optimizer(self.build_level(level)[0])
         for level in self.levels:
             self._check(level)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
@@ -157,8 +171,21 @@ class Experiment:
         for callback in self._callbacks(level):
             if hasattr(callback, "check"):
                 callback.check(support)
+            if hasattr(callback, "check_data"):
+                callback.check_data(self.data)
             if hasattr(callback, "check_network"):
                 callback.check_network(net, masks, self.image_shape)
+
+    def _check_batches(self) -> None:
+        """Refuse batches of one sample where the network cannot train on one."""
+        trainer, sampling = self.config["trainer"], self.data.sampling
+        ranks, limit = ranks_of(trainer), trainer.get("limit_train_batches")
+        if ranks > 1 and trainer.get("sync_batchnorm"):
+            return
+        steps = self.data.steps_per_epoch
+        dropped = sampling.drop_last or _batches_of_epoch(steps, limit) < steps
+        samples = self.data.train_size
+        check_last_batch(self.net, self.image_shape, samples, sampling.batch_size, ranks, dropped)
 
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return build({**self.config["model"], "widths": list(widths)}, self.cfg.seeds.init, pretrained=True)

@@ -38,7 +38,9 @@ def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int, source: s
     """
     own = net.state_dict()
     weights = _below_prefix(weights, own, source)
-    differing = sorted(name for name in own.keys() ^ weights.keys() if not name.endswith(COUNTER))  # frozen norms have none
+    differing = sorted(
+        name for name in own.keys() ^ weights.keys() if not name.endswith(COUNTER)
+    )  # frozen norms have none
     if differing:
         raise ValueError(f"{source} is of another network: only one of the two has {', '.join(differing[:5])}")
     shared = [name for name in own if name in weights]

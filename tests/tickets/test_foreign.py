@@ -263,7 +263,9 @@ def test_a_file_of_before_torch_0_4_1_gets_the_counters_that_torch_adds(tmp_path
     net().load_state_dict(dict(read(tmp_path / "old.pth").weights), strict=True)
 
 
-@pytest.mark.parametrize("wrap", [lambda s: {"net": s, "acc": 93.0}, lambda s: {"model": {"state_dict": s}, "epoch": 9}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"net": s, "acc": 93.0}, lambda s: {"model": {"state_dict": s}, "epoch": 9}]
+)
 def test_a_state_dict_is_found_below_the_keys_of_programs(wrap, tmp_path):
     torch.save(wrap(net().state_dict()), tmp_path / "a.pth")
     assert fingerprint(read(tmp_path / "a.pth").weights) == fingerprint(net().state_dict())

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 
 from lth.tickets.thinned import Recipe
 
-
 _LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # no module of anybody's network
 
 
