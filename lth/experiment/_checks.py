@@ -14,10 +14,15 @@ from torch.nn.parameter import UninitializedParameter
 
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
-from lth.pruning.prunable import batch_norms
+from lth.pruning.prunable import batch_norms, names_matching, reparametrised
 from lth.pruning.restore import preserved
 from lth.pruning.standardised import standardised
 
+_UNDO = {  # what makes a weight of others -> how to have it in one parameter again
+    "torch.nn.utils.prune": "call torch.nn.utils.prune.remove, take its masks by `lth ticket import`",
+    "weight norm": "call torch.nn.utils.remove_weight_norm",
+    "WeightNorm": "call torch.nn.utils.parametrize.remove_parametrizations",
+}
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
@@ -154,6 +159,23 @@ def check_densities(densities: Sequence[float], total: int) -> None:
     for density in densities:
         if count_kept(density, total) == 0:
             raise ValueError(f"density {density} keeps none of the {total} prunable weights")
+
+
+def check_covered(net: nn.Module, masks: Masks, exclude: Sequence[str]) -> None:
+    """Refuse layers whose weights other parameters make, unless the user leaves them dense or names those parameters.
+
+    exclude: the patterns of `prunable.exclude`
+    """
+    for name, how in reparametrised(net).items():
+        layer, _, weight = name.rpartition(".")
+        parts = (f"{name}_", f"{layer}.parametrizations.{weight}.".lstrip("."))  # begin the names of its parameters
+        named = any(mask.startswith(parts) for mask in masks)
+        if not named and not any(names_matching(pattern, [name]) for pattern in exclude if pattern[:1] != "@"):
+            raise ValueError(
+                f"{name} of this network is made by {how} from other parameters, so that no mask covers it: "
+                f"{_UNDO.get(how, 'remove that from the network')}, name the parameters in prunable.include, or leave "
+                f"the layer dense: prunable.exclude=[{layer or name}]"
+            )
 
 
 def check_pruned_stay_zero(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> None:

@@ -13,6 +13,7 @@ from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
 from lth.datamodules.dataset import Dataset
 from lth.experiment._checks import (
+    check_covered,
     check_densities,
     check_last_batch,
     check_optimizer,
@@ -62,6 +63,7 @@ class Experiment:
         densities = instantiate(cfg.sparsity, start=self.support.density)
         check_densities(densities, self.masks.total)
         if min(densities) < 1:
+            check_covered(self.net, self.masks, cfg.prunable.exclude)
             check_pruned_stay_zero(self.net, self.masks, self.image_shape)
         self.data: Dataset = instantiate(cfg.dataset)
         self.data.prepare_data()
@@ -70,7 +72,10 @@ class Experiment:
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
-            check_optimizer(self.build_level(level)[0])
+            module, _ = self.build_level(level)
+            check_optimizer(module)
+            if hasattr(module, "check_network"):
+                module.check_network(self.image_shape)
         for level in self.levels:
             self._check(level)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}

@@ -1,6 +1,6 @@
-"""Restoring a network after scoring: parameters, statistics, gradients, modes and random state."""
+"""Networks that compute with other tensors for a while, and restoring them: parameters, statistics, random state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,42 @@ def preserved(net: nn.Module) -> Iterator[None]:
         for p, grad, requires_grad in grads:
             p.grad = grad
             p.requires_grad_(requires_grad)
+
+
+@contextmanager
+def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let `net` compute with other tensors inside, also in a backward pass that repeats parts of the forward pass.
+
+    tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
+
+    `torch.func.functional_call` ends before the backward pass, in which activation checkpointing would find other
+    tensors, and does not reach the weights of recurrent layers, which these keep in a list too.
+    """
+    named = dict([*net.named_parameters(), *net.named_buffers()])
+    new = {id(named[name]): tensor for name, tensor in tensors.items()}
+    before = [
+        (slots, key, old)
+        for module in net.modules()
+        for slots in _slots(module)
+        for key, old in _items(slots)
+        if id(old) in new
+    ]
+    try:
+        for slots, key, old in before:
+            slots[key] = new[id(old)]
+        yield
+    finally:
+        for slots, key, old in before:
+            slots[key] = old
+
+
+def _slots(module: nn.Module) -> list[Any]:
+    """Where a module keeps its own tensors."""
+    return [module._parameters, module._buffers, *([module._flat_weights] if isinstance(module, nn.RNNBase) else [])]
+
+
+def _items(slots: Any) -> list[tuple[Any, Any]]:
+    return list(slots.items() if isinstance(slots, dict) else enumerate(slots))
 
 
 def _words(tensor: Tensor) -> Tensor:
