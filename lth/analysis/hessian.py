@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp
+from torch.func import functional_call, grad, jvp
 from torch.nn.functional import cross_entropy
-
-from lth.pruning.restore import replaced
 
 _Vector = dict[str, Tensor]  # parameter name -> tensor of its shape
 
@@ -57,8 +55,7 @@ def _hessian_vector(
         for x, labels in batches:
 
             def loss(point: _Vector, x: Tensor = x, labels: Tensor = labels) -> Tensor:
-                with replaced(net, point):
-                    return cross_entropy(net(x), labels, reduction="sum") / count
+                return cross_entropy(functional_call(net, point, (x,)), labels, reduction="sum") / count
 
             _, part = jvp(grad(loss), (at,), (vector,))
             total = _added(total, part, 1.0)

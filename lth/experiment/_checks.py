@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from lth.datamodules.dataset import Dataset
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.pruning.prunable import batch_norms, names_matching, reparametrised
@@ -73,7 +74,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         raise ValueError(f"trainer ({given}): {_one_line(error.__cause__ or error)}") from error
 
 
-def ranks_of(trainer: Mapping[str, Any]) -> int:
+def _ranks_of(trainer: Mapping[str, Any]) -> int:
     """The number of ranks that the configuration's entry `trainer` asks for."""
     devices = trainer.get("devices", "auto")
     if not isinstance(devices, int):
@@ -83,8 +84,14 @@ def ranks_of(trainer: Mapping[str, Any]) -> int:
     return here * int(trainer.get("num_nodes", 1))
 
 
-def check_optimizer(module: pl.LightningModule) -> None:
-    """Refuse arguments that the recipe's optimizer does not take."""
+def check_module(module: Any, image_shape: tuple[int, int, int]) -> None:
+    """Refuse arguments that the recipe's optimizer does not take, and networks that the module cannot train.
+
+    module: a LightningModule of `lth.modules`
+    image_shape: channels, height and width
+    """
+    if hasattr(module, "check_network"):
+        module.check_network(image_shape)
     try:
         module.configure_optimizers()
     except Exception as error:
@@ -126,21 +133,40 @@ def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: in
             )
 
 
+def check_level(
+    net: nn.Module,
+    masks: Masks,
+    support: Masks,
+    callbacks: Sequence[Any],
+    data: Dataset,
+    image_shape: tuple[int, int, int],
+) -> None:
+    """Let a level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules."""
+    for callback in callbacks:
+        if hasattr(callback, "check"):
+            callback.check(support)
+        if hasattr(callback, "check_data"):
+            callback.check_data(data)
+        if hasattr(callback, "check_network"):
+            callback.check_network(net, masks, image_shape)
+
+
 def check_last_batch(
-    net: nn.Module, image_shape: tuple[int, int, int], samples: int, batch_size: int, ranks: int, dropped: bool
+    net: nn.Module, image_shape: tuple[int, int, int], data: Dataset, trainer: Mapping[str, Any], steps: int
 ) -> None:
     """Refuse batches of one sample on a rank for a network that cannot train on one, as batch norm cannot.
 
     net: is called on a blank image and left as it was
     image_shape: channels, height and width
-    samples: of the training set
-    batch_size: of all ranks together
-    ranks: that train
-    dropped: whether an incomplete last batch is never trained on
+    data: is set up
+    trainer: the configuration's entry `trainer`
+    steps: batches of an epoch that are trained
     """
+    ranks, samples, batch_size = _ranks_of(trainer), data.train_size, data.sampling.batch_size
     full, rest = divmod(samples, batch_size)
-    sizes = [*([batch_size] if full else []), *([rest] if rest >= ranks and not dropped else [])]
-    if 1 not in [size // ranks for size in sizes]:
+    sizes = [batch_size] * min(full, steps, 1) + ([rest] if steps > full and rest >= ranks else [])
+    synchronised = ranks > 1 and trainer.get("sync_batchnorm")
+    if synchronised or 1 not in [size // ranks for size in sizes]:
         return
     try:
         _output(net, True, 1, image_shape)

@@ -16,13 +16,13 @@ from lth.experiment._checks import (
     check_covered,
     check_densities,
     check_last_batch,
-    check_optimizer,
+    check_level,
+    check_module,
     check_outputs,
     check_precision,
     check_pruned_stay_zero,
     check_sync_batchnorm,
     check_trainer,
-    ranks_of,
 )
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
@@ -68,16 +68,12 @@ class Experiment:
         self.data: Dataset = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
-        self._check_batches()
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
-            module, _ = self.build_level(level)
-            check_optimizer(module)
-            if hasattr(module, "check_network"):
-                module.check_network(self.image_shape)
+            check_module(self.build_level(level)[0], self.image_shape)
         for level in self.levels:
-            self._check(level)
+            check_level(*self.network_of(level), self._callbacks(level), self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -170,28 +166,6 @@ class Experiment:
         callbacks = self.cfg.method.stages[level.stage].callbacks.values()
         return [instantiate(callback)(level=level) for callback in callbacks if callback]
 
-    def _check(self, level: Level) -> None:
-        """Let the level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules."""
-        net, masks, support = self.network_of(level)
-        for callback in self._callbacks(level):
-            if hasattr(callback, "check"):
-                callback.check(support)
-            if hasattr(callback, "check_data"):
-                callback.check_data(self.data)
-            if hasattr(callback, "check_network"):
-                callback.check_network(net, masks, self.image_shape)
-
-    def _check_batches(self) -> None:
-        """Refuse batches of one sample where the network cannot train on one."""
-        trainer, sampling = self.config["trainer"], self.data.sampling
-        ranks, limit = ranks_of(trainer), trainer.get("limit_train_batches")
-        if ranks > 1 and trainer.get("sync_batchnorm"):
-            return
-        steps = self.data.steps_per_epoch
-        dropped = sampling.drop_last or _batches_of_epoch(steps, limit) < steps
-        samples = self.data.train_size
-        check_last_batch(self.net, self.image_shape, samples, sampling.batch_size, ranks, dropped)
-
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return build({**self.config["model"], "widths": list(widths)}, self.cfg.seeds.init, pretrained=True)
 
@@ -205,6 +179,7 @@ class Experiment:
 
     def _plan(self, densities: list[float]) -> list[Level]:
         steps = _batches_of_epoch(self.data.steps_per_epoch, self.cfg.trainer.get("limit_train_batches"))
+        check_last_batch(self.net, self.image_shape, self.data, self.config["trainer"], steps)
         budgets = {stage: recipe.budget(-(-steps // recipe.accumulate)) for stage, recipe in self.recipes.items()}
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 

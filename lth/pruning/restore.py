@@ -52,17 +52,12 @@ def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
 
     `torch.func.functional_call` ends before the backward pass, in which activation checkpointing would find other
-    tensors, and does not reach the weights of recurrent layers, which these keep in a list too.
+    tensors.
     """
     named = dict([*net.named_parameters(), *net.named_buffers()])
     new = {id(named[name]): tensor for name, tensor in tensors.items()}
-    before = [
-        (slots, key, old)
-        for module in net.modules()
-        for slots in _slots(module)
-        for key, old in _items(slots)
-        if id(old) in new
-    ]
+    places = [slots for module in net.modules() for slots in (module._parameters, module._buffers)]
+    before = [(slots, key, old) for slots in places for key, old in slots.items() if old is not None and id(old) in new]
     try:
         for slots, key, old in before:
             slots[key] = new[id(old)]
@@ -70,15 +65,6 @@ def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for slots, key, old in before:
             slots[key] = old
-
-
-def _slots(module: nn.Module) -> list[Any]:
-    """Where a module keeps its own tensors."""
-    return [module._parameters, module._buffers, *([module._flat_weights] if isinstance(module, nn.RNNBase) else [])]
-
-
-def _items(slots: Any) -> list[tuple[Any, Any]]:
-    return list(slots.items() if isinstance(slots, dict) else enumerate(slots))
 
 
 def _words(tensor: Tensor) -> Tensor:
