@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
@@ -28,6 +29,7 @@ _NOT_IN_NAME = re.compile(
     r"|logger(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*))$"
 )
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole
+_failed: list[Exception] = []  # what ended the run
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 
@@ -46,12 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
         os.environ.update(HYDRA_FULL_ERROR="1", LTH_SHORT_ERRORS="1")
-    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(_run)
+    task = _run if full else _run_and_note
+    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(task)
     if full:
         command()
         return
     with short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
         command()
+        if _failed:
+            raise _failed.pop()
 
 
 def register_resolvers() -> None:
@@ -111,6 +116,17 @@ def _run(cfg: DictConfig) -> float | None:
     from lth.experiment.loop import run  # imported here: --help and mistakes should not wait for torch
 
     return run(cfg)
+
+
+def _run_and_note(cfg: DictConfig) -> float | None:
+    """`_run`, whose error is raised after Hydra has ended: Hydra would print a line of its own before it."""
+    try:
+        return _run(cfg)
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.RUN:  # a sweep of Hydra's own launcher counts its failed jobs
+            raise
+        _failed.append(error)
+        return None
 
 
 def _choice(group: str) -> str:
