@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lth.cli._valid import check
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
-from lth.storage.folder import all_finished, different_keys
+from lth.storage.folder import RunFolder, all_finished, different_keys
 
 
 @dataclass
@@ -54,10 +54,13 @@ class Job:
         return [sys.executable, *program, *self.composing, *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
-        """Whether its folder holds this configuration with all levels done, and `overwrite` is not set."""
+        """Whether its folder holds this configuration with all levels done and drawn, and `overwrite` is not set."""
         if self.folder is None or self.config is None or self.config["overwrite"]:
             return False
-        return self.done() and not different_keys(self._stored().get("config"), self.config)
+        run = RunFolder(self.folder)
+        pictures = ["curve.png", *(["topology.png"] if (self.folder / "topology.csv").is_file() else [])]
+        same = self.done() and not different_keys(self._stored().get("config"), self.config)
+        return same and all(map(run.has_picture, pictures))
 
     def done(self) -> bool:
         """Whether a run in its folder came to its end: its levels are finished and results.csv is written."""

@@ -4,8 +4,9 @@ A table is the file `_valid.yaml` of a group: key -> expression, such as `int >=
 key is relative to the group; `*` stands for any name. Where a key means different things in one group, its entry maps
 conditions to expressions: `if KEY` holds where the same part of the configuration has KEY, `else` comes last.
 
-The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. Keys
-without a line are the user's own and are not checked.
+The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. A key
+that takes the value of another in `conf/` (`rounds: ${method.rounds}`) has the line of that one, also where it is set
+itself. Keys without a line are the user's own and are not checked.
 """
 
 import re
@@ -21,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lth.cli._expressions import Valid, parse, shown
 from lth.cli.run import CONFIGURATIONS
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,56 @@ def _walk(
         elif valid is None and (group or any(line.below for line in lines)):
             yield Entry(key, value, _option(group) if group else _MAPPING)
         else:
-            yield Entry(key, _resolved(value, config, name), valid, line)
+            yield Entry(key, _resolved(value, config, name), valid or _of_pointed(where, bool(active)), line)
+
+
+@cache
+def _pointers() -> tuple[tuple[bool, tuple[str, ...], tuple[str, ...]], ...]:
+    """The keys of `conf/` that take the value of another key: whether the path is whole, the path, and the other's.
+
+    A file that options begin with, such as `_kept_weights`, gives the last names of a path.
+    """
+    found = []
+    for table in tables():
+        for file in (CONFIGURATIONS / table.group).glob("*.yaml") if table.group else ():
+            whole = not file.name.startswith("_")
+            for path, target in _interpolations(yaml.load(file.read_text(), _LOADER)):
+                found.append((whole, (*table.package, *path) if whole else path, target))
+    return tuple(found)
+
+
+def _interpolations(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _interpolations(value, (*path, str(key)))
+    elif isinstance(content, str) and (match := re.fullmatch(r"\$\{([a-z_]+(?:\.[a-z_]+)*)\}", content)):
+        yield path, tuple(match[1].split("."))
+
+
+def _of_pointed(where: tuple[str, ...], of_lth: bool) -> Valid | None:
+    """What is valid for a key that takes the value of another in `conf/`; None for other keys.
+
+    where: its path
+    of_lth: whether the part that has the key is one of lth's
+    """
+    pointed = {other for whole, path, other in _pointers() if where[-len(path) :] == path and (whole or of_lth)}
+    choices = [valid for target in sorted(pointed) for valid in _line_at(target).choices.values()]
+    if not choices:
+        return None
+    says = dict.fromkeys(valid.says for valid in choices)
+    return Valid(", or ".join(says), lambda value: any(valid.accepts(value) for valid in choices))
+
+
+def _line_at(path: tuple[str, ...]) -> _Lines:
+    """The line of the key at `path`; an empty one where there is none."""
+    for table in reversed(tables()):
+        if path[: len(table.package)] == table.package:
+            at: _Lines | None = table.lines
+            for name in path[len(table.package) :]:
+                at = at.below.get(name) if at else None
+            if at and at.choices:
+                return at
+    return _Lines()
 
 
 def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[_Lines]:
@@ -262,7 +314,18 @@ def _resolved(value: Any, config: Any, name: str) -> Any:
 def _refuse(entry: Entry) -> None:
     missing = isinstance(entry.value, str) and entry.value == "???"  # Hydra reports it
     if entry.valid is not None and not missing and not entry.valid.accepts(entry.value):
-        raise ValueError(f"{entry.key}={shown(entry.value)}: must be {entry.valid.says}")
+        raise ValueError(f"{entry.key}={shown(entry.value)}: must be {entry.valid.says}{_hint(entry)}")
+
+
+def _hint(entry: Entry) -> str:
+    """A question for a density in percent."""
+    values = entry.value if isinstance(entry.value, list) else [entry.value]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if "densit" not in entry.key or not numbers or entry.valid is None:
+        return ""
+    fractions = [value / 100 for value in values]
+    meant = fractions if isinstance(entry.value, list) else fractions[0]
+    return f"; densities are fractions: did you mean {shown(meant)}?" if entry.valid.accepts(meant) else ""
 
 
 def _option(group: Table) -> Valid:

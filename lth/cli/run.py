@@ -12,7 +12,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +30,7 @@ _NOT_IN_NAME = re.compile(
     r"|logger(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*))$"
 )
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole
+_failed: list[Exception] = []  # what ended the run
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 ERROR_FILE = "LTH_ERROR_FILE"  # environment variable: file that a job of a sweep writes the cause of its failure into
 
@@ -54,14 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
         os.environ.update(HYDRA_FULL_ERROR="1", LTH_SHORT_ERRORS="1")
-    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(_run)
+    task = _run if full else _run_and_note
+    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(task)
     if full:
         with _told_to_sweep():
             command()
         return
-    JobReturn.return_value = property(_value, _RETURN_VALUE.fset)  # type: ignore[method-assign, assignment]
     with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
         command()
+        if _failed:
+            raise _failed.pop()
 
 
 def register_resolvers() -> None:
@@ -123,17 +125,15 @@ def _run(cfg: DictConfig) -> float | None:
     return run(cfg)
 
 
-_RETURN_VALUE: Any = vars(JobReturn)["return_value"]  # Hydra's property
-
-
-def _value(result: JobReturn) -> Any:
-    """What a run returned. Raises its error without the line with all overrides that Hydra prints before it.
-
-    In a sweep of hydra/launcher=basic that line is what names the job, and stays.
-    """
-    if result.status == JobStatus.FAILED and result.hydra_cfg and result.hydra_cfg.hydra.mode == RunMode.RUN:
-        raise result._return_value
-    return _RETURN_VALUE.fget(result)
+def _run_and_note(cfg: DictConfig) -> float | None:
+    """`_run`, whose error is raised after Hydra has ended: Hydra would print a line of its own before it."""
+    try:
+        return _run(cfg)
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.RUN:  # a sweep of Hydra's own launcher counts its failed jobs
+            raise
+        _failed.append(error)
+        return None
 
 
 @contextmanager

@@ -94,12 +94,19 @@ def stratified(labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Ten
     return order[~chosen].sort().values, order[chosen].sort().values
 
 
-def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
-    """Indices of k random samples of every class, in random order. Raises ValueError naming a class with fewer."""
+def check_per_class(labels: Tensor, classes: int, k: int) -> Tensor:
+    """The number of samples of each class. Raises ValueError naming a class with fewer than `k`."""
     counts = torch.bincount(labels, minlength=classes)
     if k < 1 or counts.min() < k:
         rarest, fewest = int(counts.argmin()), int(counts.min())
-        raise ValueError(f"{k} samples of every class wanted, class {rarest} has {fewest}; valid: 1..{fewest}")
+        valid = f"valid: 1..{fewest}" if fewest else "valid: null, with n_batches=1 or more"
+        raise ValueError(f"samples_per_class={k}: class {rarest} has {fewest} training samples; {valid}")
+    return counts
+
+
+def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
+    """Indices of k random samples of every class, in random order. Raises ValueError as `check_per_class`."""
+    counts = check_per_class(labels, classes, k)
     order = torch.randperm(len(labels), generator=generator("per_class", seed))
     by_class = labels[order].argsort(stable=True)
     first = counts.cumsum(0) - counts

@@ -13,7 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.analysis.layers import layer_table
 from lth.callbacks.within.keep_pruned import masked_module
-from lth.experiment._checks import function_name
+from lth.experiment._script_checks import function_name
 from lth.plan import Budget, Level
 from lth.pruning.seeds import derive
 from lth.storage.atomic import write_with

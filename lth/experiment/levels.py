@@ -11,8 +11,8 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
-from lth.experiment._checks import check_parts
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
+from lth.experiment._script_checks import check_parts
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_

@@ -114,9 +114,10 @@ def torchvision_model(
     with _as_value_error(f"torchvision {name} cannot be built"):
         net = models.get_model(name, num_classes=classes, **(options or {}))
     if pretrained is True:
-        load_(net, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), classes)
+        default = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        load_(net, default, classes, "torchvision's default")
     elif pretrained:
-        load_(net, read_weights(pretrained), classes)
+        load_(net, read_weights(pretrained), classes, f"pretrained={pretrained}")
     if channels != 3:
         _cut_channels_(net, channels)
     wanted.apply_(net)
@@ -152,7 +153,7 @@ def timm_model(
     with _as_value_error(f"timm {name} cannot be built with {asked}"):
         net = timm.create_model(name, **asked)
     if pretrained and pretrained is not True:
-        load_(net, read_weights(pretrained), classes)
+        load_(net, read_weights(pretrained), classes, f"pretrained={pretrained}")
     wanted.apply_(net)
     _check_fit(f"timm {name}", net, classes, channels, image_size)
     return net

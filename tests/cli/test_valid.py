@@ -192,6 +192,59 @@ def test_keys_of_the_user_are_not_checked():
     check(config)
 
 
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("method.stages.train.callbacks.prune.rounds", "abc", 3),
+        ("method.stages.train.callbacks.prune.allocation.dense", "abc", []),
+        ("method.stages.train.module.seed", -1, 0),
+        ("method.plan.rewind", 0.5, None),
+        ("dataset.batch_size", 0, 8),
+    ],
+)
+def test_a_key_that_takes_the_value_of_another_has_its_line_when_it_is_set_itself(key: str, wrong: Any, right: Any):
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, key, right)
+    check(config)
+    OmegaConf.update(config, key, wrong)
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=.*: must be \S"):
+        check(config)
+
+
+def test_keys_of_somebody_elses_part_have_no_line_of_another_key():
+    config = copy.deepcopy(composed("imp"))
+    with open_keys(config):
+        config.dataset = {
+            "_target_": "mine.Images",
+            "classes": 4,
+            "channels": 1,
+            "image_size": 8,
+            "seed": "many",
+            "batch_size": None,
+        }
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [("sparsity.density", 50, "0.5"), ("sparsity.density", 500, ""), ("recipe.optimizer.momentum", 9, "")],
+)
+def test_a_density_in_percent_is_answered_with_the_fraction(key: str, value: Any, meant: str):
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, key, value)
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=") as error:
+        check(config)
+    assert ("did you mean" in str(error.value)) == bool(meant)
+    assert str(error.value).endswith(f"did you mean {meant}?" if meant else "")
+
+
+def test_an_optimizer_takes_no_keys_that_the_recipe_sets():
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, "recipe.optimizer.lr", 3, force_add=True)
+    with pytest.raises(ValueError, match=r"^recipe\.optimizer\.lr=3: must be left out, because lth sets it$"):
+        check(config)
+
+
 def test_lines_hold_wherever_a_part_is_composed():
     config = copy.deepcopy(composed("imp"))
     cycles = {"_target_": "lth.plan.budget.Cycles", "n": 0}

@@ -76,6 +76,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path):
         "overwrite=no": "error: overwrite=no: must be true or false",
         "recipe.schedule.milestones={a: 1}": "error: recipe.schedule.milestones={a: 1}: the key holds",
         "folder=file/run": "error: folder=file/run: must be a folder",
+        "trainer.devices=0": "error: trainer.devices=0: must be",
+        "model.pretrained=nowhere.pt": "error: there is no key",
     }
     for override, answer in answers.items():
         given = () if override.startswith("folder=") else ("folder=here",)

@@ -83,7 +83,7 @@ def test_per_class_gives_every_class_equally_often_and_mixed(made, on_rank, samp
 
 @pytest.mark.parametrize("k", [0, 15])
 def test_per_class_names_the_class_that_has_too_few(made, k):
-    with pytest.raises(ValueError, match=rf"{k} samples of every class wanted, class 0 has 14; valid: 1..14"):
+    with pytest.raises(ValueError, match=rf"samples_per_class={k}: class 0 has 14 training samples; valid: 1..14"):
         made().per_class(k, seed=0)
 
 

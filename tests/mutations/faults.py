@@ -345,8 +345,8 @@ FAULTS = [
     Fault(
         "excluded layers are pruned",
         "lth/pruning/prunable.py",
-        "_matching(include, found) - _matching(exclude, found)",
-        "_matching(include, found) | _matching(exclude, found)",
+        "_matching(include, list(found), others) - _matching(exclude",
+        "_matching(include, list(found), others) | _matching(exclude",
         "tests/pruning/test_prunable.py",
     ),
     Fault(

@@ -1,5 +1,7 @@
 """Pruning at the start of a level."""
 
+from typing import Any
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -57,6 +59,12 @@ class Prune(Callback):
                 f"the allocation kept {sum(counts.values())} weights at density {self.density}, not {target} "
                 "(method.exact=false accepts it)"
             )
+
+    def check_data(self, data: Any) -> None:
+        """Raise ValueError where a class of the dataset `data` has fewer samples than the criterion reads of each."""
+        wanted = getattr(self.criterion, "keywords", {}).get("samples_per_class")
+        if wanted is not None:
+            data.check_per_class(wanted)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:

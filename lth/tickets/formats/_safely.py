@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from lth.tickets.thinned import Recipe
 
+_LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # no module of anybody's network
+
 
 class _Ignored:
     """Replaces an object that no ticket needs; takes any arguments and keeps none."""
@@ -116,5 +118,7 @@ def _one_line(error: Exception) -> str:
     text = str(error)
     for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
         if mark in text:
-            return f"it holds {text.split(mark)[1].split()[0]}, which is neither a tensor nor a plain container"
+            name = text.split(mark)[1].split()[0]
+            whole = "; of a whole module, save the state_dict() alone" if not name.startswith(_LIBRARY_CODE) else ""
+            return f"it holds {name}, which is neither a tensor nor a plain container{whole}"
     return " ".join(text.split())[:200]
