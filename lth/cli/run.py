@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from lth.cli._errors import hydra_errors, short_errors
 from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
+from lth.storage.atomic import write_text
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # an installed package holds them; in a checkout they lie beside it
@@ -145,11 +146,11 @@ def _told_to_sweep() -> Iterator[None]:
     except SystemExit as left:
         if path is None or not isinstance(left.code, str):
             raise
-        Path(path).write_text(left.code.removeprefix("error: "))
+        write_text(Path(path), left.code.removeprefix("error: "))
         sys.exit(1)
     except Exception as error:
         if path is not None:
-            Path(path).write_text(f"{type(error).__name__}: {error}")
+            write_text(Path(path), f"{type(error).__name__}: {error}")
         raise
 
 
