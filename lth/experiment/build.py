@@ -1,5 +1,6 @@
 """The parts of an experiment: built once from its configuration, so that mistakes show before training."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
 from lth.experiment._checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
+from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
 from lth.plan import Level
@@ -22,6 +24,7 @@ from lth.storage.folder import RunFolder
 from lth.training.recipe import LENGTHS
 from lth.training.signals import answer_for
 
+_log = logging.getLogger(__name__)
 _ONE_FOR_ALL = ("batch_size", "augment")  # options of the datamodule, which all stages share
 
 
@@ -55,6 +58,8 @@ class Experiment:
         self.data.setup("fit")
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
+        for note in check_used(cfg, (level.stage for level in self.levels)):
+            _log.warning(note)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
             self.build_level(level)
         for level in self.levels:
