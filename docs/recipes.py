@@ -38,8 +38,8 @@ IMAGES = {  # of the training part
 DIFFERENCES = """
 ## What differs from the published runs
 
-What a recipe is known to do otherwise than the run that gave its number, with the reason (`published.differs` of its file).
-Recipes without an entry have no difference that is known. [fidelity.md](fidelity.md) says what was compared.
+What a recipe is known to do otherwise than the run that gave its number, with the reason: `published.differs` of its
+file. Recipes without an entry have no known difference. [fidelity.md](fidelity.md) says what was compared.
 """
 COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "expected", "sure", "multiply-adds", "hours"
 HEAD = f"""# Published recipes

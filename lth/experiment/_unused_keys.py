@@ -42,7 +42,7 @@ def check_used(config: DictConfig, stages: Iterable[str]) -> list[str]:
 
 
 def unused(config: DictConfig, stages: Iterable[str], keys: Iterable[Given]) -> list[tuple[Given, str]]:
-    """Those of `keys` that nothing reads in a run of the given stages, each with a sentence that says what would act."""
+    """Those of `keys` that nothing reads in a run of the given stages, each with a sentence naming what would act."""
     raw = _Configuration(config)
     stages = list(dict.fromkeys(stages))
     read = raw.read([*_ALWAYS, *(key for stage in stages for key in raw.of_stage(stage))])
@@ -167,9 +167,8 @@ def _sentence(raw: _Configuration, key: Given, stages: list[str]) -> str:
         if instead:
             return f"{begin}, whose own value hides it: set {' or '.join(instead)}"
         return f"{begin}: {raw.value(f'method.stages.{stages[0]}.module')['_target_']} has no use for recipe.{field}"
-    others = [
-        s for s in raw.value("method.stages") if s not in stages and _touched(key.path, raw.read(raw.of_stage(s)))
-    ]
+    absent = [stage for stage in raw.value("method.stages") if stage not in stages]
+    others = [stage for stage in absent if _touched(key.path, raw.read(raw.of_stage(stage)))]
     if others:
         return f"{begin}: it acts in the stage {' or '.join(others)}{_switch(raw, others)}"
     options = [] if top == "method" else _options_with(key.path)

@@ -62,8 +62,9 @@ class Experiment:
             _log.warning(note)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
             self.build_level(level)
+        left: dict[int, Masks] = {}  # by level index
         for level in self.levels:
-            self._check(level)
+            left[level.index] = self._check(level, left.get(-1 if level.source is None else level.source))
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -156,14 +157,21 @@ class Experiment:
         callbacks = self.cfg.method.stages[level.stage].callbacks.values()
         return [instantiate(callback)(level=level) for callback in callbacks if callback]
 
-    def _check(self, level: Level) -> None:
-        """Let the level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules."""
+    def _check(self, level: Level, before: Masks | None) -> Masks:
+        """Let the level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules.
+
+        before: the masks with which the level begins, as far as counts are known; None = its support
+
+        Returns those with which it ends.
+        """
         net, masks, support = self.network_of(level)
+        left = support if before is None else before
         for callback in self._callbacks(level):
             if hasattr(callback, "check"):
-                callback.check(support)
+                left = callback.check(left) or left
             if hasattr(callback, "check_network"):
                 callback.check_network(net, masks, self.image_shape)
+        return left
 
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return build({**self.config["model"], "widths": list(widths)}, self.cfg.seeds.init, pretrained=True)

@@ -1,7 +1,6 @@
-"""Recipes have the settings of the run that gave their number: rates, counts and statistics of the released programs."""
+"""Recipes have the settings of the run that gave their number: rates, counts, statistics of released programs."""
 
 import pytest
-from hydra.utils import instantiate
 
 from docs import recipes
 from lth.experiment.build import recipe_of
