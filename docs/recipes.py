@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from lth.cli.run import register_resolvers
+from lth.experiment._given_keys import in_experiment
+from lth.experiment._unused_keys import unused
 from lth.experiment.build import recipe_of
 from lth.plan import Level
 from lth.report.cost import images_of_training
@@ -33,6 +35,12 @@ IMAGES = {  # of the training part
     "Caltech101": 6_942,  # what its test set leaves
     "ACSEmployment": 38_200,  # about; the same
 }
+DIFFERENCES = """
+## What differs from the published runs
+
+What a recipe is known to do otherwise than the run that gave its number, with the reason: `published.differs` of its
+file. Recipes without an entry have no known difference. [fidelity.md](fidelity.md) says what was compared.
+"""
 COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "expected", "sure", "multiply-adds", "hours"
 HEAD = f"""# Published recipes
 
@@ -95,6 +103,16 @@ def plan(cfg: DictConfig) -> list[Level]:
     densities = instantiate(cfg.sparsity, start=cfg.support.density)
     levels: list[Level] = instantiate(cfg.method.plan)(densities, Path("unused"), budgets)
     return levels
+
+
+def idle(name: str) -> list[str]:
+    """What an experiment's files set that no stage of its run reads, each in a sentence."""
+
+    def read(file: str) -> Any:
+        return yaml.safe_load((CONF / f"{file}.yaml").read_text()) or {}
+
+    cfg = configuration(name)
+    return [said for _, said in unused(cfg, [level.stage for level in plan(cfg)], in_experiment(name, read))]
 
 
 def macs(cfg: DictConfig) -> int:
@@ -182,7 +200,18 @@ def head(count: int) -> str:
 def table() -> str:
     """docs/recipes.md."""
     names = sorted(recipes(), key=lambda name: (block(name)["paper"], name))
-    return "\n".join([head(len(names)), *(line(row(name).values()) for name in names)]) + "\n"
+    rows = [line(row(name).values()) for name in names]
+    return "\n".join([head(len(names)), *rows, DIFFERENCES, *differences()]) + "\n"
+
+
+def differences() -> list[str]:
+    """The lines of the page's second part: recipes that differ in the same, then in what."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in recipes():
+        if differs := tuple(block(name).get("differs") or ()):
+            groups.setdefault(differs, []).append(name)
+    named = [(", ".join(f"`{name}`" for name in names), differs) for differs, names in groups.items()]
+    return [text for names, differs in named for text in (f"* {names}", *(f"  * {one}" for one in differs))]
 
 
 if __name__ == "__main__":

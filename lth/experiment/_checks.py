@@ -136,19 +136,29 @@ def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: in
 def check_level(
     net: nn.Module,
     masks: Masks,
-    support: Masks,
+    begins: Masks,
     callbacks: Sequence[Any],
     data: Dataset,
     image_shape: tuple[int, int, int],
-) -> None:
-    """Let a level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules."""
+) -> Masks:
+    """Let a level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules.
+
+    net, masks: of the level
+    begins: the masks with which the level begins, as far as counts are known
+    callbacks: of the level
+    data: is set up
+    image_shape: channels, height and width
+
+    Returns the masks with which it ends.
+    """
     for callback in callbacks:
         if hasattr(callback, "check"):
-            callback.check(support)
+            begins = callback.check(begins) or begins
         if hasattr(callback, "check_data"):
             callback.check_data(data)
         if hasattr(callback, "check_network"):
             callback.check_network(net, masks, image_shape)
+    return begins
 
 
 def check_last_batch(

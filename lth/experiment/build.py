@@ -1,5 +1,6 @@
 """The parts of an experiment: built once from its configuration, so that mistakes show before training."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from lth.experiment._checks import (
     check_sync_batchnorm,
     check_trainer,
 )
+from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
 from lth.plan import Level
@@ -34,6 +36,7 @@ from lth.storage.folder import RunFolder
 from lth.training.recipe import LENGTHS
 from lth.training.signals import answer_for
 
+_log = logging.getLogger(__name__)
 _ONE_FOR_ALL = ("batch_size", "augment")  # options of the datamodule, which all stages share
 
 
@@ -70,10 +73,16 @@ class Experiment:
         self.data.setup("fit")
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
+        for note in check_used(cfg, (level.stage for level in self.levels)):
+            _log.warning(note)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
             check_module(self.build_level(level)[0], self.image_shape)
+        ends: dict[int, Masks] = {}  # level index -> the masks with which it ends, as far as counts are known
         for level in self.levels:
-            check_level(*self.network_of(level), self._callbacks(level), self.data, self.image_shape)
+            net, masks, support = self.network_of(level)
+            begins = support if level.source is None or net is not self.net else ends[level.source]
+            callbacks = self._callbacks(level)
+            ends[level.index] = check_level(net, masks, begins, callbacks, self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:

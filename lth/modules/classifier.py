@@ -1,7 +1,7 @@
 """The base of all LightningModules: loss, metrics, optimizer, and the learning rate of each step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -30,7 +30,13 @@ class Classifier(pl.LightningModule):
     level: length and density of the training
     classes: number of classes
     seed: the data seed, for dropout and mixup
+
+    Class attributes of modules and callbacks, from which a run knows keys that nothing reads: `ignores`, fields of the
+    recipe that the module does not read; `acts_with`, arguments without effect where another one is null or false.
     """
+
+    ignores: ClassVar[tuple[str, ...]] = ()
+    acts_with: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0

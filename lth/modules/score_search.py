@@ -4,7 +4,7 @@ Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (stro
 """
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class ScoreSearch(ScaledWeights):
     """
 
     trains_network = False
+    ignores = ("decay",)
+    acts_with: ClassVar = {"until": "period", "shape": "period"}
 
     def __init__(
         self,

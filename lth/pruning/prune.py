@@ -41,9 +41,10 @@ def prune(
       rounds: of scoring and pruning, at densities in equal ratios (SynFlow: 100)
       placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
       seed: of `placement`
-      exact: raise ValueError if the allocation misses the count; otherwise log a warning
+      exact: raise ValueError if the allocation misses the count; otherwise log a warning, and go on where an allocation
+        that falls short (`as_published`) has left fewer weights than `density` asks for
       loss: of an iterable `batches`: (network, batch) -> mean; None = cross-entropy
-    Raises ValueError if `masks` already keep fewer weights.
+    Raises ValueError if `masks` already keep fewer weights, unless their count is random (`placement`) or not exact.
     """
     check_density(density)
     if rounds < 1:
@@ -51,12 +52,12 @@ def prune(
     kept, target, data = masks.kept, count_kept(density, masks.total), GivenBatches.of(batches, loss)
     if target == 0:
         raise ValueError(f"density {density} keeps none of {masks.total} weights")
-    if target > kept:
+    if target > kept and exact and placement is by_score:
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
-    if target == kept:
+    if target == kept or (target > kept and exact):  # a random placement may have kept fewer than it was asked for
         return masks.clone()
     start, before, masks, ranked = kept / masks.total, masks, masks.clone(), Ranked()
-    for i in range(1, rounds + 1):
+    for i in range(1 if target < kept else rounds, rounds + 1):
         rung = density if i == rounds else start * (density / start) ** (i / rounds)
         with preserved(net):
             scores = criterion(net, masks, data)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -22,6 +22,8 @@ class Recipe:
 
     `conf/recipe/` documents the fields. Raises ValueError for values out of range and for impossible combinations.
     """
+
+    acts_with: ClassVar = {"level_strategy": "total_epochs"}  # fields without effect where the other one is null
 
     optimizer: Callable[..., torch.optim.Optimizer]
     schedule: Schedule

@@ -26,7 +26,8 @@ PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 @pytest.mark.parametrize("name", engine_but(PAPERS, *FIRST))
 def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     published, cfg = recipes.block(name), recipes.configuration(name)
-    assert set(published) == {"paper", "where", "expected", "confidence"}
+    assert set(published) - {"differs"} == {"paper", "where", "expected", "confidence"}
+    assert all(isinstance(difference, str) and len(difference) > 20 for difference in published.get("differs", []))
     assert published["confidence"] in ("high", "medium", "low")
     assert (
         re.search(r"\d", published["expected"])
@@ -39,8 +40,9 @@ def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     assert stages <= set(cfg.method.stages)
     assert all(0 <= instantiate(cfg.recipe).schedule(step, 100.0, 1.0) <= 1 for step in (0.0, 50.0, 99.0))
     unresolved = json.dumps(OmegaConf.to_container(cfg.method, resolve=False))
-    idle = [key for key in cfg.method if f"${{method.{key}}}" not in unresolved]
-    assert set(idle) <= {"plan", "stages"}, "keys that the method does not have"
+    unknown = [key for key in cfg.method if f"${{method.{key}}}" not in unresolved]
+    assert set(unknown) <= {"plan", "stages"}, "keys that the method does not have"
+    assert recipes.idle(name) == []
     assert recipes.line(recipes.row(name).values()) in PAGE, "run: python -m docs.recipes > docs/recipes.md"
 
 
@@ -48,7 +50,8 @@ def test_the_table_holds_these_recipes_and_no_others():
     assert recipes.recipes() == PAPERS
     above = recipes.head(len(PAPERS)).splitlines()
     assert PAGE[: len(above)] == above
-    assert len(PAGE) == len(above) + len(PAPERS)
+    below = [*recipes.DIFFERENCES.split("\n"), *recipes.differences()]
+    assert PAGE[len(above) + len(PAPERS) :] == below, "run: python -m docs.recipes > docs/recipes.md"
 
 
 PLANS = {  # how many levels, and the last one's density, where a spec says so

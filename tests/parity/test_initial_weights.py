@@ -69,6 +69,14 @@ def test_scores_of_edge_popup_have_the_range_of_torchs_default_weights():
     assert float(scores.std()) == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
+def test_scores_of_convolutions_are_one_half_in_the_code_for_random_nets_and_those_of_the_classifier_are_drawn():
+    convolution, classifier, random = torch.empty(8, 3, 3, 3), torch.empty(10, 512), torch.Generator().manual_seed(0)
+    assert torch.equal(score_init.kaiming_uniform(convolution, random, convolutions=0.5), torch.full((8, 3, 3, 3), 0.5))
+    drawn = score_init.kaiming_uniform(classifier, random, convolutions=0.5)
+    assert float(drawn.abs().max()) == pytest.approx(1 / math.sqrt(512), rel=0.01)
+    assert float(drawn.std()) == pytest.approx(1 / math.sqrt(3 * 512), rel=0.05)
+
+
 def test_scores_of_gem_miner_are_uniform_between_zero_and_one():
     scores = score_init.uniform(torch.empty(400, 27), torch.Generator().manual_seed(0)).flatten().sort().values
     steps = torch.arange(1, len(scores) + 1) / len(scores)

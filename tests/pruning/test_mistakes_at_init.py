@@ -1,15 +1,18 @@
 """Mistakes in pruning before training end in one clear message, and nothing is trained."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from hydra.errors import InstantiationException
 
+from lth.callbacks import Prune
 from lth.networks import mlp
-from lth.pruning import Masks
+from lth.plan import Budget, Level
+from lth.pruning import Masks, criteria
 from lth.tickets import Ticket
-from tests.support.harness import a_ticket, configuration, train
+from tests.support.harness import a_ticket, configuration, rows, train
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +155,35 @@ def test_a_table_of_densities_that_does_not_fit_is_refused(table, message, tmp_p
     (tmp_path / "table.json").write_text(json.dumps(table))
     path = f"method.allocation.path={tmp_path / 'table.json'}"
     refused(tmp_path, message, *AT_INIT, "method/allocation=from_densities", path)
+
+
+LADDER = ["method=lrr", "method/criterion=random", "method.exact=false", "sparsity.density=0.3", "recipe.epochs=1"]
+
+
+@pytest.mark.parametrize("published", ["erk clip", "erk clip_conv1d", "balanced sequential", "balanced clip"])
+def test_a_ladder_of_a_published_allocation_runs_to_its_end(published, tmp_path):
+    allocation, variant = published.split()
+    train(tmp_path, *LADDER, f"method/allocation={allocation}", f"method.allocation.as_published={variant}")
+    kept = [int(row["kept"]) for row in rows(tmp_path)]
+    assert len(kept) == 7
+    assert kept == sorted(set(kept), reverse=True)
+
+
+def test_a_ladder_that_cannot_go_on_is_refused_before_its_first_level():
+    net = mlp([8], 4, 1, 4)
+    masks, name = Masks.ones(net), "hidden.0.weight"
+
+    def rising(scores, density):
+        return {n: 8 if n == name and density < 0.5 else 4 for n in scores}
+
+    levels = [level_at(density) for density in (0.6, 0.4)]
+    first, second = (Prune(level, criteria.magnitude, rising, exact=False) for level in levels)
+    left = first.check(masks)
+    assert left.kept_by_layer() == {name: 4, "classifier.weight": 4}
+    with pytest.raises(ValueError, match=r"asks hidden.0.weight for 8 weights at density 0.4.* leaves 4"):
+        second.check(left)
+
+
+def level_at(density: float) -> Level:
+    """A level at a density; nothing is written."""
+    return Level(0, "some", density, "train", Path("unused"), 0, 1, Budget(1, 1))

@@ -49,16 +49,30 @@ class Prune(Callback):
         self.level, self.criterion, self.allocation = level, criterion, allocation
         self.rounds, self.placement, self.repair, self.exact, self.seed = rounds, placement, repair, exact, seed
 
-    def check(self, support: Masks) -> None:
-        """Raise ValueError where the allocation cannot give this density inside `support`, whatever the scores."""
-        scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in support.items()}
-        counts = self.allocation(scores, self.density)
-        target = count_kept(self.density, support.total)
+    def check(self, before: Masks) -> Masks:
+        """Raise ValueError where the allocation cannot give this density inside `before`, whatever the scores.
+
+        before: masks of the level before, or the support
+
+        Returns masks with the counts that each layer keeps, `before` itself where they depend on scores: those in which
+        the next level is checked, so that a ladder is refused before its first level.
+        """
+        scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in before.items()}
+        counts, target = self.allocation(scores, self.density), count_kept(self.density, before.total)
         if self.exact and sum(counts.values()) != target:
             raise ValueError(
                 f"the allocation kept {sum(counts.values())} weights at density {self.density}, not {target} "
                 "(method.exact=false accepts it)"
             )
+        room = before.kept_by_layer()
+        if short := [name for name, count in counts.items() if count > room[name]]:
+            raise ValueError(
+                f"the allocation asks {short[0]} for {counts[short[0]]} weights at density {self.density}, "
+                f"where the level before leaves {room[short[0]]}"
+            )
+        if self.density == 1 or self.allocation(_others(scores), self.density) != counts:
+            return before
+        return before.clone().copy_({name: _first(mask, counts[name]) for name, mask in before.items()})
 
     def check_data(self, data: Any) -> None:
         """Raise ValueError where a class of the dataset `data` has fewer samples than the criterion reads of each."""
@@ -88,3 +102,14 @@ class Prune(Callback):
         broadcast_(list(new.values()))
         masks.copy_(new)
         assert_same("masks after pruning", masks.digest())
+
+
+def _others(scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Other scores at the same weights, of which no layer has the same number among the largest."""
+    return {name: torch.where(score == 0, float(i), score) for i, (name, score) in enumerate(scores.items(), start=1)}
+
+
+def _first(mask: torch.Tensor, count: int) -> torch.Tensor:
+    """The first `count` weights that a mask keeps."""
+    kept = mask.flatten().bool()
+    return (kept & (kept.cumsum(0) <= count)).view(mask.shape)

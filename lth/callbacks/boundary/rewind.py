@@ -1,5 +1,7 @@
 """Rewinds weights, and batch-norm statistics, to their values at an earlier step of level 0."""
 
+from typing import ClassVar
+
 from pytorch_lightning import LightningModule, Trainer
 
 from lth.callbacks.after_step import AfterStep
@@ -23,6 +25,8 @@ class Rewind(AfterStep):
     Raises ValueError for other values of bn_stats and optimizer, and for a point after the end of level 0.
     Sources: arXiv 1803.03635 (point 0), 1903.01611 (later points).
     """
+
+    acts_with: ClassVar = {"bn_stats": "point", "optimizer": "point"}
 
     def __init__(
         self,

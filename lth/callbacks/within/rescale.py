@@ -1,5 +1,7 @@
 """Rescales the frozen weights of a search after every epoch so that the logits have a fitted scale."""
 
+from typing import ClassVar
+
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.plan import Level
@@ -20,6 +22,8 @@ class Rescale(Callback):
     by the factor.
     Source: arXiv 2210.02412.
     """
+
+    acts_with: ClassVar = {"steps": "active", "lr": "active"}
 
     def __init__(self, level: Level, active: bool = False, steps: int = 20, lr: float = 0.1, mixup: float = 0.0):
         if not isinstance(active, bool):

@@ -8,7 +8,7 @@ from lth.pruning.allocation.global_uniform import fixing
 from lth.pruning.prunable import names_matching
 from lth.pruning.topk import Scores
 
-_PUBLISHED = (None, "clip")
+_CLIPS = ("clip", "clip_conv1d")
 _ORDERS = ("parameters", "depth")
 
 
@@ -18,18 +18,21 @@ def erk(
     """Erdos-Renyi-kernel: density proportional to sum(shape) / product(shape) (RigL, arXiv 1911.11134).
 
     power: of that ratio; 0 = uniform
-    as_published: `clip` = cut densities at 1 and lose the excess, as the code of arXiv 2210.02412 does; None = give
-      the excess to the other layers
+    as_published: `clip` = cut densities at 1 and lose the excess, as the code of arXiv 2210.02412 does; `clip_conv1d` =
+      the same with linear layers taken for convolutions of one position (TurboPrune); None = give the excess to the
+      other layers
     at_least: fewest weights of a layer
     """
-    shares = {n: s.numel() * (sum(s.shape) / s.numel()) ** power for n, s in scores.items()}
-    return _share(scores, density, shares, as_published, at_least)
+    one = int(as_published == "clip_conv1d")
+    sums = {name: sum(score.shape) + (one if score.dim() == 2 else 0) for name, score in scores.items()}
+    shares = {name: score.numel() * (sums[name] / score.numel()) ** power for name, score in scores.items()}
+    return _share(scores, density, shares, as_published, at_least, _CLIPS)
 
 
 def er(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
     """Erdos-Renyi: density proportional to (in + out) / (in * out), without kernel sizes (SET, arXiv 1707.04780).
 
-    Arguments as for `erk`.
+    as_published, at_least: as for `erk`, without `clip_conv1d`
     """
     shares = {n: s.numel() * (s.shape[0] + s.shape[1]) / (s.shape[0] * s.shape[1]) for n, s in scores.items()}
     return _share(scores, density, shares, as_published, at_least)
@@ -69,16 +72,21 @@ def pyramid(
 
 
 def _share(
-    scores: Scores, density: float, shares: dict[str, float], as_published: str | None, at_least: int
+    scores: Scores,
+    density: float,
+    shares: dict[str, float],
+    as_published: str | None,
+    at_least: int,
+    clips: tuple[str, ...] = _CLIPS[:1],
 ) -> dict[str, int]:
-    if as_published not in _PUBLISHED:
-        raise ValueError(f"as_published {as_published!r} is not one of {_PUBLISHED}")
-    wanted = amount(scores, density)
-    if as_published == "clip":
+    if as_published not in (None, *clips):
+        raise ValueError(f"as_published {as_published!r} is not one of {(None, *clips)}")
+    wanted, capacity = amount(scores, density), available(scores)
+    if as_published is not None:
         scale = wanted / sum(shares.values())
-        real = {n: min(float(scores[n].numel()), scale * share) for n, share in shares.items()}
-        return apportion(real, sum(real.values()), available(scores), at_least)
-    return apportion(shares, wanted, available(scores), at_least)
+        real = {n: min(float(capacity[n]), scale * share) for n, share in shares.items()}
+        return apportion(real, sum(real.values()), capacity, at_least)
+    return apportion(shares, wanted, capacity, at_least)
 
 
 def _sequential(scores: Scores, density: float) -> dict[str, int]:
@@ -87,7 +95,9 @@ def _sequential(scores: Scores, density: float) -> dict[str, int]:
         real[name] = min(level, float(score.numel()))
         if level >= score.numel():
             level += (level - score.numel()) / (count - index)
-    return apportion(real, sum(real.values()), available(scores))
+    capacity = available(scores)
+    real = {name: min(value, float(capacity[name])) for name, value in real.items()}
+    return apportion(real, sum(real.values()), capacity)
 
 
 def _exponents(names: list[str], order: str, tie_shortcuts: bool) -> dict[str, int]:

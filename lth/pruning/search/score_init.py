@@ -14,8 +14,15 @@ def uniform(weight: Tensor, random: torch.Generator, *, low: float = 0.0, high: 
     return low + (high - low) * torch.rand(weight.shape, generator=random)
 
 
-def kaiming_uniform(weight: Tensor, random: torch.Generator, *, a: float = math.sqrt(5)) -> Tensor:
-    """Uniform within gain * sqrt(3 / fan_in), gain of a leaky ReLU of slope `a` (edge-popup, arXiv 1911.13299)."""
+def kaiming_uniform(
+    weight: Tensor, random: torch.Generator, *, a: float = math.sqrt(5), convolutions: float | None = None
+) -> Tensor:
+    """Uniform within gain * sqrt(3 / fan_in), gain of a leaky ReLU of slope `a` (edge-popup, arXiv 1911.13299).
+
+    convolutions: score of all weights of convolutions instead (0.5 in the code of arXiv 2210.02412); None = drawn too
+    """
+    if convolutions is not None and weight.dim() > 2:
+        return torch.full(weight.shape, float(convolutions))
     bound = math.sqrt(2 / (1 + a**2)) * math.sqrt(3 / _fan_in(weight))
     return (2 * torch.rand(weight.shape, generator=random) - 1) * bound
 

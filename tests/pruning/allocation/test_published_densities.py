@@ -2,13 +2,15 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from lth import networks
-from lth.pruning import allocation
+from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.allocation.counts import amount, available
+from lth.pruning.ladder import geometric
 from tests.support.shapes import R18, R20, zeros
 
 EXACT = {
@@ -217,3 +219,33 @@ def test_given_densities_are_matched_by_name_not_by_order():
 
 def test_amount_is_real_and_counts_are_whole():
     assert amount(R20, 0.05) == pytest.approx(13_544.8)
+
+
+LADDERS = [  # allocation and its published variant
+    *((allocation.erk, "clip"), (allocation.erk, "clip_conv1d"), (allocation.er, "clip")),
+    *((allocation.balanced, "clip"), (allocation.balanced, "sequential")),
+]
+
+
+@pytest.mark.parametrize(("allocate", "variant"), LADDERS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_published_allocation_goes_down_a_whole_ladder_and_no_layer_grows(allocate, variant):
+    net = networks.resnet20(10, 3, 32)
+    full, published = Masks.ones(net), partial(allocate, as_published=variant)
+    masks = full
+    for density in geometric(0.05, 0.2)[1:]:
+        left = prune(net, masks, density, criteria.random, published, exact=False)
+        wanted = published(full, density)
+        assert all(abs(count - wanted[name]) <= 1 for name, count in left.kept_by_layer().items())
+        assert all(bool((left[name] <= mask).all()) for name, mask in masks.items())
+        masks = left
+
+
+def test_published_counts_of_turboprune_on_resnet18():
+    erk, balanced = (
+        sum(allocate(R18, 0.8).values())
+        for allocate in (
+            partial(allocation.erk, as_published="clip_conv1d"),
+            partial(allocation.balanced, as_published="sequential"),
+        )
+    )
+    assert (erk, balanced) == (pytest.approx(6_355_241, abs=1), pytest.approx(7_075_245, abs=1))
