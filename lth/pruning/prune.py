@@ -52,7 +52,8 @@ def prune(
     kept, target, data = masks.kept, count_kept(density, masks.total), GivenBatches.of(batches, loss)
     if target == 0:
         raise ValueError(f"density {density} keeps none of {masks.total} weights")
-    if target > kept and exact and placement is by_score:
+    by_scores = getattr(placement, "func", placement) is by_score
+    if target > kept and exact and by_scores:
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
     if target == kept or (target > kept and exact):  # a random placement may have kept fewer than it was asked for
         return masks.clone()

@@ -5,13 +5,16 @@ w * (H g), here with a Hessian written out entry by entry. SynFlow is the sum ov
 products of absolute weights, here path by path.
 """
 
+from copy import deepcopy
 from itertools import pairwise, product
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.criterion import Batches
 from tests.parity.plain import equal, keep_largest, logits, nearest
@@ -169,6 +172,23 @@ def test_iterative_synflow_scores_again_at_each_of_its_densities(seed, values):
     masks = prune(net, Masks.ones(net), density, criterion, allocation.global_, Samples(seed), rounds=rounds)
     assert equal(dict(masks), kept)
     assert [*seen, masks.kept] == counts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_synflow_by_the_statistics_of_its_image_is_the_gradient_of_a_network_in_training(seed):
+    torch.manual_seed(seed)
+    net = networks.resnet20(classes=3, channels=1, image_size=8)
+    masks = sparse(net, seed)
+    plain = deepcopy(net).double().train()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            parameter.copy_(parameter.abs() * masks.get(name, torch.ones(())))
+    plain(torch.ones(1, 1, 8, 8, dtype=torch.float64)).sum().backward()
+    found = criteria.synflow(net, masks, SimpleNamespace(image_shape=(1, 8, 8)), bn="train")
+    for name, parameter in plain.named_parameters():
+        if name in masks:
+            assert torch.allclose(found[name], (parameter.grad * parameter.detach()).abs(), rtol=1e-9, atol=1e-12)
+    assert int(net.bn1.num_batches_tracked) == 0, "scoring must not count as training"
 
 
 def rounded(scores):

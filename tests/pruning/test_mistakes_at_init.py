@@ -60,7 +60,7 @@ def test_an_allocation_that_cannot_reach_its_density_is_refused(overrides, messa
         (["method.criterion.samples_per_class=1000"], "1000"),
         (["method.criterion.bn=off"], "is not one of"),
         (["method/criterion=synflow", "method.criterion.dtype=float16"], "'float16' is not one of"),
-        (["method/criterion=synflow", "method.criterion.bn=train"], "'train' is not one of"),
+        (["method/criterion=synflow", "method.criterion.bn=batch"], "'batch' is not one of"),
         (["method.rounds=0"], "rounds 0 must be 1 or more"),
     ],
 )

@@ -88,7 +88,8 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         scales = "scale_l1" in str(cfg.method)
         overrides += ["method.finetune=true", f"method.mask_below={0.99 if scales else 0.13}"]
         overrides += ["model.batch_norm=true"] if scales else []
-    if "${ticket}" in str(OmegaConf.to_container(cfg.method)):
+    optional = (cfg.method.get("allocation") or {}).get("base") is not None  # another allocation without a ticket
+    if "${ticket}" in str(OmegaConf.to_container(cfg.method)) and not optional:
         overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
     return overrides
 

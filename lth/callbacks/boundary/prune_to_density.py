@@ -9,10 +9,13 @@ from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level
 from lth.pruning import Masks, prune
 from lth.pruning.allocation import Allocation, count_kept
+from lth.pruning.criteria import random
 from lth.pruning.criterion import Criterion
-from lth.pruning.position import Placement, by_score
+from lth.pruning.position import Placement, bernoulli, by_score, shuffled
 from lth.pruning.repair import Repair, no_repair
 from lth.training.ranks import assert_same, broadcast_
+
+_RANDOM = (bernoulli, shuffled)  # placements that use no scores
 
 
 class Prune(Callback):
@@ -57,8 +60,7 @@ class Prune(Callback):
         Returns masks with the counts that each layer keeps, `before` itself where they depend on scores: those in which
         the next level is checked, so that a ladder is refused before its first level.
         """
-        scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in before.items()}
-        counts, target = self.allocation(scores, self.density), count_kept(self.density, before.total)
+        (counts, fixed), target = self._counts(before), count_kept(self.density, before.total)
         if self.exact and sum(counts.values()) != target:
             raise ValueError(
                 f"the allocation kept {sum(counts.values())} weights at density {self.density}, not {target} "
@@ -70,7 +72,7 @@ class Prune(Callback):
                 f"the allocation asks {short[0]} for {counts[short[0]]} weights at density {self.density}, "
                 f"where the level before leaves {room[short[0]]}"
             )
-        if self.density == 1 or self.allocation(_others(scores), self.density) != counts:
+        if self.density == 1 or not fixed:
             return before
         return before.clone().copy_({name: _first(mask, counts[name]) for name, mask in before.items()})
 
@@ -80,19 +82,27 @@ class Prune(Callback):
         if wanted is not None:
             data.check_per_class(wanted)
 
+    def _counts(self, masks: Masks) -> tuple[dict[str, int], bool]:
+        """How many weights each layer keeps if all scores are equal, and whether that is so for all scores."""
+        scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in masks.items()}
+        counts = self.allocation(scores, self.density)
+        return counts, self.allocation(_others(scores), self.density) == counts
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:
             return
         module = masked_module(trainer, pl_module)
         net, masks = module.net, module.masks
+        # scores that decide neither counts nor places need not be computed
+        free = getattr(self.placement, "func", self.placement) in _RANDOM and self._counts(masks)[1]
         new = prune(
             net,
             masks,
             self.density,
-            self.criterion,
+            random if free else self.criterion,
             self.allocation,
             module.scoring_data(self.seed),
-            rounds=self.rounds,
+            rounds=1 if free else self.rounds,
             placement=self.placement,
             seed=self.seed,
             exact=self.exact,

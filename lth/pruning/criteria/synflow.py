@@ -18,7 +18,8 @@ def synflow(
 
     batches: only the shape of its images is used
     dtype: float64 (R exceeds 1e25 in a ResNet-20) or float32
-    bn: `eval` = running statistics, which are near the identity at initialisation; `identity` = the identity
+    bn: `eval` = running statistics, which are near the identity at initialisation; `identity` = the identity; `train` =
+      the statistics of the one image, as in the code of arXiv 2406.02773
     """
     if batches is None:
         raise ValueError("synflow needs the images' shape, and no data was given")
@@ -26,7 +27,7 @@ def synflow(
         raise ValueError(f"dtype {dtype!r} is not one of 'float64', 'float32'")
     state = absolute(net, masks, getattr(torch, dtype), bn)
     weights = {name: state[name] for name in masks}
-    gradients = flow_gradients(net, state, weights, batches.image_shape)
+    gradients = flow_gradients(net, state, weights, batches.image_shape, batch_statistics=bn == "train")
     # in place: allocating 11 million scores costs a third of the backward pass
     scores = {name: gradients[name].mul_(weight).abs_() for name, weight in weights.items()}
     if dtype == "float32" and not all(bool(score.isfinite().all()) for score in scores.values()):

@@ -1,4 +1,4 @@
-"""Masks inside a state dict: four ways in which libraries store them beside the weights."""
+"""Masks inside a state dict: five ways in which libraries store them beside the weights."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -71,6 +71,16 @@ def _beside_weight(state: State) -> tuple[State, State]:
     }, masks
 
 
+def _beside_name(state: State) -> tuple[State, State]:
+    """Buffers `<name>_mask` beside `<name>`, for weights and biases alike (Synaptic-Flow)."""
+    masks = {
+        n.removesuffix("_mask"): v
+        for n, v in state.items()
+        if n.endswith(("weight_mask", "bias_mask")) and n.removesuffix("_mask") in state
+    }
+    return {n: v for n, v in state.items() if n.removesuffix("_mask") not in masks or n in masks}, masks
+
+
 def _open_lth(state: State) -> tuple[State, State]:
     """Buffers `mask_<name>`, dots written as three underscores, beside weights below `model.` (open_lth)."""
     masks = {n.removeprefix("mask_").replace("___", "."): v for n, v in state.items() if n.startswith("mask_")}
@@ -86,6 +96,7 @@ _ENCODINGS: dict[str, Callable[[State], tuple[State, State]]] = {
     "torch.nn.utils.prune": _torch_prune,
     "torch.ao.pruning": _torch_ao,
     "turboprune": _beside_weight,
+    "synflow": _beside_name,
     "open_lth": _open_lth,
 }
 
