@@ -91,7 +91,7 @@ def _own_weight(module: nn.Module, name: str) -> nn.Parameter | None:
         return module._parameters.get(f"{name}_orig")
     steps = _parametrizations(module, name)
     if steps and all(isinstance(step, _SpectralNorm) for step in steps):
-        return module.parametrizations[name].original  # type: ignore[union-attr, index, return-value]
+        return module.parametrizations[name].original
     return None
 
 

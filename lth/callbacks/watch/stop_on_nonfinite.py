@@ -20,11 +20,6 @@ class StopOnNonFinite(Callback):
             kept = f"the last good checkpoint is {last}" if last.is_file() else "nothing of this level was saved before"
             raise FloatingPointError(
                 f"the training loss of level {self.level.index} ({self.level.name}) became {loss} in epoch "
-                f"{trainer.current_epoch}; "
-                + (
-                    f"the last good checkpoint is {last}"
-                    if last.is_file()
-                    else "nothing of this level was saved before"
-                )
-                + ". A lower recipe.lr, recipe.clip=1 or a warm-up (recipe.schedule.warmup) usually helps"
+                f"{trainer.current_epoch}; {kept}. A lower recipe.lr, recipe.clip=1 or a warm-up "
+                "(recipe.schedule.warmup) usually helps"
             )
