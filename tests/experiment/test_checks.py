@@ -185,8 +185,8 @@ def test_what_the_optimizer_does_not_take_is_refused(overrides, message, tmp_pat
 def test_weights_of_a_ticket_that_do_not_fit_are_refused(how, change, message, tmp_path, tmp_path_factory):
     path = a_ticket(tmp_path_factory.mktemp("given") / "ticket.safetensors", configuration(tmp_path))
     whole = Ticket.load(path)
-    weights = dict(whole.weights)
-    Ticket(whole.masks, {**weights, **change("hidden.0.weight", weights.pop("hidden.0.weight"))}).save(path)
+    others = {name: weight for name, weight in whole.weights.items() if name != "hidden.0.weight"}
+    Ticket(whole.masks, others | change("hidden.0.weight", whole.weights["hidden.0.weight"])).save(path)
     with pytest.raises(ValueError, match=message) as error:
         built(tmp_path, *how, f"ticket={path}")
     assert str(path) in str(error.value)
