@@ -11,8 +11,7 @@ itself. Keys without a line are the user's own and are not checked.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lth.cli._expressions import Valid, parse, shown
+from lth.cli._tables import Lines, Table, of_package, tables
 from lth.cli.run import CONFIGURATIONS
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
@@ -78,124 +78,12 @@ def entries(config: DictConfig) -> Iterator[Entry]:
     yield from _walk((), raw, config, every)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a table.
-
-    group: of the table
-    name: the key, relative to the group; `*` stands for any name
-    valid: condition (`else`, or `if KEY`) -> what is valid
-    """
-
-    group: str
-    name: str
-    valid: Mapping[str, Valid]
-
-    @property
-    def key(self) -> str:
-        """The key in a composed configuration."""
-        return ".".join([*self.group.split("/"), self.name]) if self.group else self.name
-
-    def matches(self, key: str) -> bool:
-        """Whether the line is that of a key of a composed configuration."""
-        return fnmatchcase(key, self.key) and key.count(".") == self.key.count(".")
-
-
-def lines() -> Iterator[Line]:
-    """The lines of all tables."""
-    for table in tables():
-        yield from _leaves(table.group, (), table.lines)
-
-
-def _leaves(group: str, path: tuple[str, ...], at: "_Lines") -> Iterator[Line]:
-    if at.choices:
-        yield Line(group, ".".join(path), at.choices)
-    for name, below in at.below.items():
-        yield from _leaves(group, (*path, name), below)
-
-
-@dataclass
-class _Lines:
-    """Lines of a table by the names of a key's path."""
-
-    below: dict[str, "_Lines"] = field(default_factory=dict)
-    choices: dict[str, Valid] = field(default_factory=dict)  # condition -> what is valid
-    line: str = ""
-
-    def add(self, key: str, expressions: str | Mapping[str, str], group: str) -> None:
-        at = self
-        for name in key.split("."):
-            at = at.below.setdefault(name, _Lines())
-        given = {"else": expressions} if isinstance(expressions, str) else expressions
-        at.choices = {condition: parse(expression) for condition, expression in given.items()}
-        at.line = f"{group}: {key}"
-
-    def valid(self, beside: Mapping[str, Any]) -> Valid | None:
-        """What is valid where the keys `beside` are given."""
-        for condition, valid in self.choices.items():
-            if condition == "else" or condition.removeprefix("if ") in beside:
-                return valid
-        return None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The lines of a group.
-
-    group: its folder in `conf/`; empty for the keys outside of groups
-    targets: `_target_` of its options
-    whole: whether each of its options has a `_target_`
-    lines: of its `_valid.yaml`
-    """
-
-    group: str
-    targets: frozenset[str]
-    whole: bool
-    lines: _Lines
-
-    @property
-    def package(self) -> tuple[str, ...]:
-        """Where the group is composed."""
-        return tuple(self.group.split("/")) if self.group else ()
-
-    def fits(self, target: Any) -> bool:
-        """Whether its lines hold for a part with `target`: one of its own, or of the same libraries."""
-        libraries = {own.partition(".")[0] for own in self.targets}
-        return not libraries or not isinstance(target, str) or target.partition(".")[0] in libraries
-
-
-@cache
-def tables() -> tuple[Table, ...]:
-    """The tables of all groups, and that of the keys outside of groups."""
-    folders = [path for path in sorted(CONFIGURATIONS.rglob("*")) if path.is_dir()]
-    groups = [path.relative_to(CONFIGURATIONS).as_posix() for path in folders if any(path.glob("*.yaml"))]
-    return tuple(map(_table, ["", *(group for group in groups if group.partition("/")[0] != "experiment")]))
-
-
-@cache
-def _of_package(package: tuple[str, ...]) -> Table | None:
-    return next((table for table in tables() if table.package == package), None)
-
-
-def _table(group: str) -> Table:
-    folder = CONFIGURATIONS / group
-    lines = _Lines()
-    if (folder / "_valid.yaml").is_file():
-        for key, expressions in (yaml.safe_load((folder / "_valid.yaml").read_text()) or {}).items():
-            lines.add(key, expressions, group)
-    texts = [path.read_text() for path in folder.glob("*.yaml") if group and path.name != "_valid.yaml"]
-    found = [re.search(r"^_target_: (\S+)", text, re.MULTILINE) for text in texts]
-    based = [re.search(r"^  - _?[a-z]\w*$", text, re.MULTILINE) for text in texts]
-    whole = all(target or base for target, base in zip(found, based, strict=True)) and any(found)
-    return Table(group, frozenset(target[1] for target in found if target), whole, lines)
-
-
 def _walk(
     path: tuple[str, ...],
     raw: Mapping[str, Any],
     config: Any,
     every: Sequence[Table],
-    active: Sequence[_Lines] | None = None,
+    active: Sequence[Lines] | None = None,
     free: bool = False,
 ) -> Iterator[Entry]:
     """The keys of the part of a configuration at `path`.
@@ -213,7 +101,7 @@ def _walk(
             yield Entry(key, value, _HYDRA[name], name)
             continue
         lines = [found for line in active for found in [line.below.get(str(name)) or line.below.get("*")] if found]
-        group = _of_package(where)
+        group = of_package(where)
         valid = next((valid for line in lines if (valid := line.valid(raw))), _FREE if free else None)
         line = next((line.line for line in lines if line.choices), "")
         if isinstance(value, str) and "${" in value:
@@ -271,19 +159,19 @@ def _of_pointed(where: tuple[str, ...], of_lth: bool) -> Valid | None:
     return Valid(", or ".join(says), lambda value: any(valid.accepts(value) for valid in choices))
 
 
-def _line_at(path: tuple[str, ...]) -> _Lines:
+def _line_at(path: tuple[str, ...]) -> Lines:
     """The line of the key at `path`; an empty one where there is none."""
     for table in reversed(tables()):
         if path[: len(table.package)] == table.package:
-            at: _Lines | None = table.lines
+            at: Lines | None = table.lines
             for name in path[len(table.package) :]:
                 at = at.below.get(name) if at else None
             if at and at.choices:
                 return at
-    return _Lines()
+    return Lines()
 
 
-def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[_Lines]:
+def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[Lines]:
     """The lines that hold for a part because of where it stands and of its `_target_`."""
     if group and group.fits(target):
         return [group.lines]

@@ -68,7 +68,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     if accelerator == "cpu" and devices != "auto" and not (isinstance(devices, int) and devices >= 1):
         raise ValueError(f"trainer.devices={devices}: must be a whole number of 1 or more, or auto, on the CPU")
     try:
-        instantiate(trainer, logger=False)
+        instantiate({**trainer, "limit_train_batches": None}, logger=False)  # checked where an epoch's length is known
     except InstantiationException as error:
         given = f"accelerator={accelerator}, devices={devices}"
         raise ValueError(f"trainer ({given}): {_one_line(error.__cause__ or error)}") from error

@@ -16,7 +16,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._expressions import parse
-from lth.cli._valid import Entry, Table, _walk, check, check_part, entries, tables
+from lth.cli._tables import Table, tables
+from lth.cli._valid import Entry, _walk, check, check_part, entries
 from lth.pruning.structured import schedule_rule, thresholds
 from tests.support.harness import CONF, composed_by_hydra
 
@@ -307,6 +308,7 @@ def test_a_folder_need_not_exist_and_may_be_a_link(tmp_path: Path):
         ("text", ["a"], ["", " ", "a\nb", 1, None]),
         ("point", [0, 500, "500it", "2ep", "5%", "68.75%"], [-1, 0.5, True, "ep", "-1%", None]),
         ("list of number in (0, 1]", [[], [0.5, 1]], [0.5, [2], [True], "no", None]),
+        ("filled list of text", [["a"], ["a", "b"]], [[], "a", [1], None]),
         ("pair of number > 0", [[1, 2]], [[1], [1, 2, 3], 1]),
         ("rising list of number > 0", [[], [1], [0.5, 0.75]], [[2, 1], [1, 1], [-1], [math.nan], 0.5]),
         ("map of number", [{}, {"a": 1}], [{"a": "b"}, [1], 1]),

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lth import networks
 from lth.datamodules.scoring import ScoringData
 from lth.experiment.build import Experiment
 from lth.pruning.masks import fingerprint
 from lth.storage.folder import RunFolder
-from tests.support.harness import configuration
+from lth.tickets import Ticket
+from tests.support.harness import a_ticket, configuration
 
 
 class Odd(nn.Module):
@@ -123,7 +123,7 @@ def test_batch_norm_and_a_batch_of_one_sample_is_refused(overrides, message, tmp
     [
         ("dataset.drop_last=true",),
         ("trainer.limit_train_batches=4",),
-        (f"model._target_={networks.mlp.__module__}.mlp",),  # without batch norm
+        ("model._target_=lth.networks.mlp",),  # without batch norm
         ("dataset.train_size=102",),
         ("trainer=ddp_cpu",),  # one sample for two ranks is left out
     ],
@@ -170,6 +170,33 @@ def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
 )
 def test_what_the_optimizer_does_not_take_is_refused(overrides, message, tmp_path):
     refused(tmp_path, message, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name, w: {}, r"do not fit the network: wrong \[\], missing \['hidden.0.weight'\]"),
+        (lambda name, w: {name: w[:2]}, r"do not fit the network: wrong \['hidden.0.weight'\]"),
+        (lambda name, w: {name: w * float("nan")}, r"not numbers \(NaN\): \['hidden.0.weight'\]"),
+    ],
+)
+@pytest.mark.parametrize("how", [("method=retrain",), ("method=at_init", "method/weights=from_ticket")])
+def test_weights_of_a_ticket_that_do_not_fit_are_refused(how, change, message, tmp_path, tmp_path_factory):
+    path = a_ticket(tmp_path_factory.mktemp("given") / "ticket.safetensors", configuration(tmp_path))
+    whole = Ticket.load(path)
+    others = {name: weight for name, weight in whole.weights.items() if name != "hidden.0.weight"}
+    Ticket(whole.masks, others | change("hidden.0.weight", whole.weights["hidden.0.weight"])).save(path)
+    with pytest.raises(ValueError, match=message) as error:
+        built(tmp_path, *how, f"ticket={path}")
+    assert str(path) in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("schedule", ["constant", "multistep", "cosine", "trapezoidal"])
+def test_a_warm_up_longer_than_the_level_is_refused(schedule, tmp_path):
+    with pytest.raises(ValueError, match=r"recipe\.schedule\.warmup=4 epochs is longer than a level or cycle of 3"):
+        built(tmp_path, f"recipe/schedule={schedule}", "recipe.schedule.warmup=4")
+    built(tmp_path, f"recipe/schedule={schedule}", "recipe.schedule.warmup=3")
 
 
 def test_a_class_with_too_few_samples_for_a_criterion_is_refused(tmp_path):

@@ -128,8 +128,8 @@ FAULTS = [
     Fault(
         "ERK forgets the kernel",
         "lth/pruning/allocation/erdos_renyi.py",
-        "(sum(s.shape) / s.numel()) ** power",
-        "(sum(s.shape[:2]) / s.numel()) ** power",
+        "sum(score.shape) + (one",
+        "sum(score.shape[:2]) + (one",
         "tests/pruning/allocation",
     ),
     Fault(

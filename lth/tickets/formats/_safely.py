@@ -1,5 +1,6 @@
 """Loads files of other programs without running code that they hold."""
 
+import errno
 import pickle
 from collections import OrderedDict
 from hashlib import sha256
@@ -57,8 +58,10 @@ def load(path: str | Path) -> Any:
             return _load_numpy(path)
         with torch.serialization.safe_globals([(stub, name) for name, stub in _STUBS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:  # the disk fails: the file may be sound
-        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the disk fails: the file may be sound
+            raise
+        raise ValueError(f"{path} is damaged or no checkpoint: it ends too early") from None
     except RecursionError:
         raise ValueError(f"{path} is damaged or no checkpoint: it is nested too deep") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
