@@ -1,4 +1,4 @@
-"""The tables of valid values: a file `_valid.yaml` in each group of `conf/`. lth/cli/_valid.py says how they are read."""
+"""The tables of valid values: files `_valid.yaml` in the groups of `conf/`. lth/cli/_valid.py says how they are read."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -58,6 +58,7 @@ class Lines:
     line: str = ""
 
     def add(self, key: str, expressions: str | Mapping[str, str], group: str) -> None:
+        """Add a line of the table of `group`. expressions: one, or condition -> expression."""
         at = self
         for name in key.split("."):
             at = at.below.setdefault(name, Lines())
@@ -109,6 +110,7 @@ def tables() -> tuple[Table, ...]:
 
 @cache
 def of_package(package: tuple[str, ...]) -> Table | None:
+    """The table of the group that is composed at `package`; None where there is none."""
     return next((table for table in tables() if table.package == package), None)
 
 

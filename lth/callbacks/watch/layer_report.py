@@ -43,7 +43,7 @@ class LayerReport(Callback):
         if trainer.ckpt_path:
             return
         table = layer_table(pl_module.net, pl_module.masks, self.image_shape)
-        problem = collapse(table)
+        problem = _collapse(table)
         if problem and not self.allow_dead:
             raise ValueError(
                 f"level {self.level.index} ({self.level.name}): {problem} (allow_dead=true trains it anyway)"
@@ -56,7 +56,7 @@ class LayerReport(Callback):
             self.console.print(left, markup=False, highlight=False, soft_wrap=True)
 
 
-def collapse(table: list[dict[str, Any]]) -> str:
+def _collapse(table: list[dict[str, Any]]) -> str:
     """Describe empty layers or a cut network, given the layer table; an empty string if there are none."""
     empty = [row["layer"] for row in table if row["kept"] == 0]
     if all(row["effective"] == 0 for row in table):
