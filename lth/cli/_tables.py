@@ -1,4 +1,4 @@
-"""The tables of valid values: files `_valid.yaml` in the groups of `conf/`. lth/cli/_valid.py says how they are read."""
+"""The tables of valid values: files `_valid.yaml` in the groups of `conf/`. lth/cli/_valid.py says how to read them."""
 
 import re
 from collections.abc import Iterator, Mapping
