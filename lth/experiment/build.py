@@ -81,8 +81,7 @@ class Experiment:
         for level in self.levels:
             net, masks, support = self.network_of(level)
             begins = support if level.source is None or net is not self.net else ends[level.source]
-            callbacks = self._callbacks(level)
-            ends[level.index] = check_level(net, masks, begins, callbacks, self.data, self.image_shape)
+            ends[level.index] = check_level(net, masks, begins, self._callbacks(level), self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
