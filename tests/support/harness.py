@@ -187,8 +187,8 @@ def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
     processes = [forks().Process(target=_job, args=job) for job in jobs]
     for process in processes:
         process.start()
-    while any(process.is_alive() for process in processes):
-        wait([process.sentinel for process in processes if process.is_alive()])
+    while alive := [process.sentinel for process in processes if process.is_alive()]:
+        wait(alive)
         if any(process.exitcode for process in processes):  # the other ranks may wait for this one: for 30 minutes
             _end(processes)
     return [process.exitcode for process in processes if process.exitcode is not None]
