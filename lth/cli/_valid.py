@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lth.cli._expressions import Valid, parse, shown
-from lth.cli._tables import Lines, Table, of_package, tables
+from lth.cli._value_tables import Lines, Table, of_package, tables
 from lth.cli.run import CONFIGURATIONS
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast

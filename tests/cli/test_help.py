@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lth.cli._comments import group_purpose, groups, keys_of, meaning, options, purpose
-from lth.cli._tables import lines
+from lth.cli._value_tables import lines
 from lth.cli.help import explain, main
 from tests.support.harness import CONF
 

@@ -16,7 +16,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._expressions import parse
-from lth.cli._tables import Table, tables
+from lth.cli._value_tables import Table, tables
 from lth.cli._valid import Entry, _walk, check, check_part, entries
 from lth.pruning.structured import schedule_rule, thresholds
 from tests.support.harness import CONF, composed_by_hydra

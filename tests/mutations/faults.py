@@ -162,7 +162,7 @@ FAULTS = [
     ),
     Fault(
         "SynFlow forgets the weights",
-        "lth/pruning/criteria/synflow.py",
+        "lth/pruning/criteria/synaptic_flow.py",
         ".mul_(weight).abs_()",
         ".abs_()",
         "tests/pruning/test_criteria_at_init.py",
