@@ -51,7 +51,7 @@ def composed(directory: Path, arguments: Sequence[str], overrides: Sequence[str]
         given = [*kept, *search_path_override(arguments)]
         config = compose(hydra_options(arguments).config_name, overrides=given, return_hydra_config=True)
     folders = [_folder(source) for source in config.hydra.runtime.config_sources]
-    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return task, [main, *(folder for folder in folders if folder not in (None, main))]
 
 

@@ -11,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
-from lth.experiment._checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
+from lth.experiment._checks import (
+    check_dataset,
+    check_densities,
+    check_precision,
+    check_pruned_stay_zero,
+    check_sync_batchnorm,
+)
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
 from lth.plan import Level
@@ -40,6 +46,7 @@ class Experiment:
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
+        check_dataset(self.config["dataset"])
         self.image_shape = image_shape(self.config["dataset"])
         self.net = self._network()
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
@@ -90,7 +97,7 @@ class Experiment:
             classes=self.data.classes,
         )
         module.draw = self.draw
-        return module, self._callbacks(level)
+        return module, _callbacks(self.cfg, level)
 
     def load_start(self, level: Level, module: Any) -> None:
         """Give the module's network and masks the values that `level` begins with.
@@ -147,14 +154,10 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             return build(self.config["model"], seed, pretrained=True)
 
-    def _callbacks(self, level: Level) -> list[pl.Callback]:
-        callbacks = self.cfg.method.stages[level.stage].callbacks.values()
-        return [instantiate(callback)(level=level) for callback in callbacks if callback]
-
     def _check(self, level: Level) -> None:
         """Let the level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules."""
         net, masks, support = self.network_of(level)
-        for callback in self._callbacks(level):
+        for callback in _callbacks(self.cfg, level):
             if hasattr(callback, "check"):
                 callback.check(support)
             if hasattr(callback, "check_network"):
@@ -191,6 +194,25 @@ def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
         fields = {**dict.fromkeys(LENGTHS), **fields}
     recipe: Recipe = instantiate(OmegaConf.create({**cfg.recipe, **fields}))
     return recipe
+
+
+def _callbacks(cfg: DictConfig, level: Level) -> list[pl.Callback]:
+    """The callbacks of the level's stage, in the order of the method's file."""
+    parts, where = cfg.method.stages[level.stage].callbacks, f"method.stages.{level.stage}.callbacks"
+    return [_callback(f"{where}.{name}", part, level) for name, part in parts.items() if part]
+
+
+def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
+    """The callback that a part of a method describes. Raises ValueError naming the key where it describes none."""
+    if "_target_" not in part:
+        raise ValueError(f"{key} has no _target_: it must name a callback, with _partial_: true")
+    try:
+        callback = instantiate(part)(level=level)
+    except TypeError as error:
+        raise ValueError(f"{key} cannot be built for a level (has it _partial_: true?): {error}") from error
+    if not isinstance(callback, pl.Callback):
+        raise ValueError(f"{key} makes a {type(callback).__name__}, which is no callback of pytorch_lightning")
+    return callback
 
 
 def _batches_of_epoch(count: int, limit: int | float | None) -> int:

@@ -35,12 +35,18 @@ class _Readers(TorchDispatchMode):
 def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[str]:
     """Names of the masked weights that a forward pass reads, but never as a factor of a product or convolution.
 
-    image_shape: channels, height, width.
+    image_shape: channels, height, width
+
+    Raises ValueError where the network cannot take such an image.
     """
     weights = masks.weights(net)
     with preserved(net), torch.no_grad(), _Readers() as readers:
         net.eval()
-        net.forward(torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype))
+        image = torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype)
+        try:
+            net.forward(image)
+        except RuntimeError as error:
+            raise ValueError(f"{type(net).__name__} cannot take an image of shape {image_shape}: {error}") from error
     changed = readers.read - readers.multiplied
     return [name for name, weight in zip(masks, weights, strict=True) if _storage(weight) in changed]
 
