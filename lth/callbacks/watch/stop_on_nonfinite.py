@@ -16,8 +16,10 @@ class StopOnNonFinite(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loss = pl_module.summary().get("train_loss", 0.0)
         if not math.isfinite(loss):
+            kept = (self.level.folder / "last.ckpt").is_file()
             raise FloatingPointError(
                 f"the training loss of level {self.level.index} ({self.level.name}) became {loss} in epoch "
-                f"{trainer.current_epoch}; the last good checkpoint is kept in {self.level.folder}. "
-                "A lower recipe.lr, recipe.clip=1 or warm-up usually helps"
+                f"{trainer.current_epoch}"
+                + (f"; the last good checkpoint is kept in {self.level.folder}" if kept else "")
+                + ". A lower recipe.lr, recipe.clip=1 or warm-up usually helps"
             )
