@@ -1,9 +1,12 @@
-"""Importing this module makes the process die with its parent.
+"""Importing this module makes the process die with its parent, and ignore Ctrl-C.
 
 A fork server takes a list of modules to import and runs nothing else in itself, so the call is a module. Hydra imports
 every module of a plugin except those with a leading underscore.
 """
 
+import signal
+
 from lth.training.signals import die_with_parent
 
 die_with_parent()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the sweep, and with it this process, without a traceback

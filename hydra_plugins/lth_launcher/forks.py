@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,7 @@ def _joined(process: Any, seconds: float) -> bool:
 
 def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

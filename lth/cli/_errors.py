@@ -4,6 +4,7 @@ import difflib
 import errno
 import re
 import sys
+from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +62,14 @@ def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
     overrides: the command line
     """
     from hydra.errors import HydraException  # imported here: Hydra takes a second
+    from yaml import YAMLError
 
     try:
         yield
     except HydraException as error:
-        raise ValueError(_explain(error, directory, overrides)) from None
+        raise ValueError(" ".join(_explain(error, directory, overrides).split())) from None
+    except YAMLError as error:
+        raise ValueError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from None
 
 
 def nearest(wrong: str, valid: Sequence[str]) -> str:
@@ -76,9 +80,24 @@ def nearest(wrong: str, valid: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def check_options(arguments: Sequence[str]) -> None:
+    """Raise ValueError for an option that Hydra does not have, or one without its value."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        unknown = [word for word in parser.parse_known_args(list(arguments))[1] if word.startswith("-")]
+    except ArgumentError as error:
+        raise ValueError(str(error)) from None
+    if unknown:
+        near = nearest(unknown[0].partition("=")[0], list(parser._option_string_actions))
+        raise ValueError(f"there is no option {unknown[0]}{near}")
+
+
 def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str:
     """Hydra's message with the nearest valid names, or the message of the part that could not be built."""
-    from hydra.errors import InstantiationException
+    from hydra.errors import InstantiationException, OverrideParseException
 
     cause, message = error.__cause__, str(error)
     if isinstance(error, InstantiationException) and isinstance(cause, Exception):
@@ -88,6 +107,8 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
         wrong = next((o for o in overrides if o.count("=") > 1 and not re.search(r"=['\"]", o)), "key=a=b")
         name, _, value = wrong.partition("=")
         return f"a value that contains = must be quoted, and once more for the shell: '{name}=\"{value}\"'"
+    if "Ambiguous value" in message or isinstance(error, OverrideParseException):
+        return _unreadable(error, message)
     experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
     if experiment:
         near = nearest(experiment[1], _experiments(directory, overrides))
@@ -97,6 +118,11 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if option:
         options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
         return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}{_own_folder(overrides)}"
+    base = re.search(r"In '(.+)': Could not load '(.+)/(.+)'", message)
+    if base:
+        folders = [folder / base[2] for folder in configuration_folders(directory, overrides)]
+        names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+        return f"{base[1]}.yaml starts from {base[2]}/{base[3]}.yaml, which is not there{nearest(base[3], names)}"
     merged = re.search(r"Error merging override (.*)", message)
     if merged:
         return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
@@ -106,8 +132,29 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
         group = wrong.partition(".")[0]
         if any(re.match(rf"{group}=.*,", override) for override in overrides):
             return f"not every {group} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
-        return f"there is no key {wrong!r}{nearest(wrong, _keys(directory, overrides))}"
+        config = _configuration(directory, overrides)
+        keys = [*_groups(directory, overrides), *_dotted(config, "")]
+        return f"there is no key {wrong!r}{nearest(wrong, list(dict.fromkeys(keys)))}{_addition(wrong, config)}"
     return message
+
+
+def _unreadable(error: Exception, message: str) -> str:
+    """What is wrong with an override that Hydra cannot read, or that sweeps where there is no sweep."""
+    ambiguous = re.search(r"Ambiguous value for argument '((.+?)=(.*))'", message)
+    if ambiguous:
+        key, values = ambiguous[2], ambiguous[3]
+        return f"{ambiguous[1]}: a list is written {key}=[{values}], and a sweep over the values needs -m"
+    override = getattr(error, "override", "")
+    return f"{override!r} is not of the form key=value ({message.splitlines()[0]}); quote values with spaces or symbols"
+
+
+def _addition(wrong: str, config: Any) -> str:
+    """How to set an argument of a user's own part that the part's file does not list; empty for other keys."""
+    for name in wrong.split(".")[:-1]:
+        config = config.get(name) if isinstance(config, dict) else None
+    target = config.get("_target_") if isinstance(config, dict) else None
+    own = isinstance(target, str) and not target.startswith(("lth.", "torch."))
+    return f" (an argument of {target} that its file does not list: +{wrong}=...)" if own else ""
 
 
 def _own_folder(overrides: Sequence[str]) -> str:
@@ -123,20 +170,23 @@ def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:
     return sorted(file.as_posix().removesuffix(".yaml") for file in files)
 
 
-def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
-    """The groups, and the keys of the configuration that the chosen groups make."""
+def _groups(directory: Path, overrides: Sequence[str]) -> list[str]:
+    roots = configuration_folders(directory, overrides)
+    folders = sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*") if p.is_dir()})
+    return [folder for folder in folders if not folder.startswith("experiment/")]
+
+
+def _configuration(directory: Path, overrides: Sequence[str]) -> Any:
+    """The configuration that the chosen groups make, without other overrides; empty where a choice is wrong too."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    roots = configuration_folders(directory, overrides)
-    folders = sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*") if p.is_dir()})
-    groups = [folder for folder in folders if not folder.startswith("experiment/")]
+    groups = _groups(directory, overrides)
     chosen = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
     try:
-        config = OmegaConf.to_container(composed(directory, overrides, [*chosen, "folder=none"])[0])
-    except HydraException:  # another choice is wrong too
-        config = {}
-    return list(dict.fromkeys([*groups, *_dotted(config, "")]))
+        return OmegaConf.to_container(composed(directory, overrides, [*chosen, "folder=none"])[0])
+    except HydraException:
+        return {}
 
 
 def _dotted(node: Any, prefix: str) -> list[str]:

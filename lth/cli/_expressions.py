@@ -56,9 +56,7 @@ def parse(expression: str) -> Valid:
 def shown(value: Any) -> str:
     """A value as it is written on a command line, cut to one line."""
     if isinstance(value, str):
-        word = re.fullmatch(r"(?![*&!|>%@`#])[^\s'\"{}\[\]]+", value)
-        plain = word and isinstance(yaml.safe_load(f"- {value}")[0], str | bool)
-        text = value if plain and value not in ("true", "false") else repr(value)
+        text = value if _is_plain(value) and value not in ("true", "false") else repr(value)
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{key}: {shown(inner)}" for key, inner in value.items()) + "}"
     elif isinstance(value, list):
@@ -67,6 +65,16 @@ def shown(value: Any) -> str:
         words = [text for word, text in ((None, "null"), (True, "true"), (False, "false")) if value is word]
         text = words[0] if words else str(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads a text as a word, so that it needs no quotes."""
+    if not re.fullmatch(r"(?![*&!|>%@`#])[^\s'\"{}\[\]]+", text):
+        return False
+    try:
+        return isinstance(yaml.safe_load(f"- {text}")[0], str | bool)
+    except yaml.YAMLError:
+        return False
 
 
 def _alternative(text: str) -> Valid:

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from lth.cli._comments import group_purpose, groups, keys_of, made_from, meaning, options, purpose
 from lth.cli._errors import nearest
 from lth.cli._expressions import shown
-from lth.cli._value_tables import Line, lines
 from lth.cli._valid import Entry, entries, entries_of_part
+from lth.cli._value_tables import Line, lines
 from lth.cli.run import CONFIGURATIONS, register_resolvers
 
 _INDENT = "  "

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._errors import check_options, hydra_errors, short_errors
 from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
 from lth.storage.atomic import write_text
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_from_here()
     sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
+    with short_errors():
+        check_options(sys.argv[1:])
     if {"-h", "--help"} & set(sys.argv[1:]):
         with short_errors(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
             print(help_text(CONFIGURATIONS, sys.argv[1:]))

@@ -19,6 +19,7 @@ from lth.pruning.prunable import batch_norms, names_matching, reparametrised
 from lth.pruning.restore import preserved
 from lth.pruning.standardised import standardised
 
+_OF_DATASET = ("classes", "channels", "image_size", "batch_size", "seed", "augment")
 _UNDO = {  # what makes a weight of others -> how to have it in one parameter again
     "torch.nn.utils.prune": "call torch.nn.utils.prune.remove, take its masks by `lth ticket import`",
     "weight norm": "call torch.nn.utils.remove_weight_norm",
@@ -50,6 +51,16 @@ def check_sync_batchnorm(net: nn.Module, accelerator: str) -> None:
         raise ValueError("trainer.sync_batchnorm=true works on GPUs only; CPU ranks keep their own statistics")
     if other:
         raise ValueError(f"trainer.sync_batchnorm=true would replace this network's {other} by plain batch norm")
+
+
+def check_dataset(config: Mapping[str, Any]) -> None:
+    """Refuse a data set's configuration without the keys that networks, recipe and seeds rely on."""
+    missing = [key for key in _OF_DATASET if key not in config]
+    if missing:
+        raise ValueError(
+            f"dataset ({config.get('_target_')}) has no key {', '.join(missing)}: begin its file with "
+            "`defaults: [_arrays]` ([_images] for one that is not held in memory) and set classes, channels, image_size"
+        )
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:

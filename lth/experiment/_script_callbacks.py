@@ -13,7 +13,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.analysis.layers import layer_table
 from lth.callbacks.within.keep_pruned import masked_module
-from lth.experiment._script_checks import function_name
 from lth.plan import Budget, Level
 from lth.pruning.seeds import derive
 from lth.storage.atomic import write_with
@@ -168,7 +167,7 @@ class Deferred(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         inner = self.build(_with_budget(self.level, trainer))
         if not isinstance(inner, Callback):
-            raise ValueError(f"{function_name(self.build)} of within made {inner!r}, which is no callback")
+            raise ValueError(f"a function of within makes a {type(inner).__name__}, which is no callback")
         self.inner = inner
         if self._stored:
             self.inner.load_state_dict(self._stored)

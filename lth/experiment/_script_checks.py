@@ -1,50 +1,37 @@
-"""Checks of what a script gives to `ScriptLevel.callbacks`. Each raises ValueError naming the argument."""
+"""Checks of what a script gives to `lth.levels` and its levels. Each raises ValueError naming the argument."""
 
-import inspect
-from collections.abc import Callable
-from functools import partial
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Callback
 
-_EXAMPLE = "partial(lth.callbacks.Regrow, every=100)"  # of an entry of `within`
+from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, check_takes
+
+
+def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for arguments of `lth.levels` that cannot be stored as they are."""
+    for name, value in names.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name}={value!r} must be text")
+    if not isinstance(seed, int):
+        raise ValueError(f"seed={seed!r} must be a whole number")
+    for name, value in settings.items():
+        try:
+            json.dumps({name: value})
+        except (TypeError, ValueError):
+            raise ValueError(f"settings: {name}={value!r} must be a number, text, or lists or dicts of them") from None
 
 
 def check_parts(criterion: Any, allocation: Any, within: Any) -> None:
     """Raise ValueError where arguments of `ScriptLevel.callbacks` cannot be called as they will be."""
-    for name, given, example in (
-        ("criterion", criterion, "criteria.snip"),
-        ("allocation", allocation, "allocation.erk"),
-    ):
-        if not callable(given) and (name, given) != ("criterion", None):
-            raise ValueError(f"{name}={given!r} is no function; give one such as lth.{example}")
+    if criterion is not None:
+        check_takes("criterion", criterion, CRITERION_TAKES)
+    check_takes("allocation", allocation, ALLOCATION_TAKES)
+    example = "such as within=[partial(lth.callbacks.Regrow, every=100)]"
     if not isinstance(within, list | tuple):
-        raise ValueError(f"within={within!r} is no list; write within=[{_EXAMPLE}]")
+        raise ValueError(f"within={within!r} must be a list of functions from a level to a callback, {example}")
     for number, build in enumerate(within):
-        if isinstance(build, Callback) or not callable(build):
-            raise ValueError(f"within[{number}]={build!r} is no function from a level to a callback; give {_EXAMPLE}")
-        _check_takes_level(f"within[{number}]", build)
-
-
-def _check_takes_level(name: str, build: Callable[..., Any]) -> None:
-    of, given, options = _unwrapped(build)
-    try:
-        signature = inspect.signature(of)
-    except (TypeError, ValueError):  # a function that is not written in Python need not say what it takes
-        return
-    try:
-        signature.bind(*given, None, **options)
-    except TypeError as error:
-        takes = ", ".join(signature.parameters)
-        raise ValueError(f"{name} cannot be called with a level: {function_name(build)}({takes}): {error}") from None
-
-
-def _unwrapped(build: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """The function of a partial with its arguments; any other callable without arguments."""
-    return (build.func, build.args, build.keywords) if isinstance(build, partial) else (build, (), {})
-
-
-def function_name(build: Callable[..., Any]) -> str:
-    """The name of a function, or of the function of a partial."""
-    of = _unwrapped(build)[0]
-    return getattr(of, "__name__", repr(of))
+        if isinstance(build, Callback):
+            raise ValueError(f"within[{number}] is a callback; it must be a function from a level to one, {example}")
+        check_takes(f"within[{number}]", build, ("level",))

@@ -15,6 +15,7 @@ from lth.callbacks.within.ema import EMA
 from lth.datamodules.dataset import Dataset
 from lth.experiment._checks import (
     check_covered,
+    check_dataset,
     check_densities,
     check_last_batch,
     check_level,
@@ -56,6 +57,7 @@ class Experiment:
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
         check_trainer(self.config["trainer"])
+        check_dataset(self.config["dataset"])
         self.image_shape = image_shape(self.config["dataset"])
         self.net = self._network()
         check_outputs(self.net, self.image_shape, self.config["dataset"].get("classes"))
@@ -81,7 +83,9 @@ class Experiment:
         for level in self.levels:
             net, masks, support = self.network_of(level)
             begins = support if level.source is None or net is not self.net else ends[level.source]
-            ends[level.index] = check_level(net, masks, begins, self._callbacks(level), self.data, self.image_shape)
+            ends[level.index] = check_level(
+                net, masks, begins, _callbacks(self.cfg, level), self.data, self.image_shape
+            )
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -113,7 +117,7 @@ class Experiment:
             classes=self.data.classes,
         )
         module.draw = self.draw
-        return module, self._callbacks(level)
+        return module, _callbacks(self.cfg, level)
 
     def load_start(self, level: Level, module: Any) -> None:
         """Give the module's network and masks the values that `level` begins with.
@@ -170,10 +174,6 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             return build(self.config["model"], seed, pretrained=True)
 
-    def _callbacks(self, level: Level) -> list[pl.Callback]:
-        callbacks = self.cfg.method.stages[level.stage].callbacks.values()
-        return [instantiate(callback)(level=level) for callback in callbacks if callback]
-
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return build({**self.config["model"], "widths": list(widths)}, self.cfg.seeds.init, pretrained=True)
 
@@ -206,6 +206,25 @@ def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
         fields = {**dict.fromkeys(LENGTHS), **fields}
     recipe: Recipe = instantiate(OmegaConf.create({**cfg.recipe, **fields}))
     return recipe
+
+
+def _callbacks(cfg: DictConfig, level: Level) -> list[pl.Callback]:
+    """The callbacks of the level's stage, in the order of the method's file."""
+    parts, where = cfg.method.stages[level.stage].callbacks, f"method.stages.{level.stage}.callbacks"
+    return [_callback(f"{where}.{name}", part, level) for name, part in parts.items() if part]
+
+
+def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
+    """The callback that a part of a method describes. Raises ValueError naming the key where it describes none."""
+    if "_target_" not in part:
+        raise ValueError(f"{key} has no _target_: it must name a callback, with _partial_: true")
+    try:
+        callback = instantiate(part)(level=level)
+    except TypeError as error:
+        raise ValueError(f"{key} cannot be built for a level (has it _partial_: true?): {error}") from error
+    if not isinstance(callback, pl.Callback):
+        raise ValueError(f"{key} makes a {type(callback).__name__}, which is no callback of pytorch_lightning")
+    return callback
 
 
 def _batches_of_epoch(count: int, limit: int | float | None) -> int:

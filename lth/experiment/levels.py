@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
-from lth.experiment._script_checks import check_parts
+from lth.experiment._script_checks import check_parts, check_settings
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
@@ -135,8 +135,8 @@ def levels(
     The body of the loop makes a Trainer with `KeepPruned` and `level.callbacks(...)`, and calls `fit`. When the body is
     done, the level is marked finished and its row is written. The same script run again goes on where it stopped.
 
-    Raises ValueError for rising densities, a folder that another process uses or that holds other settings, and
-    RuntimeError where the body has not trained the level to its end.
+    Raises ValueError for rising densities, settings that are no JSON, a folder that another process uses or that holds
+    other settings, and RuntimeError where the body has not trained the level to its end.
     """
     quiet_lightning()
     run = RunFolder(folder)
@@ -148,6 +148,9 @@ def levels(
             stack.enter_context(run.locked())
             series = {**config, "seed": SEED}
             run.claim(config, environment(), overwrite, series, len(plan))
+        done = sum(run.finished(level.folder) is not None for level in plan)
+        if done and not rank_zero_only.rank:
+            print(f"{done} of {len(plan)} levels of {run.path} are finished already")
         for level in plan:
             if run.finished(level.folder) is None:
                 script = ScriptLevel(level, _header(config, plan, level), seed)
@@ -188,6 +191,7 @@ def _plan(densities: Sequence[float], folder: Path) -> list[Level]:
 def _config(
     densities: Sequence[float], seed: int, method: str, model: str, dataset: str, settings: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    check_settings({"method": method, "model": model, "dataset": dataset}, seed, settings or {})
     return {
         "choices": {"method": method, "model": model, "dataset": dataset},
         "seed": seed,

@@ -34,7 +34,7 @@ class LoadedLevel:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        return image_shape(self.config["model"])
+        return image_shape(self.config["model"], self.config["dataset"])
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -94,17 +95,20 @@ def build(description: Mapping[str, Any], seed: int = 0, pretrained: bool = Fals
     return net
 
 
-def image_shape(description: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a network or dataset with this configuration has.
+def image_shape(*descriptions: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a network or dataset with these configurations has.
 
-    Raises ValueError where the configuration does not say.
+    descriptions: the first that says it counts
+
+    Raises ValueError where none says it.
     """
-    try:
-        size = description["image_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        return int(description["channels"]), int(height), int(width)
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("the network's configuration has no channels and image_size") from None
+    for description in descriptions:
+        with suppress(KeyError, TypeError, ValueError):
+            size = description["image_size"]
+            height, width = (size, size) if isinstance(size, int) else size
+            return int(description["channels"]), int(height), int(width)
+    names = " and of ".join(str(description.get("_target_")) for description in descriptions)
+    raise ValueError(f"the configuration of {names} does not say the keys channels and image_size")
 
 
 def _call(description: Mapping[str, Any]) -> Any:
@@ -150,6 +154,9 @@ def _from_file(file: Path) -> dict[str, Any]:
         for key in keys:
             node = node.get(key) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and "_target_" in node:
+            open_ = [key for key, value in node.items() if isinstance(value, str) and "${" in value]
+            if open_:
+                raise ValueError(f"{file} takes {', '.join(open_)} from other files; give the config.yaml of a run")
             return dict(node)
     raise ValueError(
         f"{file} describes no network: a run's config.yaml does, or a mapping with _target_ and its options"

@@ -74,7 +74,7 @@ def steps_of(point: str | int | None, budget: Budget) -> int | None:
         epochs = f"{budget.horizon / budget.epoch:g} epochs"
         raise ValueError(
             f"the point {point!r} is step {steps}, but a level has {budget.horizon} steps ({epochs}): "
-            "give a point within it (method.every, method.rewind, ...), or more recipe.epochs"
+            "give a point within it (rewind, every, ...), or train longer (recipe.epochs; max_epochs of a script)"
         )
     return steps
 

@@ -1,6 +1,8 @@
 """The types of a criterion, its data and its scores."""
 
-from collections.abc import Callable, Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -10,6 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from lth.pruning.masks import Masks
 from lth.pruning.topk import Scores
+
+CRITERION_TAKES = ("network", "masks", "batches")
+ALLOCATION_TAKES = ("scores", "density")
 
 
 class Batches(Protocol):
@@ -101,3 +106,26 @@ class Criterion(Protocol):
 
 
 __all__ = ["Batches", "Criterion", "Scores"]
+
+
+def check_takes(role: str, function: Any, arguments: Sequence[str]) -> None:
+    """Raise ValueError where a function cannot be called with so many arguments: before training, not after a level.
+
+    role: what it is used as, for the message
+    arguments: what it is called with, for the message
+    """
+    of, given, options = function, (), {}
+    if isinstance(function, partial):
+        of, given, options = function.func, function.args, function.keywords
+    name, wanted = getattr(of, "__name__", repr(of)), ", ".join(arguments)
+    if not callable(of):
+        raise ValueError(f"{role}={function!r} must be a function of ({wanted})")
+    try:
+        signature = inspect.signature(of)
+    except (TypeError, ValueError):  # a function that is not written in Python need not say what it takes
+        return
+    try:
+        signature.bind(*given, *arguments, **options)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise ValueError(f"{role} must be a function of ({wanted}), and {name}({takes}) is not: {error}") from None

@@ -78,6 +78,8 @@ def _keep(
     scores: Scores, masks: Masks, density: float, allocation: Allocation, exact: bool, used: Mapping[str, Tensor]
 ) -> Ranked:
     """Shrink `masks` in place. Returns the scores with pruned weights at -inf, stored in the tensors of `used`."""
+    if not isinstance(scores, Mapping):
+        raise ValueError(f"the criterion returned a {type(scores).__name__}; it must return {{parameter name: scores}}")
     # without this check a score of another shape would be broadcast
     masks.check_fit({name: score.shape for name, score in scores.items()}, "the criterion's scores", extra_allowed=True)
     ranked = Ranked({name: _within(scores[name], mask, used.get(name)) for name, mask in masks.items()})

@@ -45,12 +45,17 @@ def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]
     image_shape: channels, height, width
 
     A parameter outside of layers, such as an embedding, may be used in any other way than to take a mean or variance.
+    Raises ValueError where the network cannot take such an image.
     """
     weights = masks.weights(net)
     of_layers = {_storage(weight) for module in net.modules() for weight in weights_of(module)}
     with preserved(net), torch.no_grad(), _Readers() as readers:
         net.eval()
-        net.forward(torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype))
+        image = torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype)
+        try:
+            net.forward(image)
+        except RuntimeError as error:
+            raise ValueError(f"{type(net).__name__} cannot take an image of shape {image_shape}: {error}") from error
     changed = (readers.read & of_layers | readers.measured) - readers.multiplied
     return [name for name, weight in zip(masks, weights, strict=True) if _storage(weight) in changed]
 

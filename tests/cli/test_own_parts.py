@@ -1,5 +1,6 @@
 """A user's own parts, from a folder beside lth: composed, run, and proposed where a name is wrong."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,8 +11,14 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.lth_configurations import installed
 from lth.cli import _own_parts
-from lth.cli._errors import hydra_errors
-from lth.cli._own_parts import configuration_folders, import_from_here, options_first, search_path_override
+from lth.cli._errors import check_options, hydra_errors
+from lth.cli._own_parts import (
+    composed,
+    configuration_folders,
+    import_from_here,
+    options_first,
+    search_path_override,
+)
 from lth.cli.run import CONFIGURATIONS
 from tests.support.commands import lth
 from tests.support.own_parts import EXPERIMENT, write
@@ -133,14 +140,11 @@ def test_a_ticket_of_an_own_network_is_shown_from_its_masks_and_imports_nothing(
 
 
 def explained(*overrides: str) -> str:
-    """The answer to a command line that names an unknown option or experiment."""
-    GlobalHydra.instance().clear()
-    with (
-        pytest.raises(ValueError, match=r"not one of|there is no experiment") as error,
-        hydra_errors(CONFIGURATIONS, overrides),
-        initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"),
-    ):
-        compose("config", overrides=[o for o in overrides if "=" in o])
+    """The answer to a wrong command line."""
+    given = [o for o in overrides if "=" in o and not o.startswith("hydra.")]
+    with pytest.raises(ValueError, match=r"\S") as error, hydra_errors(CONFIGURATIONS, overrides):
+        composed(CONFIGURATIONS, overrides, given)
+    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -149,3 +153,42 @@ def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mis
     assert "options of your own: --config-dir FOLDER, or 'hydra.searchpath=" in explained(mistake)
     assert "--config-dir" not in explained("--config-dir", str(tmp_path), mistake)
     assert "--config-dir" not in explained(f"hydra.searchpath=[file://{tmp_path}]", mistake)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "answer"),
+    [
+        ("seed=0,1", r"seed=0,1: a list is written seed=\[0,1\], and a sweep over the values needs -m"),
+        ("recipe.lr = 0.1", "'recipe.lr = 0.1' is not of the form key=value"),
+        ("recipe.lr=[1", r"'recipe.lr=\[1' is not of the form key=value"),
+        ("method=from_nowhere", r"method/from_nowhere.yaml starts from method/impp.yaml, .*; did you mean imp or"),
+        ("method=no_yaml", r"a file of the configuration is no YAML: .* in .*settings/method/no_yaml.yaml\", line 2"),
+        ("model.height=3", r"there is no key 'model.height'; .* \(an argument of mine.narrow .*: \+model.height=...\)"),
+        ("recipe.height=3", r"^there is no key 'recipe.height'[^+]*$"),
+    ],
+)
+def test_a_mistake_in_a_line_or_in_a_file_of_ones_own_is_answered_in_one_line(
+    mistake: str, answer: str, tmp_path: Path
+):
+    write(tmp_path)
+    (tmp_path / "settings/method/from_nowhere.yaml").write_text("defaults: [impp]\n")
+    (tmp_path / "settings/method/no_yaml.yaml").write_text("stages: [\n")
+    assert re.search(answer, explained("--config-dir", str(tmp_path / "settings"), "model=narrow", mistake))
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("--config-dri settings", "there is no option --config-dri; did you mean --config-dir"),
+        ("model=mlp --column x", "there is no option --column"),
+        ("--config-dir", "argument --config-dir/-cd: expected one argument"),
+        ("--cfg nothing", "argument --cfg/-c: invalid choice: 'nothing'"),
+    ],
+)
+def test_an_option_that_hydra_does_not_have_is_answered_with_the_nearest(given: str, answer: str):
+    with pytest.raises(ValueError, match=answer):
+        check_options(given.split())
+
+
+def test_hydras_own_options_and_overrides_of_any_form_are_fine():
+    check_options(["-m", "-cn", "mine", "--config-dir=here", "--cfg", "job", "~support", "+a.b=-1", "++c=2", "--info"])

@@ -78,6 +78,14 @@ def test_show_does_without_the_network_where_the_ticket_names_none(tmp_path, cap
     assert "of all 99 parameters" in text  # 36+4 conv, 8 batch norm, 48+3 linear; its statistics are no parameters
 
 
+def test_show_does_without_the_shape_of_an_image(tmp_path, capsys):
+    linear = torch.nn.Linear(4, 3)
+    Ticket(Masks.ones(linear).bools(), linear.state_dict()).save(tmp_path / "t")
+    (tmp_path / "net.yaml").write_text("_target_: torch.nn.Linear\nin_features: 4\nout_features: 3\n")
+    text = run(capsys, "show", tmp_path / "t", "--network", tmp_path / "net.yaml")
+    assert "without multiply-adds: the configuration of torch.nn.Linear does not say the keys channels" in text
+
+
 def test_a_ticket_never_decides_what_code_runs(tmp_path, capsys):
     export = "export", tmp_path / "t", "--format", "onnx", "--out", tmp_path / "t.onnx"
     for target in (

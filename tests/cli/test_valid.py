@@ -15,9 +15,9 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from lth.cli._expressions import parse
-from lth.cli._value_tables import Table, tables
+from lth.cli._expressions import parse, shown
 from lth.cli._valid import Entry, _walk, check, check_part, entries
+from lth.cli._value_tables import Table, tables
 from lth.pruning.structured import schedule_rule, thresholds
 from tests.support.harness import CONF, composed_by_hydra
 
@@ -337,3 +337,8 @@ def test_the_check_comes_before_torch_is_imported():
         names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
         names |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
         assert not {name for name in names if name.partition(".")[0] in ("torch", "pytorch_lightning", "numpy")}
+
+
+@pytest.mark.parametrize("value", ["@head", "@", "*", "&a", "%", "`x`", "!x", "|", "a: b", "- a", "#", ""])
+def test_any_text_can_be_shown_in_a_message(value: str):
+    assert value in shown(value)

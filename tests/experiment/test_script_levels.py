@@ -233,17 +233,18 @@ def test_the_budget_of_a_script_is_unused_until_the_trainer_is_known(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        ({"criterion": "snip"}, r"criterion='snip' is no function; give one such as lth.criteria.snip"),
-        ({"allocation": None}, r"allocation=None is no function; give one such as lth.allocation.erk"),
-        ({"within": partial(Gradual, every=2)}, r"within=.* is no list; write within=\[partial"),
-        ({"within": ["rigl"]}, r"within\[0\]='rigl' is no function from a level to a callback; give partial"),
-        ({"within": [Dies(1)]}, r"within\[0\]=.* is no function from a level to a callback; give partial"),
+        ({"criterion": "snip"}, r"criterion='snip' must be a function of \(network, masks, batches\)"),
+        ({"criterion": lambda net, masks: {}}, r"and <lambda>\(net, masks\) is not: too many positional arguments"),
+        ({"allocation": None}, r"allocation=None must be a function of \(scores, density\)"),
+        ({"within": partial(Gradual, every=2)}, r"within=.* must be a list of functions from a level to a callback"),
+        ({"within": ["rigl"]}, r"within\[0\]='rigl' must be a function of \(level\)"),
+        ({"within": [Dies(1)]}, r"within\[0\] is a callback; it must be a function from a level to one, such as"),
         (
             {"within": [Gradual, partial(Regrow, evry=2)]},
-            r"within\[1\] cannot be called with a level: Regrow\(level, drop, .*'evry'",
+            r"within\[1\] must be a function of \(level\), and Regrow\(level, drop, .*'evry'",
         ),
-        ({"within": [lambda: None]}, r"within\[0\] cannot be called with a level: <lambda>\(\): too many"),
-        ({"within": [lambda level, rate: None]}, r"<lambda>\(level, rate\): missing a required argument: 'rate'"),
+        ({"within": [lambda: None]}, r"within\[0\] must be .*, and <lambda>\(\) is not: too many"),
+        ({"within": [lambda level, rate: None]}, r"<lambda>\(level, rate\) is not: missing a required .*: 'rate'"),
     ],
 )
 def test_parts_of_a_level_that_cannot_be_called_are_refused_by_name(arguments, answer, tmp_path):
@@ -255,6 +256,30 @@ def test_parts_of_a_level_that_cannot_be_called_are_refused_by_name(arguments, a
 
 @slow
 def test_a_part_of_a_level_that_makes_no_callback_is_refused_before_training(tmp_path):
-    with pytest.raises(ValueError, match="<lambda> of within made 3, which is no callback"):
+    with pytest.raises(ValueError, match="a function of within makes a int, which is no callback"):
         ladder(tmp_path, densities=[0.5], within=[lambda level: 3])
     assert not list(tmp_path.rglob("last.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"settings": {"data": Path("x")}}, r"settings: data=PosixPath\('x'\) must be a number, text, or lists"),
+        ({"settings": {"lr": torch.tensor(0.1)}}, r"settings: lr=tensor\(0.1000\) must be"),
+        ({"seed": "a"}, "seed='a' must be a whole number"),
+        ({"model": 3}, "model=3 must be text"),
+    ],
+)
+def test_settings_that_cannot_be_stored_are_refused_before_a_folder_exists(arguments, answer, tmp_path):
+    with pytest.raises(ValueError, match=answer):
+        next(levels([1.0], tmp_path / "run", **arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_script_says_how_many_levels_are_finished_already(tmp_path, capsys):
+    next(levels([1.0, 0.5], tmp_path))
+    assert capsys.readouterr().out == ""
+    (tmp_path / "level_00_dense").mkdir()
+    RunFolder(tmp_path).finish(tmp_path / "level_00_dense", {"row": {"level": 0}})
+    assert next(levels([1.0, 0.5], tmp_path)).index == 1
+    assert capsys.readouterr().out == f"1 of 2 levels of {tmp_path} are finished already\n"

@@ -110,10 +110,11 @@ def test_a_fork_computes_what_a_process_that_imports_everything_itself_does(tmp_
 
 
 PROBE = """
-import json, os, random, sys, numpy, torch
+import json, os, random, signal, sys, numpy, torch
 fresh = dict(cuda=torch.cuda.is_initialized(), bad_fork=torch.cuda._is_in_bad_fork(),
              os_threads=len(os.listdir("/proc/self/task")), threads=torch.get_num_threads(),
              interop=torch.get_num_interop_threads(), cwd=os.getcwd(), argv=sys.argv[1:],
+             sigint=signal.getsignal(signal.SIGINT) is signal.default_int_handler,
              env=os.environ["PROBE"], drawn=torch.rand(3).tolist(), python=random.random(),
              numpy=numpy.random.rand(), grad=torch.is_grad_enabled(), dtype=str(torch.get_default_dtype()))
 json.dump(fresh, open(sys.argv[1], "w"))
@@ -138,6 +139,7 @@ def test_a_fork_begins_as_a_fresh_process_does(tmp_path: Path, monkeypatch):
     del alone["argv"]
     assert a["os_threads"] == 1
     alone["os_threads"] = 1  # numpy's own, which importing starts and no fork inherits
+    assert a["sigint"]  # Ctrl-C ends a job, and not the process that it is forked from
     assert a == b == alone
 
 

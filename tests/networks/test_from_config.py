@@ -54,3 +54,16 @@ def test_a_tickets_own_network_is_taken():
     assert described({"network": MLP}) == MLP
     assert described({}) is None
     assert image_shape(MLP) == (1, 8, 8)
+
+
+def test_the_first_description_that_says_the_shape_of_an_image_counts():
+    own = {"_target_": "mine.Net", "channels": 5}
+    assert image_shape(own, MLP) == (1, 8, 8)
+    with pytest.raises(ValueError, match=r"configuration of mine.Net does not say the keys channels and image_size"):
+        image_shape(own)
+
+
+def test_a_file_that_takes_values_from_other_files_is_refused(tmp_path):
+    (tmp_path / "model.yaml").write_text("_target_: mine.Net\nclasses: ${dataset.classes}\nwidth: 3\n")
+    with pytest.raises(ValueError, match=r"model.yaml takes classes from other files; give the config.yaml of a run"):
+        described({}, tmp_path / "model.yaml")

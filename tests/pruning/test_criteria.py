@@ -1,10 +1,16 @@
 """Magnitude is |w|; random is the seed's, the layer's and the round's alone."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from lth.callbacks import Prune
+from lth.plan import Budget, Level
 from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, check_takes
 from lth.pruning.seeds import derive, generator
 
 
@@ -122,3 +128,33 @@ def test_streams_of_different_keys_differ():
 def test_a_generator_gives_its_streams_draws():
     assert torch.equal(torch.rand(5, generator=generator("a", 1)), torch.rand(5, generator=generator("a", 1)))
     assert not torch.equal(torch.rand(5, generator=generator("a", 1)), torch.rand(5, generator=generator("a", 2)))
+
+
+def test_a_criterion_that_returns_no_scores_by_name_is_refused():
+    net = network()
+    with pytest.raises(ValueError, match=r"the criterion returned a list; it must return \{parameter name: scores\}"):
+        prune(net, Masks.ones(net), 0.5, lambda net, masks, batches: list(masks.values()))
+
+
+@pytest.mark.parametrize(
+    ("function", "answer"),
+    [
+        (lambda net, masks: {}, r"criterion must be a function of .*, and <lambda>\(net, masks\) is not: too many"),
+        (partial(criteria.snip, n_batchs=1), r"and snip\(.*\) is not: got an unexpected keyword argument 'n_batchs'"),
+        ("magnitude", r"criterion='magnitude' must be a function of \(network, masks, batches\)"),
+    ],
+)
+def test_pruning_refuses_a_criterion_that_it_cannot_call_when_it_is_built(function, answer):
+    level = Level(0, "dense", 1.0, "train", Path(), 0, 0, Budget(1, 1))
+    with pytest.raises(ValueError, match=answer):
+        Prune(level, function, allocation.global_)
+    with pytest.raises(ValueError, match=r"allocation must be a function of \(scores, density\), and <lambda>\(x\)"):
+        Prune(level, criteria.magnitude, lambda x: {})
+
+
+def test_every_criterion_and_every_allocation_is_a_function_of_the_right_kind():
+    for name in ("grasp", "magnitude", "random", "snip", "synflow"):
+        check_takes("criterion", getattr(criteria, name), CRITERION_TAKES)
+    for name in ("erk", "global_", "uniform", "balanced"):
+        check_takes("allocation", getattr(allocation, name), ALLOCATION_TAKES)
+    check_takes("anything", print, ("a", "b"))  # not written in Python

@@ -60,3 +60,9 @@ def test_the_network_is_left_as_it_was():
     standardised(net, Masks.ones(net), IMAGE)
     assert net.training
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_an_image_that_the_network_cannot_take_is_an_error_that_names_its_shape():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(7, 2))
+    with pytest.raises(ValueError, match=r"Sequential cannot take an image of shape \(1, 2, 2\): .*mat1 and mat2"):
+        standardised(net, Masks.ones(net), (1, 2, 2))

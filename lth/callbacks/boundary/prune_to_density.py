@@ -10,7 +10,7 @@ from lth.plan import Level
 from lth.pruning import Masks, prune
 from lth.pruning.allocation import Allocation, count_kept
 from lth.pruning.criteria import random
-from lth.pruning.criterion import Criterion
+from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, Criterion, check_takes
 from lth.pruning.position import Placement, bernoulli, by_score, shuffled
 from lth.pruning.repair import Repair, no_repair
 from lth.training.ranks import assert_same, broadcast_
@@ -48,6 +48,8 @@ class Prune(Callback):
         seed: int = 0,
         density: float | None = None,
     ):
+        check_takes("criterion", criterion, CRITERION_TAKES)
+        check_takes("allocation", allocation, ALLOCATION_TAKES)
         self.density = level.density if density is None else density
         self.level, self.criterion, self.allocation = level, criterion, allocation
         self.rounds, self.placement, self.repair, self.exact, self.seed = rounds, placement, repair, exact, seed

@@ -49,8 +49,13 @@ def add_commands(commands: Commands) -> None:
 def _show(arguments: Namespace) -> None:
     screen, ticket = console(), Ticket.load(arguments.ticket)
     description, why_none = _network_of(ticket, arguments.network)
-    net = build(description) if description else None
-    rows = ticket_table(ticket, net, image_shape(description) if description else None)
+    net, shape = build(description) if description else None, None
+    if description:
+        try:
+            shape = image_shape(description)
+        except ValueError as error:
+            why_none = str(error)
+    rows = ticket_table(ticket, net, shape)
     found = ticket_totals(ticket, net)
     screen.print(
         f"{arguments.ticket}\n{found['kept']:,} of {found['prunable']:,} prunable weights kept: density "
@@ -59,7 +64,7 @@ def _show(arguments: Namespace) -> None:
         soft_wrap=True,
     )
     print_table(screen, [*rows, _sum(rows)], _LAYERS)
-    if net is None:
+    if shape is None:
         screen.print(f"\nwithout multiply-adds: {why_none}", markup=False, soft_wrap=True)
     screen.print()
     for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in _NOT_PROVENANCE}).items():
