@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import lth
 from tests.support.commands import lth as run_lth
@@ -59,7 +60,7 @@ def test_plain_pytorch_prunes_and_leaves_a_ticket(tmp_path):
     assert accuracies[-1] > 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 def test_a_timm_network_is_fine_tuned_from_its_file_and_pruned(tmp_path):
     timm = pytest.importorskip("timm", reason="needs the extra lth[timm]")
     from safetensors.torch import save_file
@@ -74,6 +75,12 @@ def test_a_timm_network_is_fine_tuned_from_its_file_and_pruned(tmp_path):
     assert ticket.density == pytest.approx(0.2, abs=1e-3)
     assert torch.equal(ticket.weights["net.conv1.0.weight"], weights["conv1.0.weight"])
     assert not any(name.startswith("net.fc") for name in ticket.masks)
+
+
+def test_a_dataset_of_ones_own_needs_four_keys():
+    (file,) = (EXAMPLES / "project").rglob("settings/dataset/*.yaml")
+    own = {"light"}
+    assert set(yaml.safe_load(file.read_text())) - own == {"defaults", "_target_", "classes", "channels", "image_size"}
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ FORBIDDEN_NAMES = {"utils", "util", "common", "base", "src", "registry", "helper
 # Rooms from bottom to top. A room imports rooms of lower rank only, and never another of its own rank.
 RANK = {
     **dict.fromkeys(("plan", "storage", "pruning"), 0),
-    **dict.fromkeys(("networks", "training", "datamodules", "tickets"), 1),
-    **dict.fromkeys(("analysis", "modules", "loggers"), 2),
+    **dict.fromkeys(("training", "datamodules", "tickets"), 1),
+    **dict.fromkeys(("networks", "analysis", "modules", "loggers"), 2),
     **dict.fromkeys(("callbacks", "sanity"), 3),
     "report": 4,
     "experiment": 5,

@@ -6,7 +6,7 @@ import random
 import runpy
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -17,12 +17,18 @@ from lth.training.signals import die_with_parent
 PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop", "hydra", "matplotlib.figure")
 
 
-def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable[[int], None]) -> list[int]:
+def run_all(
+    commands: Sequence[Sequence[str]],
+    at_a_time: int,
+    started: Callable[[int], Mapping[str, str] | None],
+    ended: Callable[[int, int], object] = lambda index, code: None,
+) -> list[int]:
     """Run each command in a fork of a server that has imported; returns their exit codes.
 
     commands: of the jobs: `[python, script, *arguments]` or `[python, "-m", module, *arguments]`
     at_a_time: how many run together
-    started: called with the position of each command when it begins
+    started: called with the position of each command when it begins; returns further environment variables for it
+    ended: called with the position of each command and its exit code when it ends
 
     An import costs some ten seconds of CPU, a fork milliseconds. All runs in the calling thread, because
     `multiprocessing` misreads an exit code when two threads wait for it.
@@ -33,17 +39,17 @@ def run_all(commands: Sequence[Sequence[str]], at_a_time: int, started: Callable
     running: dict[int, tuple[int, Any]] = {}
     try:
         for index, command in enumerate(commands):
-            process = server.Process(target=_main, args=(list(command[1:]), dict(os.environ), os.getcwd()))
-            started(index)
+            environment = {**os.environ, **(started(index) or {})}
+            process = server.Process(target=_main, args=(list(command[1:]), environment, os.getcwd()))
             process.start()
             running[process.sentinel] = index, process
             while len(running) >= at_a_time or (running and index == len(commands) - 1):
                 for sentinel in wait(list(running)):
                     assert isinstance(sentinel, int)  # `wait` can wait for connections too
-                    position, ended = running[sentinel]
-                    ended.join()
-                    codes[position] = ended.exitcode or 0
-                    del running[sentinel]
+                    position, finished = running.pop(sentinel)
+                    finished.join()
+                    codes[position] = finished.exitcode or 0
+                    ended(position, codes[position])
     finally:
         stop_all([process for _, process in running.values()], _joined)
     return [codes[index] for index in range(len(commands))]

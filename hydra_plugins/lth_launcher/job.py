@@ -2,10 +2,11 @@
 
 import csv
 import sys
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -15,8 +16,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lth.cli._valid import check
-from lth.cli.run import CONFIGURATIONS
-from lth.storage.folder import all_finished, different_keys
+from lth.cli.run import CONFIGURATIONS, ERROR_FILE
+from lth.storage.folder import RunFolder, all_finished, different_keys
 
 
 @dataclass
@@ -53,10 +54,13 @@ class Job:
         return [sys.executable, *program, *self.composing, *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
-        """Whether its folder holds this configuration with all levels done, and `overwrite` is not set."""
+        """Whether its folder holds this configuration with all levels done and drawn, and `overwrite` is not set."""
         if self.folder is None or self.config is None or self.config["overwrite"]:
             return False
-        return self.done() and not different_keys(self._stored().get("config"), self.config)
+        run = RunFolder(self.folder)
+        pictures = ["curve.png", *(["topology.png"] if (self.folder / "topology.csv").is_file() else [])]
+        same = self.done() and not different_keys(self._stored().get("config"), self.config)
+        return same and all(map(run.has_picture, pictures))
 
     def done(self) -> bool:
         """Whether a run in its folder came to its end: its levels are finished and results.csv is written."""
@@ -119,15 +123,15 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
         composed = context.config_loader.load_sweep_config(config, overrides)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
-        HydraConfig.instance().set_config(composed)  # the folder's name is made from it
-        task = deepcopy(composed)
-        with open_dict(task):
-            del task["hydra"]
-        refused = _refusal(task)
+        HydraConfig.instance().set_config(composed)  # a copy of Hydra's node; the folder's name is made from it
+        choices = {name: str(option) for name, option in composed.hydra.runtime.choices.items()}
+        with open_dict(composed):
+            del composed["hydra"]
+        refused = _refusal(composed)
         if refused:
             return Job(overrides, refused=refused)
-        resolved: Any = OmegaConf.to_container(task, resolve=True)
-        return Job(overrides, resolved, {k: str(v) for k, v in composed.hydra.runtime.choices.items()})
+        resolved: Any = OmegaConf.to_container(composed, resolve=True)
+        return Job(overrides, resolved, choices)
     except Exception:
         return Job(overrides)
     finally:
@@ -155,26 +159,62 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
     return todo
 
 
-def returns(jobs: Sequence[Job], failures: dict[int, str]) -> list[JobReturn]:
+class _Failed(JobReturn):
+    """The result of a job that failed, which is reported already.
+
+    Hydra asks for its value at the end of a sweep, and then leaves with exit code 1 and without another message.
+    """
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        raise SystemExit(1)
+
+
+def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
     """The results that Hydra expects of a launcher, one a job.
 
-    failures: position in `jobs` -> what went wrong
+    failures: positions in `jobs` of those that failed
     """
-    results = []
+    results: list[JobReturn] = []
     for index, job in enumerate(jobs):
-        result = JobReturn(overrides=job.overrides, cfg=None)
-        result.status = JobStatus.FAILED if index in failures else JobStatus.COMPLETED
-        error = ValueError(f"the job with {job} {failures[index]}") if index in failures else None
-        result.return_value = error or job.score()
+        if index in failures:
+            results.append(_Failed(overrides=job.overrides, status=JobStatus.FAILED))
+            continue
+        result = JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)
+        result.return_value = job.score()
         results.append(result)
     return results
 
 
-def summarise(jobs: Sequence[Job], failures: dict[int, str]) -> None:
-    """Print how many jobs of the sweep are finished, and those that failed."""
+def say_failed(job: Job, cause: str) -> None:
+    """Print that a job failed, and why: when it happens, and again at the end of the sweep."""
+    print(f"failed: {job}: {cause}", flush=True)
+
+
+def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
+    """Print how many jobs of the sweep are finished, and those that failed.
+
+    failures: position in `jobs` -> what went wrong
+    """
     print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs finished", flush=True)
     for index in sorted(failures):
-        print(f"failed: {jobs[index]} {failures[index]}", flush=True)
+        say_failed(jobs[index], failures[index])
+
+
+@contextmanager
+def error_file() -> Iterator[tuple[dict[str, str], Callable[[int], str]]]:
+    """For one job that a process runs: environment variables for it, and a function from its exit code to what failed.
+
+    The job writes its message into a file instead of printing it. Without a message the exit code is the cause.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "error"
+
+        def cause(code: int) -> str:
+            text = path.read_text() if path.is_file() else f"ended with code {code}"
+            return " ".join(text.split()) if code else ""
+
+        yield {ERROR_FILE: str(path)}, cause
 
 
 def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:

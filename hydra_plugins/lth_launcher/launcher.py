@@ -8,7 +8,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.lth_launcher.job import Job, plan, returns, summarise, unfinished
+from hydra_plugins.lth_launcher._composed import SweepConfigurations
+from hydra_plugins.lth_launcher.job import Job, plan, returns, say_failed, summarise, unfinished
 
 
 class JobLauncher(Launcher):
@@ -23,12 +24,18 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
+        # on the loader itself, which the sweeper uses too
+        hydra_context.config_loader.load_sweep_config = SweepConfigurations(  # type: ignore[method-assign]
+            hydra_context.config_loader
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
         todo = unfinished(jobs)
+        failures = {index: job.refused for index, job in enumerate(jobs) if job.refused}
+        for index, cause in failures.items():
+            say_failed(jobs[index], cause)
         outcomes = self.run(todo)
-        failures = {index: f"is refused: {job.refused}" for index, job in enumerate(jobs) if job.refused}
         if outcomes is None:
             return returns(jobs, failures)
         wrong = dict(zip(map(id, todo), outcomes, strict=True))

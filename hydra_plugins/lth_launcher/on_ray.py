@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_plugins.lth_launcher.job import Job, without_overwrite
+from hydra_plugins.lth_launcher.job import Job, error_file, say_failed, without_overwrite
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
@@ -64,21 +64,26 @@ class RayLauncher(JobLauncher):
             reference = ray.wait(list(running), num_returns=1)[0][0]
             index, attempt = running.pop(reference)
             try:
-                code, node = ray.get(reference)
-                outcomes[index] = f"ended with code {code} on node {node}" if code else ""
-                print(f"{'failed' if code else 'finished'} on node {node}: {jobs[index]}", flush=True)
+                cause, node = ray.get(reference)
+                outcomes[index] = f"{cause} (on node {node})" if cause else ""
+                if not cause:
+                    print(f"finished on node {node}: {jobs[index]}", flush=True)
             except ray.exceptions.RayError as error:  # the node or its worker was lost, not the training
                 outcomes[index] = f"was lost {attempt + 1} times: {str(error).strip().splitlines()[0]}"
                 if attempt < self.retries:
                     running[start(index, attempt + 1)] = index, attempt + 1
+                    continue
+            if outcomes[index]:
+                say_failed(jobs[index], outcomes[index])
         return outcomes
 
 
-def run_command(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[int, str]:
-    """The Ray task: run a job's command in `cwd`; returns its exit code and the node it ran on."""
-    where = {**os.environ, **env}
-    code = subprocess.run(command, cwd=cwd, env=where, check=False, preexec_fn=die_with_parent).returncode
-    return code, _ray().get_runtime_context().get_node_id()[:8]
+def run_command(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """The Ray task: run a job's command in `cwd`; returns why it failed, or nothing, and the node it ran on."""
+    with error_file() as (environment, cause):
+        where = {**os.environ, **env, **environment}
+        code = subprocess.run(command, cwd=cwd, env=where, check=False, preexec_fn=die_with_parent).returncode
+        return cause(code), _ray().get_runtime_context().get_node_id()[:8]
 
 
 def _ray() -> Any:

@@ -1,13 +1,15 @@
 """Sweeps in fresh processes: one job cannot leak memory, seeds or trackers into the next, nor end the others."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 from hydra_plugins.lth_launcher.forks import run_all, stop_all
-from hydra_plugins.lth_launcher.job import Job
+from hydra_plugins.lth_launcher.job import Job, error_file, say_failed
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
@@ -28,11 +30,8 @@ class ProcessLauncher(JobLauncher):
         self.jobs, self.preload = jobs, preload and sys.platform == "linux"
 
     def run(self, jobs: Sequence[Job]) -> list[str]:
-        return [f"ended with code {code}" if code else "" for code in self._run_all(jobs)]
-
-    def _run_all(self, jobs: Sequence[Job]) -> list[int]:
         if self.preload and len(jobs) > 1:
-            return run_all([job.command for job in jobs], self.jobs, lambda index: _announce(jobs[index]))
+            return self._in_forks(jobs)
         running: list[subprocess.Popen] = []
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
@@ -42,12 +41,37 @@ class ProcessLauncher(JobLauncher):
                 stop_all(running, _waited)
                 raise
 
+    def _in_forks(self, jobs: Sequence[Job]) -> list[str]:
+        causes: dict[int, Callable[[int], str]] = {}
+        outcomes = [""] * len(jobs)
+        with ExitStack() as files:
 
-def _run(running: list[subprocess.Popen], job: Job) -> int:
-    _announce(job)
-    with subprocess.Popen(job.command, preexec_fn=die_with_parent) as process:
-        running.append(process)
-        return process.wait()
+            def started(index: int) -> dict[str, str]:
+                print(f"job: {jobs[index]}", flush=True)
+                environment, causes[index] = files.enter_context(error_file())
+                return environment
+
+            def ended(index: int, code: int) -> None:
+                outcomes[index] = _reported(jobs[index], causes[index](code))
+
+            run_all([job.command for job in jobs], self.jobs, started, ended)
+        return outcomes
+
+
+def _run(running: list[subprocess.Popen], job: Job) -> str:
+    print(f"job: {job}", flush=True)
+    with error_file() as (environment, cause):
+        where = {**os.environ, **environment}
+        with subprocess.Popen(job.command, env=where, preexec_fn=die_with_parent) as process:
+            running.append(process)
+            return _reported(job, cause(process.wait()))
+
+
+def _reported(job: Job, cause: str) -> str:
+    """`cause`, printed where it is not empty."""
+    if cause:
+        say_failed(job, cause)
+    return cause
 
 
 def _waited(process: subprocess.Popen, seconds: float) -> bool:
@@ -56,7 +80,3 @@ def _waited(process: subprocess.Popen, seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def _announce(job: Job) -> None:
-    print(f"job: {job}", flush=True)

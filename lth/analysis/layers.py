@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from lth.pruning.linearised import effective
 from lth.pruning.masks import Masks
@@ -76,22 +77,35 @@ def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any
 
 
 def uses_per_image(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """How often each conv, linear or attention weight is used for one image, by parameter name: its output positions.
+    """How often each weight of a layer is used for one image, by parameter name.
 
-    A weight that several layers share is counted in each of them. Attention is taken to be self-attention.
+    Of convolutions, linear layers and attention: at each output position. Of transposed convolutions: at each input
+    position. Of recurrent layers: at each step of the sequence. A weight that several layers share is counted in each
+    of them. Attention is taken to be self-attention.
     """
     uses: Counter[int] = Counter()
 
-    def count(module: nn.Module, _: Any, output: Any) -> None:
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        weights = weights_of(module)
         if isinstance(module, nn.MultiheadAttention):  # it reads out_proj's weight without calling the layer
-            weights, times = [*weights_of(module), module.out_proj.weight], output[0].numel() // module.embed_dim
-        else:
-            weights, times = weights_of(module), output.numel() // weights_of(module)[0].shape[0]
+            weights.append(module.out_proj.weight)
         for weight in weights:
-            uses[id(weight)] += times
+            uses[id(weight)] += _positions(module, inputs, output)
 
     watch_layers(net, image_shape, count)
     return {name: uses[id(weight)] for name, weight in net.named_parameters() if id(weight) in uses}
+
+
+def _positions(module: nn.Module, inputs: Any, output: Any) -> int:
+    """How often a layer multiplies by its weights in one call."""
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        sequence = getattr(output[0], "data", output[0])  # of a packed sequence, its steps
+        return int(sequence.numel() // sequence.shape[-1])
+    if isinstance(module, nn.RNNCellBase):
+        return int(inputs[0].numel() // module.input_size)
+    outputs_first = not isinstance(module, _ConvTransposeNd)
+    positions: Tensor = output if outputs_first else inputs[0]
+    return positions.numel() // weights_of(module)[0].shape[0]
 
 
 def watch_layers(net: nn.Module, image_shape: Sequence[int], hook: Callable[[nn.Module, Any, Any], None]) -> None:

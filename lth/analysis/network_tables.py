@@ -58,7 +58,7 @@ def masks_table(masks: Mapping[str, Tensor]) -> list[Row]:
 
 
 def compute_table(net: nn.Module, masks: Mapping[str, Tensor], image_shape: tuple[int, int, int]) -> list[Row]:
-    """One row for each conv, linear and attention weight that one image uses, and a last one of totals.
+    """One row for each weight of a layer that one image uses, and a last one of totals.
 
       attributes: kernel of a convolution, and its stride, padding, dilation and groups if they are not the defaults
       input, output: shapes at the layer's last call, without the batch
@@ -149,7 +149,8 @@ def _shapes(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
-        found[module] = inputs[0].shape[1:], first.shape[1:]
+        read, given = (getattr(value, "data", value) for value in (inputs[0], first))  # of packed sequences
+        found[module] = read.shape[1:], given.shape[1:]
 
     watch_layers(net, image_shape, note)
     return found

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lth.cli._own_parts import configuration_folders, hydra_options, search_path_override
+from lth.cli._own_parts import composed, configuration_folders, hydra_options, search_path_override
 from lth.training.signals import listen
 
 _MISTAKES = (ValueError, FloatingPointError, ImportError)
@@ -92,11 +92,11 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if experiment:
         near = nearest(experiment[1], _experiments(directory, overrides))
         page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
-        return f"there is no experiment {experiment[1]}{near} ({page})"
+        return f"there is no experiment {experiment[1]}{near} ({page}){_own_folder(overrides)}"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
         options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
-        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}"
+        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}{_own_folder(overrides)}"
     merged = re.search(r"Error merging override (.*)", message)
     if merged:
         return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
@@ -110,6 +110,13 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     return message
 
 
+def _own_folder(overrides: Sequence[str]) -> str:
+    """How to name a folder with options of one's own; empty where the command line names one."""
+    if search_path_override(overrides) or hydra_options(overrides).config_path:
+        return ""
+    return " (options of your own: --config-dir FOLDER, or 'hydra.searchpath=[file:///FOLDER]')"
+
+
 def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:
     roots = [folder / "experiment" for folder in configuration_folders(directory, overrides)]
     files = {file.relative_to(root) for root in roots for file in root.rglob("[!_]*.yaml")}
@@ -118,8 +125,6 @@ def _experiments(directory: Path, overrides: Sequence[str]) -> list[str]:
 
 def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
     """The groups, and the keys of the configuration that the chosen groups make."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
@@ -127,11 +132,8 @@ def _keys(directory: Path, overrides: Sequence[str]) -> list[str]:
     folders = sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*") if p.is_dir()})
     groups = [folder for folder in folders if not folder.startswith("experiment/")]
     chosen = [o for o in overrides if o.partition("=")[0] in groups and "," not in o]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(roots[0]), version_base="1.3"):
-            given = [*chosen, *search_path_override(overrides), "folder=none"]
-            config = OmegaConf.to_container(compose(hydra_options(overrides).config_name, overrides=given))
+        config = OmegaConf.to_container(composed(directory, overrides, [*chosen, "folder=none"])[0])
     except HydraException:  # another choice is wrong too
         config = {}
     return list(dict.fromkeys([*groups, *_dotted(config, "")]))

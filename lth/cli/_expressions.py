@@ -5,7 +5,7 @@
     int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; a number is finite, and true is none
     point                   0, "500it", "2ep", "5%"; percent: "5%"
     one of a, b, c          also true, false and whole numbers
-    list of X, pair of X, rising list of X, map of X
+    list of X, filled list of X, pair of X, rising list of X, map of X
     left out                never valid: lth sets the key
     X or Y
 
@@ -56,7 +56,8 @@ def parse(expression: str) -> Valid:
 def shown(value: Any) -> str:
     """A value as it is written on a command line, cut to one line."""
     if isinstance(value, str):
-        plain = re.fullmatch(r"[^\s'\"{}\[\]]+", value) and isinstance(yaml.safe_load(f"- {value}")[0], str | bool)
+        word = re.fullmatch(r"(?![*&!|>%@`#])[^\s'\"{}\[\]]+", value)
+        plain = word and isinstance(yaml.safe_load(f"- {value}")[0], str | bool)
         text = value if plain and value not in ("true", "false") else repr(value)
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{key}: {shown(inner)}" for key, inner in value.items()) + "}"
@@ -69,7 +70,7 @@ def shown(value: Any) -> str:
 
 
 def _alternative(text: str) -> Valid:
-    many = re.fullmatch(r"(list|rising list|pair|map) of (.+)", text)
+    many = re.fullmatch(r"(list|filled list|rising list|pair|map) of (.+)", text)
     if many:
         return _MANY[many[1]](_alternative(many[2]))
     number = re.fullmatch(r"(int|number)(?: (.+))?", text)
@@ -130,6 +131,10 @@ def _one_of(words: Sequence[Any]) -> Valid:
 
 def _list_of(valid: Valid) -> Valid:
     return Valid(f"a list, each {valid.says}", lambda v: isinstance(v, list) and all(map(valid.accepts, v)))
+
+
+def _filled(valid: Valid) -> Valid:
+    return Valid(f"a list of one or more, each {valid.says}", lambda v: _list_of(valid).accepts(v) and len(v) > 0)
 
 
 def _rising(valid: Valid) -> Valid:
@@ -198,4 +203,4 @@ _WORDS = {
     "any": _FREE,
     "left out": Valid("left out, because lth sets it", lambda value: False),
 }
-_MANY = {"list": _list_of, "rising list": _rising, "pair": _pair, "map": _map}
+_MANY = {"list": _list_of, "filled list": _filled, "rising list": _rising, "pair": _pair, "map": _map}

@@ -4,7 +4,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def import_from_here() -> None:
@@ -23,21 +26,38 @@ def configuration_folders(directory: Path, arguments: Sequence[str]) -> list[Pat
     directory: folder of lth's configurations
     arguments: the command line: --config-dir, --config-path and hydra.searchpath are found in it
     """
+    from hydra.errors import HydraException  # imported here: Hydra takes a second
+
+    try:
+        return composed(directory, arguments, [])[1]
+    except HydraException:
+        return [_main_folder(directory, arguments)]
+
+
+def composed(directory: Path, arguments: Sequence[str], overrides: Sequence[str]) -> tuple["DictConfig", list[Path]]:
+    """The configuration that `overrides` make, and all folders that configurations are composed from.
+
+    directory: folder of lth's configurations
+    arguments: the command line, which may name other folders
+    """
     from hydra import compose, initialize_config_dir  # imported here: Hydra takes a second
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
 
-    given = hydra_options(arguments)
-    main = Path(given.config_path).resolve() if given.config_path else directory
+    main = _main_folder(directory, arguments)
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(main), version_base="1.3"):
-            search = search_path_override(arguments)
-            config = compose(given.config_name, overrides=search, return_hydra_config=True)
-        sources = config.hydra.runtime.config_sources
-    except HydraException:
-        return [main]
-    return [main, *(f for source in sources if (f := _folder(source)) is not None and f != main)]
+    with initialize_config_dir(str(main), version_base="1.3"):
+        kept = [override for override in overrides if not override.startswith("hydra.searchpath=")]
+        given = [*kept, *search_path_override(arguments)]
+        config = compose(hydra_options(arguments).config_name, overrides=given, return_hydra_config=True)
+    folders = [_folder(source) for source in config.hydra.runtime.config_sources]
+    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return task, [main, *(folder for folder in folders if folder not in (None, main))]
+
+
+def _main_folder(directory: Path, arguments: Sequence[str]) -> Path:
+    path = hydra_options(arguments).config_path
+    return Path(path).resolve() if path else directory
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:

@@ -4,13 +4,14 @@ A table is the file `_valid.yaml` of a group: key -> expression, such as `int >=
 key is relative to the group; `*` stands for any name. Where a key means different things in one group, its entry maps
 conditions to expressions: `if KEY` holds where the same part of the configuration has KEY, `else` comes last.
 
-The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. Keys
-without a line are the user's own and are not checked.
+The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. A key
+that takes the value of another in `conf/` (`rounds: ${method.rounds}`) has the line of that one, also where it is set
+itself. Keys without a line are the user's own and are not checked.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lth.cli._expressions import Valid, parse, shown
+from lth.cli._tables import Lines, Table, of_package, tables
 from lth.cli.run import CONFIGURATIONS
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,14 @@ def check_part(package: str, **values: Any) -> None:
 
     package: where it is composed, such as `hydra.launcher`
     """
-    table = next(table for table in tables() if ".".join(table.package) == package)
-    for entry in _walk(table.package, values, None, tables(), [table.lines]):
+    for entry in entries_of_part(package, values):
         _refuse(entry)
+
+
+def entries_of_part(package: str, values: Mapping[str, Any]) -> Iterator[Entry]:
+    """Every key of a part that is composed at `package`, such as `method.criterion`, with what its value may be."""
+    table = next(table for table in tables() if ".".join(table.package) == package)
+    yield from _walk(table.package, values, None, tables(), [table.lines])
 
 
 def entries(config: DictConfig) -> Iterator[Entry]:
@@ -69,88 +78,12 @@ def entries(config: DictConfig) -> Iterator[Entry]:
     yield from _walk((), raw, config, every)
 
 
-@dataclass
-class _Lines:
-    """Lines of a table by the names of a key's path."""
-
-    below: dict[str, "_Lines"] = field(default_factory=dict)
-    choices: dict[str, Valid] = field(default_factory=dict)  # condition -> what is valid
-    line: str = ""
-
-    def add(self, key: str, expressions: str | Mapping[str, str], group: str) -> None:
-        at = self
-        for name in key.split("."):
-            at = at.below.setdefault(name, _Lines())
-        given = {"else": expressions} if isinstance(expressions, str) else expressions
-        at.choices = {condition: parse(expression) for condition, expression in given.items()}
-        at.line = f"{group}: {key}"
-
-    def valid(self, beside: Mapping[str, Any]) -> Valid | None:
-        """What is valid where the keys `beside` are given."""
-        for condition, valid in self.choices.items():
-            if condition == "else" or condition.removeprefix("if ") in beside:
-                return valid
-        return None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The lines of a group.
-
-    group: its folder in `conf/`; empty for the keys outside of groups
-    targets: `_target_` of its options
-    whole: whether each of its options has a `_target_`
-    lines: of its `_valid.yaml`
-    """
-
-    group: str
-    targets: frozenset[str]
-    whole: bool
-    lines: _Lines
-
-    @property
-    def package(self) -> tuple[str, ...]:
-        """Where the group is composed."""
-        return tuple(self.group.split("/")) if self.group else ()
-
-    def fits(self, target: Any) -> bool:
-        """Whether its lines hold for a part with `target`: one of its own, or of the same libraries."""
-        libraries = {own.partition(".")[0] for own in self.targets}
-        return not libraries or not isinstance(target, str) or target.partition(".")[0] in libraries
-
-
-@cache
-def tables() -> tuple[Table, ...]:
-    """The tables of all groups, and that of the keys outside of groups."""
-    folders = [path for path in sorted(CONFIGURATIONS.rglob("*")) if path.is_dir()]
-    groups = [path.relative_to(CONFIGURATIONS).as_posix() for path in folders if any(path.glob("*.yaml"))]
-    return tuple(map(_table, ["", *(group for group in groups if group.partition("/")[0] != "experiment")]))
-
-
-@cache
-def _of_package(package: tuple[str, ...]) -> Table | None:
-    return next((table for table in tables() if table.package == package), None)
-
-
-def _table(group: str) -> Table:
-    folder = CONFIGURATIONS / group
-    lines = _Lines()
-    if (folder / "_valid.yaml").is_file():
-        for key, expressions in (yaml.safe_load((folder / "_valid.yaml").read_text()) or {}).items():
-            lines.add(key, expressions, group)
-    texts = [path.read_text() for path in folder.glob("*.yaml") if group and path.name != "_valid.yaml"]
-    found = [re.search(r"^_target_: (\S+)", text, re.MULTILINE) for text in texts]
-    based = [re.search(r"^  - _?[a-z]\w*$", text, re.MULTILINE) for text in texts]
-    whole = all(target or base for target, base in zip(found, based, strict=True)) and any(found)
-    return Table(group, frozenset(target[1] for target in found if target), whole, lines)
-
-
 def _walk(
     path: tuple[str, ...],
     raw: Mapping[str, Any],
     config: Any,
     every: Sequence[Table],
-    active: Sequence[_Lines] | None = None,
+    active: Sequence[Lines] | None = None,
     free: bool = False,
 ) -> Iterator[Entry]:
     """The keys of the part of a configuration at `path`.
@@ -168,7 +101,7 @@ def _walk(
             yield Entry(key, value, _HYDRA[name], name)
             continue
         lines = [found for line in active for found in [line.below.get(str(name)) or line.below.get("*")] if found]
-        group = _of_package(where)
+        group = of_package(where)
         valid = next((valid for line in lines if (valid := line.valid(raw))), _FREE if free else None)
         line = next((line.line for line in lines if line.choices), "")
         if isinstance(value, str) and "${" in value:
@@ -186,10 +119,59 @@ def _walk(
         elif valid is None and (group or any(line.below for line in lines)):
             yield Entry(key, value, _option(group) if group else _MAPPING)
         else:
-            yield Entry(key, _resolved(value, config, name), valid, line)
+            yield Entry(key, _resolved(value, config, name), valid or _of_pointed(where, bool(active)), line)
 
 
-def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[_Lines]:
+@cache
+def _pointers() -> tuple[tuple[bool, tuple[str, ...], tuple[str, ...]], ...]:
+    """The keys of `conf/` that take the value of another key: whether the path is whole, the path, and the other's.
+
+    A file that options begin with, such as `_kept_weights`, gives the last names of a path.
+    """
+    found = []
+    for table in tables():
+        for file in (CONFIGURATIONS / table.group).glob("*.yaml") if table.group else ():
+            whole = not file.name.startswith("_")
+            for path, target in _interpolations(yaml.load(file.read_text(), _LOADER)):
+                found.append((whole, (*table.package, *path) if whole else path, target))
+    return tuple(found)
+
+
+def _interpolations(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _interpolations(value, (*path, str(key)))
+    elif isinstance(content, str) and (match := re.fullmatch(r"\$\{([a-z_]+(?:\.[a-z_]+)*)\}", content)):
+        yield path, tuple(match[1].split("."))
+
+
+def _of_pointed(where: tuple[str, ...], of_lth: bool) -> Valid | None:
+    """What is valid for a key that takes the value of another in `conf/`; None for other keys.
+
+    where: its path
+    of_lth: whether the part that has the key is one of lth's
+    """
+    pointed = {other for whole, path, other in _pointers() if where[-len(path) :] == path and (whole or of_lth)}
+    choices = [valid for target in sorted(pointed) for valid in _line_at(target).choices.values()]
+    if not choices:
+        return None
+    says = dict.fromkeys(valid.says for valid in choices)
+    return Valid(", or ".join(says), lambda value: any(valid.accepts(value) for valid in choices))
+
+
+def _line_at(path: tuple[str, ...]) -> Lines:
+    """The line of the key at `path`; an empty one where there is none."""
+    for table in reversed(tables()):
+        if path[: len(table.package)] == table.package:
+            at: Lines | None = table.lines
+            for name in path[len(table.package) :]:
+                at = at.below.get(name) if at else None
+            if at and at.choices:
+                return at
+    return Lines()
+
+
+def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[Lines]:
     """The lines that hold for a part because of where it stands and of its `_target_`."""
     if group and group.fits(target):
         return [group.lines]
@@ -220,7 +202,18 @@ def _resolved(value: Any, config: Any, name: str) -> Any:
 def _refuse(entry: Entry) -> None:
     missing = isinstance(entry.value, str) and entry.value == "???"  # Hydra reports it
     if entry.valid is not None and not missing and not entry.valid.accepts(entry.value):
-        raise ValueError(f"{entry.key}={shown(entry.value)}: must be {entry.valid.says}")
+        raise ValueError(f"{entry.key}={shown(entry.value)}: must be {entry.valid.says}{_hint(entry)}")
+
+
+def _hint(entry: Entry) -> str:
+    """A question for a density in percent."""
+    values = entry.value if isinstance(entry.value, list) else [entry.value]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if "densit" not in entry.key or not numbers or entry.valid is None:
+        return ""
+    fractions = [value / 100 for value in values]
+    meant = fractions if isinstance(entry.value, list) else fractions[0]
+    return f"; densities are fractions: did you mean {shown(meant)}?" if entry.valid.accepts(meant) else ""
 
 
 def _option(group: Table) -> Valid:

@@ -16,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lth report", description=__doc__)
     parser.add_argument("runs", nargs="+", help="folders that hold runs, at any depth")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER", help="of the report (default: here)")
-    parser.add_argument("--column", default="test_accuracy", help="of results.csv (default: test_accuracy)")
+    parser.add_argument(
+        "--column", default="test_accuracy", help="of results.csv: val_loss, ... (default: test_accuracy)"
+    )
     given = parser.parse_args(arguments)
     with short_errors():
         print(write_report(given.runs, given.out, given.column))

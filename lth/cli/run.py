@@ -13,10 +13,13 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
+from lth.storage.atomic import write_text
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # an installed package holds them; in a checkout they lie beside it
@@ -28,7 +31,9 @@ _NOT_IN_NAME = re.compile(
     r"|logger(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*))$"
 )
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole
+_failed: list[Exception] = []  # what ended the run
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+ERROR_FILE = "LTH_ERROR_FILE"  # environment variable: file that a job of a sweep writes the cause of its failure into
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,15 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_from_here()
     sys.argv[1:] = options_first(sys.argv[1:])
     register_resolvers()
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        with short_errors(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+            print(help_text(CONFIGURATIONS, sys.argv[1:]))
+        return
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and os.environ.get("LTH_SHORT_ERRORS") != "1"
     if not full:  # otherwise Hydra prints its errors itself and exits
         os.environ.update(HYDRA_FULL_ERROR="1", LTH_SHORT_ERRORS="1")
-    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(_run)
+    task = _run if full else _run_and_note
+    command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(task)
     if full:
-        command()
+        with _told_to_sweep():
+            command()
         return
-    with short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+    with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
         command()
+        if _failed:
+            raise _failed.pop()
 
 
 def register_resolvers() -> None:
@@ -111,6 +124,34 @@ def _run(cfg: DictConfig) -> float | None:
     from lth.experiment.loop import run  # imported here: --help and mistakes should not wait for torch
 
     return run(cfg)
+
+
+def _run_and_note(cfg: DictConfig) -> float | None:
+    """`_run`, whose error is raised after Hydra has ended: Hydra would print a line of its own before it."""
+    try:
+        return _run(cfg)
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.RUN:  # a sweep of Hydra's own launcher counts its failed jobs
+            raise
+        _failed.append(error)
+        return None
+
+
+@contextmanager
+def _told_to_sweep() -> Iterator[None]:
+    """Write the cause of a failure into the file that a sweep has named, so that the sweep reports it with the job."""
+    path = os.environ.pop(ERROR_FILE, None)  # ranks that this process starts report by themselves
+    try:
+        yield
+    except SystemExit as left:
+        if path is None or not isinstance(left.code, str):
+            raise
+        write_text(Path(path), left.code.removeprefix("error: "))
+        sys.exit(1)
+    except Exception as error:
+        if path is not None:
+            write_text(Path(path), f"{type(error).__name__}: {error}")
+        raise
 
 
 def _choice(group: str) -> str:

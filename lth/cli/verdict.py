@@ -10,6 +10,7 @@ from lth.cli._errors import short_errors
 from lth.report.collect import collect
 from lth.report.output import write_csv
 from lth.report.sanity_checks import in_words, runs_of, settings_table, verdicts
+from lth.storage.atomic import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,8 +38,7 @@ def judge(paths: Sequence[str | Path], out: Path | None = None) -> str:
     found = verdicts(folders)
     text = in_words(found)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_csv(out / "sanity.csv", settings_table(runs_of(folders)))
-        (out / "verdict.txt").write_text(text)
-        (out / "verdict.json").write_text(json.dumps({name: asdict(v) for name, v in found.items()}, indent=1))
+        write_text(out / "verdict.txt", text)
+        write_text(out / "verdict.json", json.dumps({name: asdict(v) for name, v in found.items()}, indent=1))
     return text

@@ -1,9 +1,29 @@
 """Training, validation and test samples: checks of what was read, and the random splits."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lth.pruning.seeds import generator
+
+
+def check_parts(read: Any, by: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a data set has read. Raises ValueError unless it is four tensors whose types a network can take.
+
+    by: what has read it, for the message
+    """
+    parts: Any = tuple(read) if isinstance(read, list | tuple) else (read,)
+    if len(parts) == 4 and all(map(torch.is_tensor, parts)):
+        images, labels = parts[0::2], parts[1::2]
+        as_float = {torch.promote_types(x.dtype, torch.float32) for x in images}
+        if as_float == {torch.float32} and {y.dtype for y in labels} == {torch.int64}:
+            return parts
+    kinds = ", ".join(str(part.dtype) if torch.is_tensor(part) else type(part).__name__ for part in parts)
+    raise ValueError(
+        f"{by} returned {kinds}; it must return four tensors: training images (torch.uint8 or torch.float32) and "
+        "labels (torch.int64), test images and labels"
+    )
 
 
 def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int], classes: int) -> None:
@@ -74,12 +94,19 @@ def stratified(labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Ten
     return order[~chosen].sort().values, order[chosen].sort().values
 
 
-def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
-    """Indices of k random samples of every class, in random order. Raises ValueError naming a class with fewer."""
+def check_per_class(labels: Tensor, classes: int, k: int) -> Tensor:
+    """The number of samples of each class. Raises ValueError naming a class with fewer than `k`."""
     counts = torch.bincount(labels, minlength=classes)
     if k < 1 or counts.min() < k:
         rarest, fewest = int(counts.argmin()), int(counts.min())
-        raise ValueError(f"{k} samples of every class wanted, class {rarest} has {fewest}; valid: 1..{fewest}")
+        valid = f"valid: 1..{fewest}" if fewest else "valid: null, with n_batches=1 or more"
+        raise ValueError(f"samples_per_class={k}: class {rarest} has {fewest} training samples; {valid}")
+    return counts
+
+
+def per_class(labels: Tensor, classes: int, k: int, seed: int | str) -> Tensor:
+    """Indices of k random samples of every class, in random order. Raises ValueError as `check_per_class`."""
+    counts = check_per_class(labels, classes, k)
     order = torch.randperm(len(labels), generator=generator("per_class", seed))
     by_class = labels[order].argsort(stable=True)
     first = counts.cumsum(0) - counts

@@ -12,7 +12,7 @@ from lth.datamodules.arrays import Arrays, Parts
 
 _FILE = "psam_p01.csv"
 _SOURCE = "https://www2.census.gov/programs-surveys/acs/data/pums/2018/1-Year/csv_pal.zip"
-FEATURES = (
+_FEATURES = (
     *("AGEP", "SCHL", "MAR", "RELP", "DIS", "ESP", "CIT", "MIG"),
     *("MIL", "ANC", "NATIVITY", "DEAR", "DEYE", "DREM", "SEX", "RAC1P"),
 )
@@ -39,7 +39,7 @@ class ACSEmployment(Arrays):
         """The persons of the file, divided into training and test set."""
         from sklearn.model_selection import train_test_split
 
-        table = torch.tensor(_read_columns(_find(folder(root)), (*FEATURES, "ESR")), dtype=torch.uint8)
+        table = torch.tensor(_read_columns(_find(folder(root)), (*_FEATURES, "ESR")), dtype=torch.uint8)
         images, labels = table[:, :-1, None, None], (table[:, -1] == _EMPLOYED).long()
         train, test = train_test_split(
             torch.arange(len(labels)), test_size=self.test_share, random_state=self.test_seed

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lth.datamodules._normalise import STANDARDISE, computed, given
-from lth.datamodules._splits import check
+from lth.datamodules._splits import check, check_parts
 from lth.datamodules.augment import Augment, draw, pad
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.loader import ArrayLoader, Batch, FixedLoader
@@ -18,7 +18,7 @@ Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # training images and labels, tes
 class Arrays(Dataset):
     """Small images; subclasses implement `read`.
 
-    mean, std: one number or one per channel, in units of pixel / scale
+    mean, std: one number or one per channel, in units of pixel / scale; None for both = standardise per channel
     standardise: null uses mean and std as given; channel or pixel computes them, per channel or per pixel, from the
         training samples that are not held out for validation
     std_eps: added to a computed std; needed if a pixel is constant
@@ -39,6 +39,8 @@ class Arrays(Dataset):
         super().__init__(**dataset)
         if standardise not in STANDARDISE:
             raise ValueError(f"standardise={standardise!r}; valid: null, channel, pixel")
+        if standardise is None and mean is None and std is None:
+            standardise = "channel"
         if standardise is None:
             self.normalise = given(mean, std, self.scale, self.channels)
         self.augment = Augment.of(augment or {}, self.image_size)
@@ -46,14 +48,18 @@ class Arrays(Dataset):
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def read(self, root: str | None) -> Parts:
-        """Training images and labels, test images and labels: uint8 (N, C, H, W) and int64 (N,), on the CPU."""
+        """Training images and labels, test images and labels, on the CPU.
+
+        Images are uint8 or float32 tensors (N, C, H, W), labels int64 tensors (N,) of 0..classes - 1. `fetch` is the
+        place for a download.
+        """
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check and split the data in the first call of a run."""
         if self._parts:
             return
-        train_x, train_y, test_x, test_y = self.read(self.root)
+        train_x, train_y, test_x, test_y = check_parts(self.read(self.root), f"{type(self).__name__}.read")
         shape = (self.channels, self.image_size, self.image_size)
         check("training", train_x, train_y, shape, self.classes)
         check("test", test_x, test_y, shape, self.classes)

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from lth.datamodules._splits import check_fraction, check_val_size, held_out, per_class, split
+from lth.datamodules._splits import check_fraction, check_per_class, check_val_size, held_out, per_class, split
 from lth.datamodules.loader import Batch, Batching, batches
 from lth.pruning.seeds import generator
 
@@ -163,6 +163,10 @@ class Dataset(LightningDataModule):
         """
         size = batch_size or self.sampling.batch_size
         return (self.unaugmented(index) for index in self.scoring_order(seed).split(size))
+
+    def check_per_class(self, k: int) -> None:
+        """Raise ValueError where a class has fewer than `k` training samples."""
+        check_per_class(self.train_labels.cpu(), self.classes, k)
 
     def per_class(self, k: int, seed: int | str) -> Batch:
         """k training samples of every class without augmentation, as one batch in random order, equal on all ranks."""

@@ -24,8 +24,13 @@ class ScoringData(Batches):
         self.image_shape = image_shape_of(datamodule)
 
     def draw(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`n` batches of the training batch size, in an order fixed by seed and level."""
-        batches = self._data.scoring_batches(f"{self._seed}/{self._level}")
+        """`n` batches of the training batch size, in an order fixed by seed and level.
+
+        An incomplete last batch is left out where the dataset's `drop_last` leaves it out of training.
+        """
+        rule = self._data.sampling
+        least = rule.batch_size if rule.drop_last else 1
+        batches = (b for b in self._data.scoring_batches(f"{self._seed}/{self._level}") if len(b[1]) >= least)
         return (self._on_device(batch) for batch, _ in zip(batches, range(n), strict=False))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:

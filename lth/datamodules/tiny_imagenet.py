@@ -99,19 +99,26 @@ def _find(base: Path) -> Path | None:
 
 
 def _annotations(val: Path) -> dict[str, str]:
-    """Name -> class of the validation images, from val_annotations.txt (columns name, class and box).
+    """File name -> class of the validation images, from val_annotations.txt (columns name, class and box).
 
-    Raises ValueError for a damaged file: one that names paths, no class, or not just the images of `val`/images.
+    Converted images may have another suffix than the names there. Raises ValueError for a damaged file: one that names
+    paths, no class, or not just the images of `val`/images.
     """
     path = val / "val_annotations.txt"
     rows = [line.split("\t") for line in path.read_text(errors="replace").splitlines() if line]
     wrong = [row for row in rows if len(row) < 2 or any(Path(part).name != part for part in row[:2])]
-    found = {row[0]: row[1] for row in rows if row not in wrong}
-    images = {image.name for image in (val / "images").iterdir()}
-    if wrong or len(found) != len(rows) or set(found) != images:
-        first = wrong[0][0] if wrong else next(iter(sorted(images ^ set(found))), "twice the same image")
+    found = {Path(row[0]).stem: row[1] for row in rows if row not in wrong}
+    images = {image.stem: image.name for image in (val / "images").iterdir()}
+    if wrong or len(found) != len(rows) or set(found) != set(images):
+        first = wrong[0][0] if wrong else next(iter(sorted(set(images) ^ set(found))), "twice the same image")
         raise ValueError(f"{path} is damaged: it does not list the images beside it (first difference: {first!r})")
-    return found
+    return {images[stem]: label for stem, label in found.items()}
+
+
+def _is_image(path: Path) -> bool:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    return path.suffix.lower() in IMG_EXTENSIONS
 
 
 def _sort_validation(val: Path) -> None:
@@ -130,11 +137,12 @@ def _list_validation(tree: Path, names: list[str]) -> list[tuple[str, int]]:
     Raises ValueError if val has other classes.
     """
     val = tree / "val"
-    if next((val / "images").glob("*.JPEG"), None):
+    if any(map(_is_image, (val / "images").glob("*"))):
         classes = _annotations(val)
         paths = {val / "images" / name: label for name, label in classes.items()}
     else:
-        paths = {path: label for label in sorted(os.listdir(val)) for path in (val / label).rglob("*.JPEG")}
+        labels = sorted(os.listdir(val))
+        paths = {path: label for label in labels for path in (val / label).rglob("*") if _is_image(path)}
     check_same_classes(tree, {"train": names, "val": list(paths.values())})
     return [(str(path), names.index(label)) for path, label in sorted(paths.items(), key=lambda item: item[0].name)]
 

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.analysis.layers import layer_table
 from lth.callbacks.within.keep_pruned import masked_module
+from lth.experiment._script_checks import function_name
 from lth.plan import Budget, Level
 from lth.pruning.seeds import derive
 from lth.storage.atomic import write_with
@@ -165,7 +166,10 @@ class Deferred(Callback):
         return self._generate_state_key(number=self.number)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.inner = self.build(_with_budget(self.level, trainer))
+        inner = self.build(_with_budget(self.level, trainer))
+        if not isinstance(inner, Callback):
+            raise ValueError(f"{function_name(self.build)} of within made {inner!r}, which is no callback")
+        self.inner = inner
         if self._stored:
             self.inner.load_state_dict(self._stored)
         self.inner.on_fit_start(trainer, pl_module)

@@ -16,7 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from lth.experiment._given_keys import Given, given, load
 from lth.training.recipe import LENGTHS
 
-_ALWAYS = ("dataset", "model", "sparsity", "support", "prunable", "trainer", "logger", "choices", "published")
+_ALWAYS: tuple[str, ...] = (
+    "dataset",
+    "model",
+    "sparsity",
+    "support",
+    "prunable",
+    "trainer",
+    "logger",
+    "choices",
+    "published",
+)
 _ALWAYS += ("seed", "seeds.init", "allow_dead", "compile", "channels_last", "threads", "checkpoint_seconds")
 _ALWAYS += ("folder", "overwrite", "method.plan")
 _REFERENCE = re.compile(r"\$\{\s*([^${}:,\s]+)\s*\}")

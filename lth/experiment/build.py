@@ -12,7 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
 from lth.callbacks.within.at_average import AtAverage
 from lth.callbacks.within.ema import EMA
-from lth.experiment._checks import check_densities, check_precision, check_pruned_stay_zero, check_sync_batchnorm
+from lth.datamodules.dataset import Dataset
+from lth.experiment._checks import (
+    check_covered,
+    check_densities,
+    check_last_batch,
+    check_level,
+    check_module,
+    check_outputs,
+    check_precision,
+    check_pruned_stay_zero,
+    check_sync_batchnorm,
+    check_trainer,
+)
 from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
@@ -43,8 +55,10 @@ class Experiment:
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
+        check_trainer(self.config["trainer"])
         self.image_shape = image_shape(self.config["dataset"])
         self.net = self._network()
+        check_outputs(self.net, self.image_shape, self.config["dataset"].get("classes"))
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         if cfg.trainer.get("sync_batchnorm"):
             check_sync_batchnorm(self.net, cfg.trainer.accelerator)
@@ -52,8 +66,9 @@ class Experiment:
         densities = instantiate(cfg.sparsity, start=self.support.density)
         check_densities(densities, self.masks.total)
         if min(densities) < 1:
+            check_covered(self.net, self.masks, cfg.prunable.exclude)
             check_pruned_stay_zero(self.net, self.masks, self.image_shape)
-        self.data: pl.LightningDataModule = instantiate(cfg.dataset)
+        self.data: Dataset = instantiate(cfg.dataset)
         self.data.prepare_data()
         self.data.setup("fit")
         self._own_networks: dict[int, Any] = {}  # by level index
@@ -61,10 +76,12 @@ class Experiment:
         for note in check_used(cfg, (level.stage for level in self.levels)):
             _log.warning(note)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
-            self.build_level(level)
-        left: dict[int, Masks] = {}  # by level index
+            check_module(self.build_level(level)[0], self.image_shape)
+        ends: dict[int, Masks] = {}  # level index -> the masks with which it ends, as far as counts are known
         for level in self.levels:
-            left[level.index] = self._check(level, left.get(-1 if level.source is None else level.source))
+            net, masks, support = self.network_of(level)
+            begins = support if level.source is None or net is not self.net else ends[level.source]
+            ends[level.index] = check_level(net, masks, begins, self._callbacks(level), self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -157,22 +174,6 @@ class Experiment:
         callbacks = self.cfg.method.stages[level.stage].callbacks.values()
         return [instantiate(callback)(level=level) for callback in callbacks if callback]
 
-    def _check(self, level: Level, before: Masks | None) -> Masks:
-        """Let the level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules.
-
-        before: the masks with which the level begins, as far as counts are known; None = its support
-
-        Returns those with which it ends.
-        """
-        net, masks, support = self.network_of(level)
-        left = support if before is None else before
-        for callback in self._callbacks(level):
-            if hasattr(callback, "check"):
-                left = callback.check(left) or left
-            if hasattr(callback, "check_network"):
-                callback.check_network(net, masks, self.image_shape)
-        return left
-
     def _of_widths(self, widths: Sequence[int]) -> torch.nn.Module:
         return build({**self.config["model"], "widths": list(widths)}, self.cfg.seeds.init, pretrained=True)
 
@@ -186,6 +187,7 @@ class Experiment:
 
     def _plan(self, densities: list[float]) -> list[Level]:
         steps = _batches_of_epoch(self.data.steps_per_epoch, self.cfg.trainer.get("limit_train_batches"))
+        check_last_batch(self.net, self.image_shape, self.data, self.config["trainer"], steps)
         budgets = {stage: recipe.budget(-(-steps // recipe.accumulate)) for stage, recipe in self.recipes.items()}
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("lth", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+_PACKAGES = ("lth", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
 
 def environment() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def environment() -> dict[str, Any]:
     """
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "git": _git(Path(__file__)),
         "project": _git(Path.cwd()),
         "hardware": {

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
+from lth.experiment._script_checks import check_parts
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
@@ -79,7 +80,11 @@ class ScriptLevel:
         rounds: number of times that weights are scored and pruned on the way to the density (SynFlow: 100)
         within: level -> callback that changes masks while the level trains, such as `partial(Regrow, ...)`
         seconds: shortest time between two checkpoints, which are written between epochs
+
+        Raises ValueError for a criterion or an allocation that is no function, and for parts of `within` that cannot
+        be called with a level.
         """
+        check_parts(criterion, allocation, within)
         builds: list[Callable[[Level], Callback]] = []
         if criterion is not None:
             builds.append(partial(Prune, criterion=criterion, allocation=allocation, rounds=rounds, seed=self.seed))

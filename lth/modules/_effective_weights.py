@@ -1,12 +1,15 @@
 """Networks that compute with other weights than they store: the base of learned masks and learned thresholds."""
 
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, nn
+from torch.autograd import Variable
 
 from lth.modules.classifier import Classifier
+from lth.pruning.restore import preserved, replaced
 
 
 class EffectiveWeights(Classifier):
@@ -32,6 +35,20 @@ class EffectiveWeights(Classifier):
                 "set recipe.ema=0, and take no schedule-free optimizer"
             )
 
+    def check_network(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise ValueError for reentrant activation checkpointing: its inner backward passes end at the scores.
+
+        image_shape: channels, height and width
+        """
+        with preserved(self.net), torch.enable_grad():
+            self.net.train()
+            output = self.net.forward(torch.zeros(2, *image_shape, requires_grad=True))
+        if _has_reentrant_parts(output):
+            raise ValueError(
+                f"model: {type(self.net).__name__} checkpoints activations with use_reentrant=True, which this method "
+                "cannot train; set use_reentrant=False"
+            )
+
     def setup(self, stage: str) -> None:
         self._unfrozen = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         if not self.trains_network:
@@ -53,7 +70,12 @@ class EffectiveWeights(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         if self._final:
             return self.net(x)
-        return functional_call(self.net, self._cached or self.effective(), (x,))
+        weights = self._cached or self.effective()
+        with replaced(self.net, weights):
+            logits: Tensor = self.net(x)
+        if logits.requires_grad:
+            logits.register_hook(partial(_replace_in_backward, self.net, weights))
+        return logits
 
     def on_validation_start(self) -> None:
         self._cached = None if self._final else self._detached()  # computed once, not in every batch
@@ -99,3 +121,24 @@ class EffectiveWeights(Classifier):
         super()._apply(fn, recurse)
         self.masks.move_(fn)
         return self
+
+
+def _replace_in_backward(net: nn.Module, weights: dict[str, Tensor], gradient: Tensor) -> None:
+    """Let `net` compute with `weights` until the backward pass ends, in which checkpointed parts compute again."""
+    until_end = ExitStack()
+    until_end.enter_context(replaced(net, weights))
+    Variable._execution_engine.queue_callback(until_end.close)
+
+
+def _has_reentrant_parts(output: Tensor) -> bool:
+    """Whether a part of the graph of `output` is computed by `torch.utils.checkpoint` with use_reentrant=True."""
+    seen, todo = set(), [output.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        seen.add(node)
+        todo += [following for following, _ in node.next_functions]
+    return False

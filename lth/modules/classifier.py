@@ -30,13 +30,10 @@ class Classifier(pl.LightningModule):
     level: length and density of the training
     classes: number of classes
     seed: the data seed, for dropout and mixup
-
-    Class attributes of modules and callbacks, from which a run knows keys that nothing reads: `ignores`, fields of the
-    recipe that the module does not read; `acts_with`, arguments without effect where another one is null or false.
     """
 
-    ignores: ClassVar[tuple[str, ...]] = ()
-    acts_with: ClassVar[dict[str, str]] = {}
+    ignores: ClassVar[tuple[str, ...]] = ()  # fields of the recipe that the module does not read
+    acts_with: ClassVar[dict[str, str]] = {}  # argument -> another one; without effect where that is null or false
 
     def __init__(
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
@@ -95,10 +92,7 @@ class Classifier(pl.LightningModule):
         return ScoringData(self.trainer.datamodule, seed, self.level.index, self.device, self.dtype)
 
     def to_average_(self) -> None:
-        """Switch a schedule-free optimizer to eval mode: the weights become its average, for evaluating and saving.
-
-        A no-op for other optimizers. The next training batch switches back.
-        """
+        """Put a schedule-free optimizer into eval mode until the next batch: the weights become its average."""
         if self.recipe.averages:
             self.trainer.optimizers[0].eval()
 

@@ -22,14 +22,14 @@ from lth.training.ranks import assert_same, broadcast_
 class ScoreSearch(ScaledWeights):
     """Trains one score for each prunable weight; the network computes with weight * mask(score), all else is frozen.
 
-    Until `finalize_`, `masks` hold the weights that are allowed: the support without those that events removed so far.
-    The network computes with fewer weights: those of them that the rule chooses by their scores.
+    Until `finalize_`, `masks` hold the allowed weights: the support without those that events removed so far. Of these
+    the network computes with the weights that the rule chooses by their scores.
 
     score_init: draws the initial scores
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)
     freezing: which weights an event removes from the search; None = events only lower the density given to the rule
     restore: whether the ticket is every allowed weight; otherwise only those that their scores choose
-    biases: whether biases of prunable layers have scores too; events never freeze any
+    biases: whether biases have scores too; events never freeze any
     score_seed: the pruning seed
     options: the fields of `Penalty`, `EventOptions` and `Rounding`, and the arguments of `Classifier`
     """
@@ -49,7 +49,6 @@ class ScoreSearch(ScaledWeights):
         score_seed: int = 0,
         **options: Any,
     ):
-        # the configuration's keys are flat; the stage's block of an earlier run must stay as it was written
         penalty, events, rounding = (_take(group, options) for group in (Penalty, EventOptions, Rounding))
         super().__init__(**options)
         self.score_init, self.rule, self.restore, self.penalty = score_init, rule, restore, penalty
@@ -177,5 +176,8 @@ def _count(masks: dict[str, Tensor]) -> int:
 
 
 def _take(group: Any, options: dict[str, Any]) -> Any:
-    """An instance of the dataclass `group`, whose fields are taken out of `options`."""
+    """An instance of the dataclass `group`, whose fields are taken out of `options`.
+
+    The keys of a configuration stay flat: the stage's block of an earlier run must stay as it was written.
+    """
     return group(**{field.name: options.pop(field.name) for field in fields(group) if field.name in options})

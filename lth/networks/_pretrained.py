@@ -1,40 +1,71 @@
-"""Pretrained weights: read from a file, and loaded into a network that may have another classifier."""
+"""Pretrained weights of a file or a library, loaded into a network that may have another classifier."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from lth.tickets.formats.content import COUNTER, read
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a safetensors or torch file; a torch file may hold it under the key `state_dict`."""
+    """The state dict in a file of any kind that `lth ticket import` reads.
+
+    Raises ValueError for a missing file, one of another kind, and one that holds masks which prune.
+    """
     if not Path(path).is_file():
         raise ValueError(
             f"pretrained={str(path)!r} is not a file; valid: false, true or the path of a .safetensors or .pt"
         )
-    if Path(path).suffix == ".safetensors":
-        from safetensors.torch import load_file
+    content = read(path)
+    if content.masks and not all(bool(mask.all()) for mask in content.masks.values()):
+        raise ValueError(
+            f"pretrained={str(path)!r} is a pruned network, whose masks would be lost; start from it with "
+            "method=retrain ticket=FILE (`lth ticket import` makes a ticket of it)"
+        )
+    return dict(content.weights)
 
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return state.get("state_dict", state)
 
-
-def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int) -> None:
+def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> None:
     """Load `weights` in place, except a classifier with another number of classes, which keeps its initial weights.
 
-    Raises ValueError if names or other shapes differ.
+    net: the network
+    weights: a state dict; names that begin with the same prefix lose it
+    classes: number of classes of the network
+    source: what messages call the weights
+
+    Raises ValueError if names or other shapes differ, and for weights that are NaN.
     """
     own = net.state_dict()
-    differing = sorted(own.keys() ^ weights.keys())
+    weights = _below_prefix(weights, own, source)
+    differing = sorted(
+        name for name in own.keys() ^ weights.keys() if not name.endswith(COUNTER)
+    )  # frozen norms have none
     if differing:
-        raise ValueError(
-            f"pretrained weights are of another network: only one of the two has {', '.join(differing[:5])}"
-        )
-    other = [name for name in own if own[name].shape != weights[name].shape]
+        raise ValueError(f"{source} is of another network: only one of the two has {', '.join(differing[:5])}")
+    shared = [name for name in own if name in weights]
+    other = [name for name in shared if own[name].shape != weights[name].shape]
     for name in other:
         here, there = own[name].shape, weights[name].shape
         if here[1:] != there[1:] or here[0] != classes:
-            raise ValueError(f"pretrained {name} has shape {tuple(there)}, the network's has {tuple(here)}")
-    net.load_state_dict({name: weights[name] for name in own if name not in other}, strict=False)
+            raise ValueError(f"{source}: {name} has shape {tuple(there)}, the network's has {tuple(here)}")
+    if damaged := [name for name in shared if bool(weights[name].isnan().any())]:
+        raise ValueError(f"{source}: these weights are not numbers (NaN): {', '.join(damaged[:5])}")
+    net.load_state_dict({name: weights[name] for name in shared if name not in other}, strict=False)
+
+
+def _below_prefix(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+    """The weights whose names with one prefix are the network's, under these names; else `weights` as they are.
+
+    own: the network's state dict
+    """
+    needed = [name for name in own if not name.endswith(COUNTER)]
+    if all(name in weights for name in needed):
+        return weights
+    starts = {name.removesuffix(needed[0]) for name in weights if name.endswith(f".{needed[0]}")}
+    fitting = sorted(start for start in starts if all(start + name in weights for name in needed))
+    if len(fitting) > 1:
+        raise ValueError(f"{source} holds several networks, under {', '.join(fitting)}; save the state dict of one")
+    if not fitting:
+        return weights
+    return {name.removeprefix(fitting[0]): w for name, w in weights.items() if name.startswith(fitting[0])}

@@ -8,7 +8,7 @@ from lth.networks._refuse import refuse_depth
 from lth.networks.resnet import ResNet, Stages, resnet
 
 WIDTHS = (16, 32, 64)
-DOUBLE_WIDTHS = (32, 64, 128)
+_DOUBLE_WIDTHS = (32, 64, 128)
 
 
 def cifar_resnet(
@@ -52,4 +52,4 @@ def resnet110(classes: int, channels: int, image_size: int, **options: Any) -> R
 
 def resnet32_double(classes: int, channels: int, image_size: int, **options: Any) -> ResNet:
     """ResNet-32 with twice the channels (GraSP, Wang et al. 2020, arXiv 2002.07376). Options as for `cifar_resnet`."""
-    return cifar_resnet(32, classes, channels, image_size, DOUBLE_WIDTHS, **options)
+    return cifar_resnet(32, classes, channels, image_size, _DOUBLE_WIDTHS, **options)

@@ -17,7 +17,7 @@ from lth.networks._refuse import refuse_unknown
 from lth.networks.init import INITS, WEIGHTED, initialise_
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-MODEL_DEFAULT = "model_default"  # the library's initialisation
+_MODEL_DEFAULT = "model_default"  # the library's initialisation
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class _Changes:
 
     bias: bool = True
     affine: bool = True
-    init: str = MODEL_DEFAULT
+    init: str = _MODEL_DEFAULT
     fan: str = "fan_out"
 
     def check(self, pretrained: bool | str) -> None:
         """Raise ValueError for an unknown init, and for one that would overwrite pretrained weights."""
-        refuse_unknown("init", self.init, (MODEL_DEFAULT, *INITS))
-        if pretrained and self.init != MODEL_DEFAULT:
-            raise ValueError(f"init={self.init!r} would overwrite pretrained={pretrained!r}; valid: {MODEL_DEFAULT}")
+        refuse_unknown("init", self.init, (_MODEL_DEFAULT, *INITS))
+        if pretrained and self.init != _MODEL_DEFAULT:
+            raise ValueError(f"init={self.init!r} would overwrite pretrained={pretrained!r}; valid: {_MODEL_DEFAULT}")
 
     def apply_(self, net: nn.Module) -> None:
         """Change `net` in place."""
@@ -48,7 +48,7 @@ class _Changes:
                 module.bias = None
             if not self.affine and isinstance(module, _NORMS):
                 module.affine, module.weight, module.bias = False, None, None
-        if self.init != MODEL_DEFAULT:
+        if self.init != _MODEL_DEFAULT:
             initialise_(net, self.init, self.fan)
 
 
@@ -114,9 +114,10 @@ def torchvision_model(
     with _as_value_error(f"torchvision {name} cannot be built"):
         net = models.get_model(name, num_classes=classes, **(options or {}))
     if pretrained is True:
-        load_(net, models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True), classes)
+        default = models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        load_(net, default, classes, "torchvision's default")
     elif pretrained:
-        load_(net, read_weights(pretrained), classes)
+        load_(net, read_weights(pretrained), classes, f"pretrained={pretrained}")
     if channels != 3:
         _cut_channels_(net, channels)
     wanted.apply_(net)
@@ -152,7 +153,7 @@ def timm_model(
     with _as_value_error(f"timm {name} cannot be built with {asked}"):
         net = timm.create_model(name, **asked)
     if pretrained and pretrained is not True:
-        load_(net, read_weights(pretrained), classes)
+        load_(net, read_weights(pretrained), classes, f"pretrained={pretrained}")
     wanted.apply_(net)
     _check_fit(f"timm {name}", net, classes, channels, image_size)
     return net

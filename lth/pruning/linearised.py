@@ -1,13 +1,11 @@
 """The network with absolute weights, as SynFlow scores it; and the weights on a path from input to output."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import batch_norms
+from lth.pruning.restore import replaced
 
 _BN = ("eval", "identity", "train")
 _IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
@@ -55,31 +53,10 @@ def flow_gradients(
     net.eval()
     for norm in batch_norms(net).values() if batch_statistics else ():
         norm.train()
-    with _replaced(net, {**state, **leaves}):
+    with replaced(net, {**state, **leaves}):
         flow = net(ones).sum()
         gradients = torch.autograd.grad(flow, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(leaves, gradients, strict=True))
-
-
-@contextmanager
-def _replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Let `net` compute with other tensors, also in a backward pass that repeats parts of the forward pass.
-
-    tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
-
-    `functional_call` ends before the backward pass, in which activation checkpointing would find other tensors.
-    """
-    named = dict([*net.named_parameters(), *net.named_buffers()])
-    new = {id(named[name]): tensor for name, tensor in tensors.items()}
-    places = [slots for module in net.modules() for slots in (module._parameters, module._buffers)]
-    before = [(slots, key, old) for slots in places for key, old in slots.items() if old is not None and id(old) in new]
-    try:
-        for slots, key, old in before:
-            slots[key] = new[id(old)]
-        yield
-    finally:
-        for slots, key, old in before:
-            slots[key] = old
 
 
 def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -63,6 +63,14 @@ class Masks(Mapping[str, Tensor]):
         self.check_fit({name: p.shape for name, p in parameters.items()}, "the network", extra_allowed=True)
         return [parameters[name] for name in self]
 
+    def uncovered(self, net: nn.Module) -> dict[str, int]:
+        """The matrices among the parameters of `net` that no mask covers, with their numbers of elements.
+
+        A matrix has two or more dimensions that are longer than 1: embeddings count, biases and normalisation do not.
+        """
+        parameters = {name: p for name, p in net.named_parameters() if name not in self._tensors}
+        return {name: p.numel() for name, p in parameters.items() if sum(length > 1 for length in p.shape) >= 2}
+
     @torch.no_grad()
     def apply_(self, net: nn.Module) -> None:
         """Set the pruned weights of `net` to exactly zero, in place."""

@@ -46,12 +46,9 @@ def prune(
       loss: of an iterable `batches`: (network, batch) -> mean; None = cross-entropy
     Raises ValueError if `masks` already keep fewer weights, unless their count is random (`placement`) or not exact.
     """
-    check_density(density)
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
-    kept, target, data = masks.kept, count_kept(density, masks.total), GivenBatches.of(batches, loss)
-    if target == 0:
-        raise ValueError(f"density {density} keeps none of {masks.total} weights")
+    kept, target, data = masks.kept, _target(masks, density), GivenBatches.of(batches, loss)
     by_scores = getattr(placement, "func", placement) is by_score
     if target > kept and exact and by_scores:
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
@@ -66,6 +63,15 @@ def prune(
     if not exact and masks.kept != target:
         log.warning("the allocation keeps %d weights at density %g, not %d", masks.kept, density, target)
     return placement(before, masks, seed)
+
+
+def _target(masks: Masks, density: float) -> int:
+    """How many weights `density` keeps. Raises ValueError where it is no fraction, or keeps none."""
+    check_density(density)
+    target = count_kept(density, masks.total)
+    if target == 0:
+        raise ValueError(f"density {density} keeps none of {masks.total} weights")
+    return target
 
 
 def _keep(

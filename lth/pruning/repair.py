@@ -8,20 +8,22 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import LAYERS
 from lth.pruning.seeds import generator
 
 Repair = Callable[[nn.Module, Masks, int], Masks]
+_PLAIN = (1, False)  # groups, transposed: of weights that are outputs x inputs
 _Mode = Callable[[Tensor, bool, torch.Generator], None]
 
 
 def dead_units(net: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
-    """Number of outputs and of inputs without kept weights, by layer. `net` gives the groups of convolutions."""
-    groups, found = _groups(net), {}
+    """Number of outputs and of inputs without kept weights, by layer. `net` gives the layout of convolutions."""
+    layouts, found = _layouts(net), {}
     for name, mask in masks.items():
-        grid = _grid(mask, groups.get(name, 1))
+        grid = _grid(mask, *layouts.get(name, _PLAIN))
         found[name] = len(_empty(grid.any(3).any(2).flatten())), len(_empty(grid.any(3).any(1).flatten()))
     return found
 
@@ -46,12 +48,13 @@ def add(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
 
 
 def _repair(net: nn.Module, masks: Masks, seed: int, mode: _Mode) -> Masks:
-    groups, repaired = _groups(net), {}
+    layouts, repaired = _layouts(net), {}
     for index, (name, mask) in enumerate(masks.items()):
-        grid, random = _grid(mask, groups.get(name, 1)), generator("flow", seed, name)
+        groups, transposed = layouts.get(name, _PLAIN)
+        grid, random = _grid(mask, groups, transposed), generator("flow", seed, name)
         for part in grid:
             mode(part, index > 0, random)  # a dead input of the first layer is an image channel, which needs no weight
-        repaired[name] = grid.view(mask.shape)
+        repaired[name] = (grid.transpose(1, 2) if transposed else grid).reshape(mask.shape)
     return masks.clone().copy_(repaired)
 
 
@@ -113,11 +116,15 @@ def _below(limit: int, random: torch.Generator) -> int:
     return int(torch.randint(limit, (1,), generator=random))
 
 
-def _grid(mask: Tensor, groups: int) -> Tensor:
+def _grid(mask: Tensor, groups: int, transposed: bool) -> Tensor:
     """groups x outputs x inputs x kernel positions, a copy on the CPU."""
     bits = mask.bool().cpu().contiguous().clone()
-    return bits.view(groups, bits.shape[0] // groups, bits.shape[1], -1)
+    grid = bits.view(groups, bits.shape[0] // groups, bits.shape[1], -1)
+    return grid.transpose(1, 2).contiguous() if transposed else grid
 
 
-def _groups(net: nn.Module) -> Mapping[str, int]:
-    return {f"{n}.weight".lstrip("."): getattr(m, "groups", 1) for n, m in net.named_modules() if isinstance(m, LAYERS)}
+def _layouts(net: nn.Module) -> Mapping[str, tuple[int, bool]]:
+    """The groups of each convolution by its weight's name, and whether its weight has the inputs first (transposed)."""
+    kinds = (*LAYERS, _ConvTransposeNd)
+    layers = {f"{n}.weight".lstrip("."): m for n, m in net.named_modules() if isinstance(m, kinds)}
+    return {name: (getattr(m, "groups", 1), isinstance(m, _ConvTransposeNd)) for name, m in layers.items()}

@@ -1,6 +1,6 @@
-"""Restoring a network after scoring: parameters, statistics, gradients, modes and random state."""
+"""Networks that compute with other tensors for a while, and restoring them: parameters, statistics, random state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,28 @@ def preserved(net: nn.Module) -> Iterator[None]:
         for p, grad, requires_grad in grads:
             p.grad = grad
             p.requires_grad_(requires_grad)
+
+
+@contextmanager
+def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let `net` compute with other tensors inside, also in a backward pass that repeats parts of the forward pass.
+
+    tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
+
+    `torch.func.functional_call` ends before the backward pass, in which activation checkpointing would find other
+    tensors.
+    """
+    named = dict([*net.named_parameters(), *net.named_buffers()])
+    new = {id(named[name]): tensor for name, tensor in tensors.items()}
+    places = [slots for module in net.modules() for slots in (module._parameters, module._buffers)]
+    before = [(slots, key, old) for slots in places for key, old in slots.items() if old is not None and id(old) in new]
+    try:
+        for slots, key, old in before:
+            slots[key] = new[id(old)]
+        yield
+    finally:
+        for slots, key, old in before:
+            slots[key] = old
 
 
 def _words(tensor: Tensor) -> Tensor:

@@ -11,37 +11,47 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lth.pruning.masks import Masks
+from lth.pruning.prunable import weights_of
 from lth.pruning.restore import preserved
 
-_PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer")  # in the names of torch's operators
+# parts of the names of torch's operators
+_PRODUCTS = ("conv", "mm", "mv", "dot", "linear", "attention", "transformer", "rnn", "lstm", "gru")
+_STATISTICS = ("mean", "var", "std")
 
 
 class _Readers(TorchDispatchMode):
-    """Records the storages that any operator reads, and those that a matrix product or convolution reads."""
+    """Records the storages that any operator reads, that products and convolutions read, and that statistics read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.read: set[int] = set()
         self.multiplied: set[int] = set()
+        self.measured: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         storages = {_storage(tensor) for tensor in _tensors(args)}
         self.read |= storages
-        if any(part in func.overloadpacket.__name__ for part in _PRODUCTS):
+        name = func.overloadpacket.__name__
+        if any(part in name for part in _PRODUCTS):
             self.multiplied |= storages
+        if any(part in name for part in _STATISTICS):
+            self.measured |= storages
         return func(*args, **(kwargs or {}))
 
 
 def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> list[str]:
     """Names of the masked weights that a forward pass reads, but never as a factor of a product or convolution.
 
-    image_shape: channels, height, width.
+    image_shape: channels, height, width
+
+    A parameter outside of layers, such as an embedding, may be used in any other way than to take a mean or variance.
     """
     weights = masks.weights(net)
+    of_layers = {_storage(weight) for module in net.modules() for weight in weights_of(module)}
     with preserved(net), torch.no_grad(), _Readers() as readers:
         net.eval()
         net.forward(torch.zeros(1, *image_shape, device=weights[0].device, dtype=weights[0].dtype))
-    changed = readers.read - readers.multiplied
+    changed = (readers.read & of_layers | readers.measured) - readers.multiplied
     return [name for name, weight in zip(masks, weights, strict=True) if _storage(weight) in changed]
 
 

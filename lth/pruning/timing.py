@@ -6,7 +6,7 @@ Steps are completed optimizer steps, counted from 1; epochs are counted from 0.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NEVER = 1 << 40  # steps; more than any level has
+_NEVER = 1 << 40  # steps; more than any level has
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class UpdateSteps:
         return step % self.every == 0 and self.begin <= step < self.stop
 
     def until(self, step: int) -> int:
-        """Steps from `step` to the next update; `NEVER` if there is none."""
+        """Steps from `step` to the next update; `_NEVER` if there is none."""
         wait = -step % self.every
-        return wait if self.due(step + wait) else NEVER
+        return wait if self.due(step + wait) else _NEVER
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lth.report._tables import Grid, cell, grids, notes, number, summary_rows
+from lth.report._tables import Grid, cell, grids, measured, notes, number, summary_rows
 from lth.report.collect import Run
 from lth.report.figures import _comparison as comparison
 from lth.report.figures._comparison import Panel
@@ -73,7 +73,7 @@ def _verdicts(text: str) -> list[dict[str, str]]:
 def _section(panel: Panel, ylabel: str) -> dict[str, Any]:
     section, series = panel
     ranked, layers = ranking_picture([panel], ylabel, titles=False), comparison.layers([panel], titles=False)
-    rows = summary_rows(section, series)
+    rows, percent = summary_rows(section, series), series[0].points[0].percent
     return {
         "title": section.title,
         "curves": _figure(comparison.curves([panel], ylabel, titles=False), _CURVES),
@@ -83,7 +83,7 @@ def _section(panel: Panel, ylabel: str) -> dict[str, Any]:
         "layers": _figure(layers, _LAYERS) if layers else None,
         "cost": _figure(comparison.cost([panel], ylabel, titles=False), _COST),
         "head": [name.replace("_", " ") for name in _COLUMNS],
-        "numbers": [[_written(name, row[name]) for name in _COLUMNS] for row in rows],
+        "numbers": [[_written(name, row[name], percent) for name in _COLUMNS] for row in rows],
     }
 
 
@@ -122,13 +122,13 @@ def _cell(table: Grid, row: str, column: str, with_n: bool) -> Mapping[str, Any]
         return None
     interval = ""
     if point.low is not None and point.high is not None:
-        interval = f"{100 * point.low:.2f} to {100 * point.high:.2f}"
+        interval = f"{measured(point, point.low)} to {measured(point, point.high)}"
     return {"text": cell(point, with_n), "interval": interval, "best": (row, column) in table.best}
 
 
-def _written(name: str, value: Any) -> str:
+def _written(name: str, value: Any, percent: bool) -> str:
     if value is None:
         return "–"
-    if name in ("mean", "sd", "low", "high"):
+    if percent and name in ("mean", "sd", "low", "high"):
         return f"{100 * value:.2f} %"
     return number(value) if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """Mean, standard deviation and interval over seeds at each density, one series of points a method."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from lth.report.cost import Cost, costs
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
 _SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network
+_FRACTION = re.compile(r"acc|top_?\d")  # in names of columns that hold fractions
+_OF_LEVELS = ("density", "target_density", "epochs", "seconds")  # columns that say nothing about quality
 _FREE = 0.02  # relative: training, not the configuration, chose a density that misses its target by more
 
 
@@ -26,6 +29,7 @@ class Point:
     sd: sample standard deviation; None where n is 1
     low, high: ends of the 95 % t interval of the mean; None where n is 1
     cost: of all training up to this point, mean over seeds
+    column: the measured column of results.csv
     """
 
     density: float
@@ -35,6 +39,12 @@ class Point:
     low: float | None
     high: float | None
     cost: Cost
+    column: str = "test_accuracy"
+
+    @property
+    def percent(self) -> bool:
+        """Whether the column holds a fraction of which more is better; tables show it in percent."""
+        return bool(_FRACTION.search(self.column))
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,9 @@ def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
     found = [series for group in section.groups for series in _of_group(group, column)]
     rows = [row for group in section.groups for run in group.runs if run.complete for row in run.rows]
     if rows and not found:
-        numbers = sorted({key for row in rows for key, value in row.items() if isinstance(value, float)})
-        raise ValueError(f"no level of {section.title} has the column {column!r}; there are {numbers}")
+        there = {key for row in rows for key, value in row.items() if isinstance(value, float)}
+        numbers = sorted(there.difference(_OF_LEVELS)) or "no such numbers"
+        raise ValueError(f"no level of {section.title} has the column {column!r}; --column can be one of {numbers}")
     shown = _rounded([point.density for series in found for point in series.points])
     return [
         Series(s.label, s.group, s.stage, tuple(replace(p, density=shown[p.density]) for p in s.points)) for s in found
@@ -78,8 +89,8 @@ def _rounded(densities: Iterable[float]) -> dict[float, float]:
     return {density: best for alike, best in zip(together, roundest, strict=True) for density in alike}
 
 
-def level_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """One row for each level of each complete run: names, settings, accuracies (fractions) and cost."""
+def level_rows(sections: Sequence[Section], column: str = "test_accuracy") -> list[dict[str, Any]]:
+    """One row for each level of each complete run: names, settings, accuracies (fractions), `column` and cost."""
     return [
         {
             "method": group.method,
@@ -89,7 +100,7 @@ def level_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
             "overrides": ",".join(group.overrides),
             "seed": run.seed,
             "label": group.label,
-            **_line(row, *cost[row["level"]]),
+            **_line(row, column, *cost[row["level"]]),
         }
         for section in sections
         for group in section.groups
@@ -100,11 +111,11 @@ def level_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(row: Mapping[str, Any], own: Cost, total: Cost) -> dict[str, Any]:
+def _line(row: Mapping[str, Any], column: str, own: Cost, total: Cost) -> dict[str, Any]:
     names = ("level", "name", "stage", "density", "target_density", "kept")
     accuracies = ("train_accuracy", "val_accuracy", "test_accuracy")
     return {
-        **{name: row.get(name) for name in (*names, *accuracies)},
+        **{name: row.get(name) for name in (*names, *accuracies, column)},
         **{
             f"{prefix}{name}": value
             for prefix, cost in (("", own), ("total_", total))
@@ -126,7 +137,8 @@ def _of_group(group: Group, column: str) -> list[Series]:
 
 
 def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
-    rows = [(run, row) for run in runs for row in run.rows if (row.get("stage") or "") == stage and column in row]
+    of_stage = [(run, row) for run in runs for row in run.rows if (row.get("stage") or "") == stage]
+    rows = [(run, row) for run, row in of_stage if isinstance(row.get(column), int | float)]
     totals = {id(run): max(_total(row) for row in run.rows) for run in runs}
     free = any(_missed(row, totals[id(run)]) for run, row in rows)
     targets = _rounded([_target(row) for _, row in rows])
@@ -140,18 +152,19 @@ def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
             row[column],
             price[id(run)][row["level"]][1],
         )
-    points = [_point(list(of_seeds.values())) for of_seeds in measured.values()]
+    points = [_point(list(of_seeds.values()), column) for of_seeds in measured.values()]
     return sorted(points, key=lambda point: -point.density)
 
 
-def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]]) -> Point:
+def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]], column: str) -> Point:
     """The point of some seeds. A seed counts once, as a mean, where several of its runs share the density."""
     densities = [_mean([density for density, _, _ in seed.values()]) for seed in of_seeds]
     values = [_mean([value for _, value, _ in seed.values()]) for seed in of_seeds]
     cost = Cost.mean([Cost.mean([cost for _, _, cost in seed.values()]) for seed in of_seeds])
     mean, n = _mean(values), len(values)
     interval = of_mean(values)
-    return Point(_mean(densities), n, mean, stdev(values) if n > 1 else None, interval.low, interval.high, cost)
+    sd = stdev(values) if n > 1 else None
+    return Point(_mean(densities), n, mean, sd, interval.low, interval.high, cost, column)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Series as tables: Markdown and LaTeX with accuracies in percent, rows for CSV with fractions."""
+"""Series as tables: Markdown and LaTeX with accuracies in percent, rows for CSV with the numbers of results.csv."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class Grid:
     corner: heading of the rows' names
     rows, columns: names
     cells: (row, column) -> point
-    best: keys of the points with the best mean at their density
+    best: keys of the points with the best mean at their density; empty where it is not known what is better
     """
 
     caption: str
@@ -53,7 +53,7 @@ def _grid(section: Section, series: Sequence[Series]) -> Grid:
     cells = {((label, density) if upright else (density, label)): point for label, density, point in points}
     best = set()
     for density in densities:
-        at = {key: point.mean for key, point in cells.items() if density in key}
+        at = {key: point.mean for key, point in cells.items() if density in key and point.percent}
         best |= {key for key, mean in at.items() if mean == max(at.values()) and len(at) > 1}
     shape = (labels, densities) if upright else (densities, labels)
     return Grid(caption(section, series), "method" if upright else "density", *shape, cells, frozenset(best))
@@ -65,7 +65,8 @@ def caption(section: Section, series: Sequence[Series]) -> str:
     seeds = f"n = {counts[0]}" if len(counts) == 1 else "n in brackets"
     shared = f" Common settings: {', '.join(section.overrides)}." if section.overrides else ""
     spread = "mean ± sample standard deviation over seeds" if counts[-1:] > [1] else "one seed, so no spread is known"
-    return f"{section.title}: accuracy in %, {spread}, {seeds}.{shared}"
+    of = {f"{p.column.replace('_', ' ')}{' in %' * p.percent}" for one in series for p in one.points}
+    return f"{section.title}: {''.join(of)}, {spread}, {seeds}.{shared}"
 
 
 def notes(section: Section, series: Sequence[Series]) -> list[str]:
@@ -84,9 +85,14 @@ def number(density: float) -> str:
 
 
 def cell(point: Point, with_n: bool = False) -> str:
-    """`97.12 ± 0.34`, in percent; with the number of seeds where `with_n`."""
-    spread = "" if point.sd is None else f" ± {100 * point.sd:.2f}"
-    return f"{100 * point.mean:.2f}{spread}{f' ({point.n})' if with_n else ''}"
+    """`97.12 ± 0.34`, in percent where the column is a fraction; with the number of seeds where `with_n`."""
+    spread = "" if point.sd is None else f" ± {measured(point, point.sd)}"
+    return f"{measured(point, point.mean)}{spread}{f' ({point.n})' if with_n else ''}"
+
+
+def measured(point: Point, value: float) -> str:
+    """A number in the unit of the point's column: percent with two decimals, or four significant digits."""
+    return f"{100 * value:.2f}" if point.percent else number(value)
 
 
 def markdown(table: Grid) -> str:
@@ -116,14 +122,14 @@ def latex(table: Grid) -> str:
 
 
 def summary_rows(section: Section, series: Sequence[Series]) -> list[dict[str, Any]]:
-    """One row a series and density: n, mean, sd and 95 % interval (fractions), and the mean cost up to it."""
+    """One row a series and density: column, n, mean, sd, 95 % interval (no percent), and the mean cost up to it."""
     return [
         {
             "dataset": section.dataset,
             "model": section.model,
             "method": one.label,
             "density": point.density,
-            **{name: getattr(point, name) for name in ("n", "mean", "sd", "low", "high")},
+            **{name: getattr(point, name) for name in ("column", "n", "mean", "sd", "low", "high")},
             **vars(point.cost),
         }
         for one in series

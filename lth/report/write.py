@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lth.report._page import page, places
-from lth.report._sections import sections
+from lth.report._sections import Section, sections
 from lth.report._series import level_rows, series_of
 from lth.report._tables import grids, latex, markdown, notes, summary_rows
 from lth.report.collect import Run, collect
@@ -20,17 +20,17 @@ def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_acc
 
         paths: folders that hold runs, at any depth
         out: folder of the report, made where it does not exist
-        column: of results.csv, a fraction
+        column: of results.csv
 
     Raises ValueError where there is no run, or no complete run has the column.
     """
     runs = collect(paths)
     found = sections(runs)
-    panels = [(section, series) for section in found for series in [series_of(section, column)] if series]
+    panels, without = _panels(found, column)
     out.mkdir(parents=True, exist_ok=True)
-    verdict, left_out = _verdict(runs), _left_out(runs)
+    verdict, left_out = _verdict(runs), [*without, *_left_out(runs)]
     text = "\n\n".join([*(_in_markdown(panel) for panel in panels), *([verdict] if verdict else []), *left_out])
-    write_csv(out / "report.csv", level_rows(found))
+    write_csv(out / "report.csv", level_rows(found, column))
     write_csv(out / "summary.csv", [row for panel in panels for row in summary_rows(*panel)])
     write_text(out / "report.md", text + "\n")
     write_text(out / "report.tex", "\n".join(latex(table) for panel in panels for table in grids(*panel)))
@@ -38,6 +38,26 @@ def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_acc
     _draw(panels, out, ylabel)
     write_text(out / "report.html", page(panels, runs, verdict, ylabel))
     return f"{text}\n\n{out / 'report.html'}"
+
+
+def _panels(found: Sequence[Section], column: str) -> tuple[list[Panel], list[str]]:
+    """The sections with their series, and a line for each section that lacks the column.
+
+    Raises ValueError where all complete runs lack it.
+    """
+    panels: list[Panel] = []
+    without: list[str] = []
+    for section in found:
+        try:
+            series = series_of(section, column)
+        except ValueError as error:
+            without.append(f"left out: {error}")
+            continue
+        if series:
+            panels.append((section, series))
+    if without and not panels:
+        raise ValueError(without[0].removeprefix("left out: "))
+    return panels, without
 
 
 def _verdict(runs: Sequence[Run]) -> str:

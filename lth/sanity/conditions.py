@@ -7,10 +7,10 @@ from statistics import fmean
 from lth.analysis.interval import Interval, of_difference
 
 Cells = Mapping[float, Mapping[int, float]]  # learning rate -> seed -> accuracy, 0..1
-Partner = Callable[[float], Mapping[int, float] | None]  # ticket's learning rate -> seed -> accuracy compared with
-RR_RULES = ("max_over_lr", "same_lr")
-STATUS = ("holds", "undecided", "fails", "unknown")  # from best to worst
-SLACK = 1e-9  # rounding errors must not decide a difference equal to the threshold
+_Partner = Callable[[float], Mapping[int, float] | None]  # ticket's learning rate -> seed -> accuracy compared with
+_RR_RULES = ("max_over_lr", "same_lr")
+_STATUS = ("holds", "undecided", "fails", "unknown")  # from best to worst
+_SLACK = 1e-9  # rounding errors must not decide a difference equal to the threshold
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Rules:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.rr_rule not in RR_RULES:
-            raise ValueError(f"rr_rule={self.rr_rule!r} is not one of {RR_RULES}")
+        if self.rr_rule not in _RR_RULES:
+            raise ValueError(f"rr_rule={self.rr_rule!r} is not one of {_RR_RULES}")
         for name in ("tau", "gap", "sd_gap"):
             if not 0 <= getattr(self, name) < 0.3:
                 raise ValueError(f"{name}={getattr(self, name)} is a fraction, 0..0.3: half a point is 0.005")
@@ -83,7 +83,7 @@ class _Comparison:
     name: str
     threshold: float
     clear: bool
-    partner: Partner
+    partner: _Partner
 
 
 def check_conditions(
@@ -115,12 +115,12 @@ def best_lr(cells: Cells) -> float:
     return max(cells, key=lambda lr: fmean(cells[lr].values()))
 
 
-def _best(cells: Cells) -> Partner:
+def _best(cells: Cells) -> _Partner:
     """Compare with these cells at their best learning rate."""
     return lambda lr: cells[best_lr(cells)] if cells else None
 
 
-def _same(cells: Cells) -> Partner:
+def _same(cells: Cells) -> _Partner:
     """Compare with these cells at the ticket's learning rate."""
     return cells.get
 
@@ -129,11 +129,11 @@ def _non_trivial(density: float, epochs: Mapping[str, float | None], rules: Rule
     name = "non-trivial density, sufficient training"
     ticket, dense = epochs.get("ticket"), epochs.get("dense")
     problems = []
-    if density > rules.max_density + SLACK:
+    if density > rules.max_density + _SLACK:
         problems.append(f"density {density:g} exceeds {rules.max_density:g}")
     if ticket is not None and ticket < rules.min_epochs:
         problems.append(f"{ticket:g} epochs are fewer than {rules.min_epochs:g}")
-    if ticket is not None and dense is not None and ticket > dense + SLACK:
+    if ticket is not None and dense is not None and ticket > dense + _SLACK:
         problems.append(f"the ticket trained {ticket:g} epochs, the dense net {dense:g}")
     status = "fails" if problems else "holds"
     text = f"1 ({name}) {status}: {'; '.join(problems) or f'density {density:g} is at most {rules.max_density:g}'}"
@@ -143,14 +143,14 @@ def _non_trivial(density: float, epochs: Mapping[str, float | None], rules: Rule
 def _at_one(comparison: _Comparison, ticket: Cells, rates: Sequence[float], rules: Rules) -> Condition:
     """The condition at the most favourable of `rates`: the paper asks for one learning rate at which it holds."""
     tried = [_compare(comparison, ticket, lr, rules) for lr in rates]
-    return min(tried, key=lambda c: (STATUS.index(c.status), -(c.value or 0.0)))
+    return min(tried, key=lambda c: (_STATUS.index(c.status), -(c.value or 0.0)))
 
 
 def _least(comparisons: Sequence[_Comparison], ticket: Cells, lr: float, rules: Rules) -> tuple[int, float]:
     """Worst status (negated, so that larger is better) and smallest margin of the comparisons at `lr`."""
     tried = [_compare(c, ticket, lr, rules) for c in comparisons]
     margins = [c.margin for c in tried if c.margin is not None]
-    return -max(STATUS.index(c.status) for c in tried), min(margins, default=0.0)
+    return -max(_STATUS.index(c.status) for c in tried), min(margins, default=0.0)
 
 
 def _compare(comparison: _Comparison, ticket: Cells, lr: float, rules: Rules) -> Condition:
@@ -171,7 +171,7 @@ def _compare(comparison: _Comparison, ticket: Cells, lr: float, rules: Rules) ->
 
 def _status(found: Interval, comparison: _Comparison, strict: bool) -> str:
     def clears(value: float) -> bool:
-        slack = SLACK if comparison.clear else -SLACK
+        slack = _SLACK if comparison.clear else -_SLACK
         return value > comparison.threshold + slack
 
     if not strict:

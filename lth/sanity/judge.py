@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from lth.analysis.interval import Interval, of_difference
 from lth.sanity.conditions import Cells, Condition, Rules, best_lr, check_conditions
 
-SAME_DENSITY = 1e-3  # relative difference; a density asked for is rounded to a whole number of weights
-TAU = {"cifar10": 0.005, "cifar100": 0.01, "tiny_imagenet": 0.01, "imagenet": 0.015}
+_SAME_DENSITY = 1e-3  # relative difference; a density asked for is rounded to a whole number of weights
+_TAU = {"cifar10": 0.005, "cifar100": 0.01, "tiny_imagenet": 0.01, "imagenet": 0.015}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def tau_of(dataset: str, otherwise: float = 0.005) -> float:
 
     otherwise: the value for datasets the paper does not use
     """
-    return TAU.get(dataset, otherwise)
+    return _TAU.get(dataset, otherwise)
 
 
 def judge(
@@ -106,7 +106,7 @@ def _by_lr(runs: Iterable[SanityRun], setting: str, density: float | None) -> di
     """Learning rate -> seed -> accuracy of one setting; density None: of all densities."""
     cells: dict[float, dict[int, float]] = {}
     for run in runs:
-        if run.setting != setting or (density is not None and abs(run.density - density) > SAME_DENSITY * density):
+        if run.setting != setting or (density is not None and abs(run.density - density) > _SAME_DENSITY * density):
             continue
         if not 0 <= run.accuracy <= 1:
             raise ValueError(f"accuracy {run.accuracy} of {setting} is not a fraction 0..1")

@@ -6,11 +6,11 @@ from itertools import product
 import torch
 from torch import nn
 
-MAX_CANDIDATES = 3000  # widths tried at one distance; each builds a network on the meta device, about 5 ms
-Build = Callable[[Sequence[int]], nn.Module]
+_MAX_CANDIDATES = 3000  # widths tried at one distance; each builds a network on the meta device, about 5 ms
+_Build = Callable[[Sequence[int]], nn.Module]
 
 
-def solve_widths(build: Build, widths: Sequence[int], target: int, tolerance: float = 0.01) -> list[int]:
+def _solve_widths(build: _Build, widths: Sequence[int], target: int, tolerance: float = 0.01) -> list[int]:
     """Widths, roughly in the proportions of `widths`, whose network has about `target` parameters.
 
     build: makes the network from its widths; called on the meta device, so that nothing is allocated or drawn
@@ -58,7 +58,7 @@ def _refine(start: list[int], target: int, tolerance: float, count: Callable[[Se
     """Widths around `start`, nearest first, until one is within the tolerance; else the best of those tried."""
     best = start
     for radius in range(1, 5):
-        if abs(count(best) - target) <= tolerance * target or (2 * radius + 1) ** len(start) > MAX_CANDIDATES:
+        if abs(count(best) - target) <= tolerance * target or (2 * radius + 1) ** len(start) > _MAX_CANDIDATES:
             break
         moves = sorted(product(range(-radius, radius + 1), repeat=len(start)), key=lambda m: sum(map(abs, m)))
         for move in moves:
@@ -87,7 +87,7 @@ def _one_alone(start: list[int], target: int, count: Callable[[Sequence[int]], i
     return min(tried, key=lambda w: abs(count(w) - target))
 
 
-def small_dense(build: Build, widths: Sequence[int] | None, target: int, tolerance: float = 0.01) -> nn.Module:
+def small_dense(build: _Build, widths: Sequence[int] | None, target: int, tolerance: float = 0.01) -> nn.Module:
     """The small dense network.
 
     build: makes the network from its widths
@@ -97,4 +97,4 @@ def small_dense(build: Build, widths: Sequence[int] | None, target: int, toleran
     """
     if widths is None:
         raise ValueError("the small dense control needs a network with widths (model=mlp, a ResNet): leave out sdt")
-    return build(solve_widths(build, widths, target, tolerance))
+    return build(_solve_widths(build, widths, target, tolerance))

@@ -1,5 +1,6 @@
 """Writing and reading checkpoints, and copying their values into a network."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,15 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """What `write_checkpoint` wrote, with tensors on the CPU; read without pickle.
 
+    In a file that is cut, torch seeks to places that there are not, which is an OSError of its own (EINVAL).
+
     Raises FileNotFoundError, or ValueError naming the file when it is damaged or belongs to another level or run.
     """
     try:
         return checked(path, torch.load(path, map_location="cpu", weights_only=True))
-    except OSError:  # missing, or a failing disk does not mean that the file is damaged
-        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # missing, or the disk fails
+            raise
         what = "its level" if path.name == "last.ckpt" else "what it holds, with the files of all levels"
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(

@@ -33,7 +33,7 @@ def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None)
     masks, seed: unused; part of the arguments of every initialisation
     path: of the ticket file
 
-    Raises ValueError without a path, and if names or shapes do not fit the network.
+    Raises ValueError without a path, if names or shapes do not fit the network, and for weights that are NaN.
     """
     if path is None:
         raise ValueError("these weights are a ticket's: give ticket=PATH")
@@ -42,5 +42,7 @@ def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None)
     missing = [name for name in state if name not in weights]
     if wrong or missing:
         raise ValueError(f"the weights of the ticket {path} do not fit the network: wrong {wrong}, missing {missing}")
+    if damaged := [name for name, value in weights.items() if bool(value.isnan().any())]:
+        raise ValueError(f"these weights of the ticket {path} are not numbers (NaN): {damaged}")
     for name, value in weights.items():
         state[name].copy_(value)

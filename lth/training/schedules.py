@@ -108,6 +108,12 @@ def _plain(schedule: Any) -> Schedule:
     return partial(schedule.func, *schedule.args, **schedule.keywords) if hasattr(schedule, "func") else schedule
 
 
+def _warmup_of(schedule: Any) -> float:
+    """Epochs of warm-up."""
+    parameter = inspect.signature(schedule).parameters.get("warmup")
+    return 0.0 if parameter is None else float(parameter.default)
+
+
 def _fraction(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"recipe.schedule.{name}={value} must be a fraction of the level, 0..1")
@@ -128,7 +134,7 @@ class Clock:
     every: `step`, or `epoch` for a rate that changes once an epoch
     late: epochs at the base rate before the schedule begins; the end of the schedule is then not reached
 
-    Raises ValueError when the factor leaves 0..1, as with a warm-up longer than the level.
+    Raises ValueError for a warm-up that is longer than the level, and when the factor leaves 0..1.
     """
 
     schedule: Schedule
@@ -141,6 +147,12 @@ class Clock:
         if self.every not in ("step", "epoch"):
             raise ValueError(f"schedule_every {self.every!r} is not one of 'step', 'epoch'")
         object.__setattr__(self, "schedule", _plain(self.schedule))
+        warmup = _warmup_of(self.schedule)
+        if warmup * self.epoch > self.total:
+            raise ValueError(
+                f"recipe.schedule.warmup={warmup:g} epochs is longer than a level or cycle of "
+                f"{self.total / self.epoch:g}, so that the base learning rate is never reached"
+            )
         for step in (0, self.total // 2, self.total - 1):
             self._check(step)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lth.analysis.layers import layer_table
-from lth.callbacks.watch.layer_report import collapse
+from lth.callbacks.watch.layer_report import _collapse
 from lth.networks import mlp
 from lth.pruning import Masks
 from tests.support.harness import train
@@ -26,14 +26,14 @@ def table(**emptied: int) -> list:
 
 
 def test_collapse_names_empty_layers_and_says_when_the_network_is_cut():
-    assert collapse(table()) == ""
-    assert collapse(table(first=7)) == ""
-    assert collapse(table(first=8)) == ("the network is cut from input to output; empty layers: ['hidden.0.weight']")
+    assert _collapse(table()) == ""
+    assert _collapse(table(first=7)) == ""
+    assert _collapse(table(first=8)) == ("the network is cut from input to output; empty layers: ['hidden.0.weight']")
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2), torch.nn.Linear(2, 2))
     masks = Masks.ones(net)
     masks["1.weight"][0] = 0
     masks["2.weight"][:, 1] = 0
-    assert collapse(layer_table(net, masks, (1, 2, 2))) == "the network is cut from input to output; empty layers: []"
+    assert _collapse(layer_table(net, masks, (1, 2, 2))) == "the network is cut from input to output; empty layers: []"
 
 
 @pytest.mark.slow

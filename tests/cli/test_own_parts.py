@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from hydra_plugins.lth_configurations import installed
 from lth.cli import _own_parts
+from lth.cli._errors import hydra_errors
 from lth.cli._own_parts import configuration_folders, import_from_here, options_first, search_path_override
 from lth.cli.run import CONFIGURATIONS
 from tests.support.commands import lth
@@ -107,7 +108,7 @@ def test_a_typing_error_is_answered_from_the_users_own_groups_too(mistake: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [(), ("-m",)], ids=["alone", "sweep"])
+@pytest.mark.parametrize("mode", [(), pytest.param(("-m",), marks=pytest.mark.engine)], ids=["alone", "sweep"])
 def test_own_parts_run_alone_and_in_a_sweep(mode: tuple[str, ...], tmp_path: Path):
     write(tmp_path)
     result = lth("run", *mode, *OWN, EXPERIMENT, "trainer=cpu", "seed=0,1" if mode else "seed=0", cwd=tmp_path)
@@ -129,3 +130,22 @@ def test_a_ticket_of_an_own_network_is_shown_from_its_masks_and_imports_nothing(
     assert shown.returncode == 0, shown.stderr
     assert "568 of 888 prunable weights kept" in shown.stdout
     assert "the ticket names the network mine.narrow, which is not lth's; --network FILE builds it" in shown.stdout
+
+
+def explained(*overrides: str) -> str:
+    """The answer to a command line that names an unknown option or experiment."""
+    GlobalHydra.instance().clear()
+    with (
+        pytest.raises(ValueError, match=r"not one of|there is no experiment") as error,
+        hydra_errors(CONFIGURATIONS, overrides),
+        initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"),
+    ):
+        compose("config", overrides=[o for o in overrides if "=" in o])
+    return str(error.value)
+
+
+@pytest.mark.parametrize("mistake", ["model=mynet", "experiment=mine/first"])
+def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mistake: str, tmp_path: Path):
+    assert "options of your own: --config-dir FOLDER, or 'hydra.searchpath=" in explained(mistake)
+    assert "--config-dir" not in explained("--config-dir", str(tmp_path), mistake)
+    assert "--config-dir" not in explained(f"hydra.searchpath=[file://{tmp_path}]", mistake)

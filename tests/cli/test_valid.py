@@ -16,7 +16,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._expressions import parse
-from lth.cli._valid import Entry, Table, _walk, check, check_part, entries, tables
+from lth.cli._tables import Table, tables
+from lth.cli._valid import Entry, _walk, check, check_part, entries
 from lth.pruning.structured import schedule_rule, thresholds
 from tests.support.harness import CONF, composed_by_hydra
 
@@ -192,6 +193,59 @@ def test_keys_of_the_user_are_not_checked():
     check(config)
 
 
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("method.stages.train.callbacks.prune.rounds", "abc", 3),
+        ("method.stages.train.callbacks.prune.allocation.dense", "abc", []),
+        ("method.stages.train.module.seed", -1, 0),
+        ("method.plan.rewind", 0.5, None),
+        ("dataset.batch_size", 0, 8),
+    ],
+)
+def test_a_key_that_takes_the_value_of_another_has_its_line_when_it_is_set_itself(key: str, wrong: Any, right: Any):
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, key, right)
+    check(config)
+    OmegaConf.update(config, key, wrong)
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=.*: must be \S"):
+        check(config)
+
+
+def test_keys_of_somebody_elses_part_have_no_line_of_another_key():
+    config = copy.deepcopy(composed("imp"))
+    with open_keys(config):
+        config.dataset = {
+            "_target_": "mine.Images",
+            "classes": 4,
+            "channels": 1,
+            "image_size": 8,
+            "seed": "many",
+            "batch_size": None,
+        }
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [("sparsity.density", 50, "0.5"), ("sparsity.density", 500, ""), ("recipe.optimizer.momentum", 9, "")],
+)
+def test_a_density_in_percent_is_answered_with_the_fraction(key: str, value: Any, meant: str):
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, key, value)
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=") as error:
+        check(config)
+    assert ("did you mean" in str(error.value)) == bool(meant)
+    assert str(error.value).endswith(f"did you mean {meant}?" if meant else "")
+
+
+def test_an_optimizer_takes_no_keys_that_the_recipe_sets():
+    config = copy.deepcopy(composed("imp"))
+    OmegaConf.update(config, "recipe.optimizer.lr", 3, force_add=True)
+    with pytest.raises(ValueError, match=r"^recipe\.optimizer\.lr=3: must be left out, because lth sets it$"):
+        check(config)
+
+
 def test_lines_hold_wherever_a_part_is_composed():
     config = copy.deepcopy(composed("imp"))
     cycles = {"_target_": "lth.plan.budget.Cycles", "n": 0}
@@ -254,6 +308,7 @@ def test_a_folder_need_not_exist_and_may_be_a_link(tmp_path: Path):
         ("text", ["a"], ["", " ", "a\nb", 1, None]),
         ("point", [0, 500, "500it", "2ep", "5%", "68.75%"], [-1, 0.5, True, "ep", "-1%", None]),
         ("list of number in (0, 1]", [[], [0.5, 1]], [0.5, [2], [True], "no", None]),
+        ("filled list of text", [["a"], ["a", "b"]], [[], "a", [1], None]),
         ("pair of number > 0", [[1, 2]], [[1], [1, 2, 3], 1]),
         ("rising list of number > 0", [[], [1], [0.5, 0.75]], [[2, 1], [1, 1], [-1], [math.nan], 0.5]),
         ("map of number", [{}, {"a": 1}], [{"a": "b"}, [1], 1]),

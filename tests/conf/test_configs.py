@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lth.tickets import Ticket
 from lth.training.schedules import Clock
 from tests.support.harness import CONF, a_ticket, configuration, names, train
+from tests.support.tiers import engine_but
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -85,7 +86,7 @@ SHORTER = {  # what does not go with two steps or a density of a half
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", OURS)
+@pytest.mark.parametrize("experiment", engine_but(OURS, *(name for name in OURS if "resnet" not in name)))
 def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if experiment.startswith("own/fashion_"):
         if not DEBIAN.is_dir():
@@ -114,7 +115,12 @@ USERS = {  # a group of parts and a method that has it
     "gmp": ("path",),
     "gem_miner": ("rule", "freezing", "score_init", "regulariser"),
 }
-PARTS = [(m, group, part) for m, groups in USERS.items() for group in groups for part in names(f"method/{group}")]
+PARTS = [
+    pytest.param(m, group, part, marks=pytest.mark.slow if part == names(f"method/{group}")[0] else pytest.mark.engine)
+    for m, groups in USERS.items()
+    for group in groups
+    for part in names(f"method/{group}")
+]
 EXTRA = {"rigl": ["method.every=1"], "gmp": ["method.every=1"], "gem_miner": ["method.period=1"]}
 
 
@@ -123,7 +129,6 @@ def test_every_group_of_parts_has_a_user():
     assert folders == {group for groups in USERS.values() for group in groups}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("method", "group", "part"), PARTS)
 def test_every_part_goes_with_a_method(method: str, group: str, part: str, tmp_path: Path):
     chosen = [f"method={method}", f"method/{group}={part}", "sparsity=one_shot", "sparsity.density=0.9"]

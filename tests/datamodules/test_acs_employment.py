@@ -9,11 +9,11 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from lth.datamodules import ACSEmployment
-from lth.datamodules.acs_employment import FEATURES
+from lth.datamodules.acs_employment import _FEATURES
 from tests.datamodules.test_dataset_configs import composed
 
 SHAPE = {"classes": 2, "channels": 16, "image_size": 1, "scale": 1, "standardise": "pixel", "std_eps": 1e-3}
-HIGHEST = (99, 24, 5, 17, 2, 8, 5, 3, 4, 4, 2, 2, 2, 2, 2, 9)  # codes of the survey's dictionary, in FEATURES' order
+HIGHEST = (99, 24, 5, 17, 2, 8, 5, 3, 4, 4, 2, 2, 2, 2, 2, 9)  # codes of the survey's dictionary, in _FEATURES' order
 OTHERS = ("RT", "SERIALNO", "ADJINC")  # some of the file's other columns
 
 
@@ -22,7 +22,7 @@ def person_file(tmp_path):
     """A file of 200 people with empty cells and columns in another order than the task's, and its content."""
     random = np.random.default_rng(0)
     people = random.integers(0, np.array([*HIGHEST, 6]) + 1, (200, 17))  # 0 stands for a blank
-    names = [*FEATURES, "ESR"]
+    names = [*_FEATURES, "ESR"]
     columns = [OTHERS[0], *reversed(names), *OTHERS[1:]]
     with (tmp_path / "psam_p01.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -83,7 +83,7 @@ def test_per_class_gives_every_class_equally_often_and_mixed(made, on_rank, samp
 
 @pytest.mark.parametrize("k", [0, 15])
 def test_per_class_names_the_class_that_has_too_few(made, k):
-    with pytest.raises(ValueError, match=rf"{k} samples of every class wanted, class 0 has 14; valid: 1..14"):
+    with pytest.raises(ValueError, match=rf"samples_per_class={k}: class 0 has 14 training samples; valid: 1..14"):
         made().per_class(k, seed=0)
 
 
@@ -147,6 +147,44 @@ def test_data_that_contradict_the_configuration_are_refused(images, labels, mess
 
     with pytest.raises(ValueError, match=message):
         Read(**SHAPE).setup()
+
+
+@pytest.mark.parametrize(
+    ("read", "kinds"),
+    [
+        (lambda x, y: (x, y), "torch.uint8, torch.int64"),
+        (lambda x, y: x, "torch.uint8"),
+        (lambda x, y: (x.numpy(), y, x, y), "ndarray, torch.int64, torch.uint8, torch.int64"),
+        (lambda x, y: (x.double(), y, x, y), "torch.float64, torch.int64, torch.uint8, torch.int64"),
+        (lambda x, y: (x, y, x, y.int()), "torch.uint8, torch.int64, torch.uint8, torch.int32"),
+    ],
+)
+def test_what_is_read_must_be_four_tensors_of_the_right_kind(read, kinds):
+    class Read(Arrays):
+        def read(self, root):
+            return read(torch.zeros((6, 1, 4, 4), dtype=torch.uint8), torch.tensor([0, 1, 2, 0, 1, 2]))
+
+    with pytest.raises(ValueError, match=rf"^Read.read returned {kinds}; it must return four tensors"):
+        Read(**SHAPE).setup()
+
+
+def test_without_mean_and_std_each_channel_is_standardised(made):
+    x = torch.cat([x for x, _ in made(mean=None, std=None).scoring_batches(0)]).double()
+    assert x.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (x.std((0, 2, 3)) - 1).abs().max() < 1e-3
+
+
+def test_float_images_are_as_good_as_bytes(made):
+    class Floats(Synthetic):
+        def read(self, root):
+            x, y, test_x, test_y = super().read(root)
+            return x.float(), y, test_x.float(), test_y
+
+    data = Floats(classes=5, channels=3, image_size=8, scale=255, train_size=70, test_size=21)
+    data.setup()
+    (floats, labels), (x, y) = (d.per_class(2, 0) for d in (data, made(mean=None, std=None)))
+    assert torch.equal(labels, y)
+    assert torch.equal(floats, x)
 
 
 def test_standardisation_uses_the_training_part_alone(made):

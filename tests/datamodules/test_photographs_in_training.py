@@ -1,13 +1,12 @@
 """Complete experiments on photographs: IMP with FFCV, killed and resumed; Tiny-ImageNet from its archive."""
 
 import hashlib
-import multiprocessing
 
 import pytest
 
 from lth.datamodules import TinyImageNet
 from tests.support import photographs
-from tests.support.harness import _plant, rows, state, train
+from tests.support.harness import _plant, forks, rows, state, train
 
 SMALL = (
     "recipe.epochs=2",
@@ -61,7 +60,7 @@ def test_imp_through_ffcv_learns_and_ends_alike_when_killed_and_resumed(root, tm
     assert [float(row["density"]) for row in table] == [1.0, pytest.approx(0.5, abs=1e-3)]
     assert all(float(row["epochs"]) == 2 for row in table)
     assert float(table[-1]["train_loss"]) < 0.8 < float(table[0]["train_loss"]) < 1.1  # chance is ln 3 = 1.0986
-    apart = multiprocessing.get_context("forkserver").Process(target=_killed, args=(tmp_path / "killed", overrides))
+    apart = forks().Process(target=_killed, args=(tmp_path / "killed", overrides))
     apart.start()
     apart.join()
     assert apart.exitcode == -9

@@ -101,6 +101,23 @@ def test_every_layout_of_a_given_folder_reads_the_same_and_is_left_alone(archive
     assert (tmp_path / "cache" / f"{TREE}.safetensors").is_file()
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg"])
+@pytest.mark.parametrize("layout", ["annotated", "annotated, renamed", "folders"])
+def test_images_may_have_any_suffix_of_an_image(archive, tmp_path, layout, suffix):
+    shutil.unpack_archive(archive, tmp_path / "plain")
+    shutil.unpack_archive(archive, tmp_path / "named")
+    val = tmp_path / "named" / TREE / "val"
+    if layout == "folders":
+        _sort_validation(val)
+    for path in sorted((tmp_path / "named" / TREE).rglob("*.JPEG")):
+        path.rename(path.with_suffix(suffix))
+    if layout == "annotated, renamed":
+        lines = val / "val_annotations.txt"
+        lines.write_text(lines.read_text().replace(".JPEG", suffix))
+    plain, named = (ready(tmp_path / name).read(str(tmp_path / name)) for name in ("plain", "named"))
+    assert same(plain, named)
+
+
 def test_half_the_side_averages_four_pixels(archive, tmp_path):
     x = ready(tmp_path / "data").read(str(tmp_path / "data"))[0]
     half = ready(tmp_path / "data", image_size=32).read(str(tmp_path / "data"))[0]
@@ -227,6 +244,24 @@ def test_classes_that_differ_between_the_parts_are_refused(archive, tmp_path):
     annotations = tmp_path / "data" / TREE / "val" / "val_annotations.txt"
     annotations.write_text(annotations.read_text().replace(photographs.SYNSETS[1], "n09999999"))
     with pytest.raises(ValueError, match="train and val differ in the classes n02102040, n09999999"):
+        ready(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, lines[0]],
+        lambda lines: [lines[0].replace("val_", "../val_", 1), *lines[1:]],
+        lambda lines: [lines[0].partition("\t")[0], *lines[1:]],
+    ],
+    ids=["truncated", "twice", "a path", "no class"],
+)
+def test_annotations_that_do_not_list_the_images_are_refused(archive, tmp_path, damage):
+    shutil.unpack_archive(archive, tmp_path / "data")
+    annotations = tmp_path / "data" / TREE / "val" / "val_annotations.txt"
+    annotations.write_text("\n".join(damage(annotations.read_text().splitlines())))
+    with pytest.raises(ValueError, match=r"val_annotations\.txt is damaged: it does not list the images beside it"):
         ready(tmp_path / "data")
 
 

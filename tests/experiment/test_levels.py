@@ -163,7 +163,7 @@ IMPOSSIBLE = {
     "sparsity.density=4.4": "did you mean 0.044",
     "sparsity.density=-0.1": "density -0.1 must be a fraction",
     "sparsity.levels=3": "takes two of",
-    "sparsity.rate=1.5": "rate 1.5 must be",
+    "sparsity.rate=1.5": r"sparsity\.rate=1\.5: must be",
     "sparsity.end=maybe": "'exact', 'overshoot'",
     "method.rewind=9ep": "a level has 12 steps",
     "method.rewind=13it": "a level has 12 steps",

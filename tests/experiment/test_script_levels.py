@@ -18,7 +18,7 @@ from lth.pruning.masks import fingerprint
 from lth.report.write import write_report
 from lth.storage.folder import RunFolder
 from tests.support import harness
-from tests.support.scripts import Foreign, ladder, points, trainer
+from tests.support.scripts import Dies, Foreign, ladder, points, trainer
 
 slow = pytest.mark.slow
 
@@ -228,3 +228,33 @@ def test_the_budget_of_a_script_is_unused_until_the_trainer_is_known(tmp_path):
     level = next(levels([1.0], tmp_path))
     assert level.level.budget == Budget(0, 0)
     assert level.checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"criterion": "snip"}, r"criterion='snip' is no function; give one such as lth.criteria.snip"),
+        ({"allocation": None}, r"allocation=None is no function; give one such as lth.allocation.erk"),
+        ({"within": partial(Gradual, every=2)}, r"within=.* is no list; write within=\[partial"),
+        ({"within": ["rigl"]}, r"within\[0\]='rigl' is no function from a level to a callback; give partial"),
+        ({"within": [Dies(1)]}, r"within\[0\]=.* is no function from a level to a callback; give partial"),
+        (
+            {"within": [Gradual, partial(Regrow, evry=2)]},
+            r"within\[1\] cannot be called with a level: Regrow\(level, drop, .*'evry'",
+        ),
+        ({"within": [lambda: None]}, r"within\[0\] cannot be called with a level: <lambda>\(\): too many"),
+        ({"within": [lambda level, rate: None]}, r"<lambda>\(level, rate\): missing a required argument: 'rate'"),
+    ],
+)
+def test_parts_of_a_level_that_cannot_be_called_are_refused_by_name(arguments, answer, tmp_path):
+    level = next(levels([1.0], tmp_path))
+    with pytest.raises(ValueError, match=answer) as error:
+        level.callbacks(**arguments)
+    assert "\n" not in str(error.value)
+
+
+@slow
+def test_a_part_of_a_level_that_makes_no_callback_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="<lambda> of within made 3, which is no callback"):
+        ladder(tmp_path, densities=[0.5], within=[lambda level: 3])
+    assert not list(tmp_path.rglob("last.ckpt"))

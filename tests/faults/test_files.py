@@ -27,7 +27,8 @@ def interrupted(tmp_path_factory):
 @pytest.mark.parametrize("kind", files.KINDS)
 def test_a_changed_file_is_refused_by_name_or_changes_nothing(kind, interrupted):
     variants = dict(interrupted.variants(kind, 100))
-    found = {name: interrupted.try_variant(kind, variants[name]) for name in SAMPLE[kind]}
+    cut, flipped = (next(name for name in variants if name.startswith(what)) for what in ("cut", "flip "))
+    found = {name: interrupted.try_variant(kind, variants[name]) for name in (*SAMPLE[kind], cut, flipped)}
     assert {name: what for name, what in found.items() if what not in ("refused", "no effect")} == {}
 
 

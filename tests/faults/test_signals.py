@@ -1,6 +1,7 @@
 """Signals end a run with the code of their meaning, at any moment, and leave nothing behind."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from lth.storage._temporaries import remove_left_by_dead
 from lth.storage.atomic import write_with
 from lth.storage.folder import RunFolder
 from lth.training import signals
-from tests.support.harness import forks
+from tests.support.commands import ROOT, run_py
+from tests.support.harness import SMALL, forks, state
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,115 @@ def test_a_claim_removes_what_dead_writers_left(overwrite, tmp_path: Path):
         path.touch()
     folder.claim({"a": 1}, {}, overwrite=overwrite)
     assert not any(path.exists() for path in left)
+
+
+CODES = {signal.SIGTERM: signals.TERMINATED, signal.SIGINT: 130, signal.SIGUSR1: signals.AGAIN}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", CODES)
+def test_a_command_that_is_still_importing_ends_with_the_code_of_the_signal(signum, tmp_path: Path):
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, f"folder={tmp_path / 'run'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=_with_default_handlers, text=True) as process:
+        _wait_until_importing(process.pid)
+        process.send_signal(signum)
+        printed = process.communicate(timeout=60)[1]
+    assert process.returncode == CODES[signum], printed
+    assert len(printed.splitlines()) <= 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_command_that_trains_ends_with_the_code_of_the_signal_and_goes_on(tmp_path: Path):
+    overrides = *SMALL, "method=dense", "sparsity=dense", "recipe.epochs=150"
+    assert run_py(*overrides, f"folder={tmp_path / 'whole'}").returncode == 0
+    run = tmp_path / "run"
+    for signum, code in CODES.items():
+        before = _saved(run)
+        process = forks().Process(target=_command, args=((*overrides, f"folder={run}"), str(tmp_path / "printed")))
+        process.start()
+        until = time.monotonic() + 60
+        while _saved(run) <= before and process.is_alive() and time.monotonic() < until:
+            time.sleep(0.005)
+        os.kill(process.pid, signum)
+        process.join(60)
+        printed = (tmp_path / "printed").read_text()
+        assert (process.exitcode, len(printed.splitlines()) <= 1) == (code, True), printed
+        assert not (run / "error.txt").exists()
+    assert run_py(*overrides, f"folder={run}").returncode == 0
+    assert state(run) == state(tmp_path / "whole")
+
+
+STARTS_A_RANK = """
+import os, subprocess, sys
+ranked = {**os.environ, "LOCAL_RANK": "1", "LTH_PARENT": str(os.getpid())}
+rank = subprocess.Popen(sys.argv[1:], env=ranked)
+print(rank.pid, flush=True)
+rank.wait()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a process with its parent")
+def test_a_rank_that_is_still_importing_dies_with_its_parent(tmp_path: Path):
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, f"folder={tmp_path / 'run'}"]
+    parent = subprocess.Popen([sys.executable, "-c", STARTS_A_RANK, *command], stdout=subprocess.PIPE, text=True)
+    rank = int(parent.stdout.readline())
+    _wait_until_importing(rank)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 1
+    while _alive(rank) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _alive(rank)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a process with its parent")
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"LOCAL_RANK": "1", "LTH_PARENT": "1"}, -signal.SIGKILL),  # its parent has ended before it could say so
+        ({"LOCAL_RANK": "0", "LTH_PARENT": "1"}, 0),  # the first rank of a machine is started by somebody else
+        ({"LTH_PARENT": "1"}, 0),
+        ({"LOCAL_RANK": "1"}, 0),
+    ],
+)
+def test_a_rank_whose_parent_is_another_process_ends(environment: dict, code: int):
+    listens = "from lth.training.signals import listen; listen(training=False)"
+    process = subprocess.run([sys.executable, "-c", listens], env={**os.environ, **environment}, cwd=ROOT, check=False)
+    assert process.returncode == code
+
+
+def _with_default_handlers() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and what they start too
+
+
+def _wait_until_importing(pid: int) -> None:
+    """Until a process has begun to load torch."""
+    until = time.monotonic() + 60
+    while "libtorch" not in Path(f"/proc/{pid}/maps").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _saved(run: Path) -> int:
+    return max((path.stat().st_mtime_ns for path in run.glob("level_*/last.ckpt")), default=0)
+
+
+def _command(arguments: tuple[str, ...], printed: str) -> None:
+    """`python run.py ...` in this process, its errors written to a file."""
+    os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    sys.argv = [str(ROOT / "run.py"), *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The command line of a sweep's job: what starts it, and what it must be told to compose what the sweep composed."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.lth_launcher.job import Job, composing_options
+from hydra_plugins.lth_launcher.job import Job, composing_options, error_file, returns, summarise
+from hydra_plugins.lth_launcher.processes import ProcessLauncher
 from lth.cli import run
-from lth.cli.run import CONFIGURATIONS
+from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 
 LTH, HYDRA = {"provider": "main", "schema": "file", "path": str(CONFIGURATIONS)}, {"provider": "hydra", "schema": "pkg"}
 
@@ -55,3 +57,55 @@ def test_lth_run_is_started_again_as_a_module(monkeypatch):
 def test_a_job_is_told_what_hydra_was_told(config, options: list[str]):
     assert composing_options(config) == options
     assert Job(["seed=1"], composing=options).command[-len(options) - 2 :] == [*options, "seed=1", "hydra.mode=RUN"]
+
+
+def test_a_job_tells_its_sweep_why_it_failed_and_prints_nothing(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "error"
+    for raised, code, told in (
+        (SystemExit("error: no ticket at here"), 1, "no ticket at here"),
+        (SystemExit(75), 75, None),
+    ):
+        monkeypatch.setenv(ERROR_FILE, str(path))
+        with pytest.raises(SystemExit) as left, run._told_to_sweep():
+            raise raised
+        assert ERROR_FILE not in os.environ  # another process that the job starts prints its own errors
+        assert left.value.code == code
+        assert (path.read_text() if path.is_file() else None) == told
+        path.unlink(missing_ok=True)
+    monkeypatch.setenv(ERROR_FILE, str(path))
+    with pytest.raises(KeyError), run._told_to_sweep():
+        raise KeyError("w")
+    assert path.read_text() == "KeyError: 'w'"
+    with pytest.raises(SystemExit, match="error: alone"), run._told_to_sweep():
+        raise SystemExit("error: alone")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_cause_is_the_message_in_one_line_or_else_the_exit_code():
+    with error_file() as (environment, cause):
+        assert (cause(0), cause(-9)) == ("", "ended with code -9")
+        Path(environment[ERROR_FILE]).write_text("two\n  lines")
+        assert (cause(0), cause(1)) == ("", "two lines")
+
+
+@pytest.mark.parametrize("preload", [True, False], ids=["forks", "processes"])
+@pytest.mark.slow
+def test_a_failed_job_is_reported_in_one_wording_when_it_fails_and_at_the_end(preload, tmp_path, monkeypatch, capfd):
+    script = f"import os, sys; open(os.environ['{ERROR_FILE}'], 'w').write('why'); sys.exit(int(sys.argv[1][-1]))"
+    (tmp_path / "job.py").write_text(script)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "job.py")])
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
+    jobs = [Job(["code=0"]), Job(["code=3"])]
+    outcomes = ProcessLauncher(preload=preload).run(jobs)
+    assert outcomes == ["", "why"]
+    summarise(jobs, {1: outcomes[1]})
+    printed = capfd.readouterr()
+    assert printed.out.splitlines() == [
+        *("job: code=0", "job: code=3", "failed: code=3: why", "1 of 2 jobs finished", "failed: code=3: why")
+    ]
+    assert printed.err == ""
+    result = returns(jobs, {1})[1]
+    with pytest.raises(SystemExit) as left:
+        _ = result.return_value
+    assert left.value.code == 1
+    assert capfd.readouterr() == ("", "")

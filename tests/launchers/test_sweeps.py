@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 
 from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job, without_overwrite
@@ -50,6 +51,17 @@ def test_a_sweep_killed_as_a_whole_finishes_only_what_was_unfinished(tmp_path: P
     assert [folder.name for folder in run_folders(tmp_path)] == ["seed0", "seed1", "seed2"]
     train(tmp_path / "whole", *LADDER, "recipe.epochs=12", "seed=1")
     assert state(second) == state(tmp_path / "whole")
+
+
+@pytest.mark.engine
+def test_an_interrupted_sweep_leaves_no_job_at_work(tmp_path: Path):
+    whole = sweep(tmp_path, *LADDER, "recipe.epochs=1000", "seed=0,1", "hydra.launcher.jobs=2")
+    wait_for(lambda: len(list(tmp_path.glob("runs/**/last.ckpt"))) == 2 or whole.poll() is not None)
+    os.kill(whole.pid, signal.SIGINT)  # to the parent alone, as by `kill -INT`
+    assert whole.wait(30) == 130
+    assert "stopped; the same command goes on from the last checkpoint" in output(tmp_path)
+    assert not list(tmp_path.rglob("error.txt"))
+    wait_for(lambda: all(_free(path.parents[1]) for path in tmp_path.glob("runs/**/last.ckpt")), 1)
 
 
 @pytest.mark.engine
@@ -134,7 +146,7 @@ import sys
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.processes import _run
 sys.argv = sys.argv[1:]
-_run(Job(sys.argv[1:]))
+_run([], Job(sys.argv[1:]))
 """
 
 
@@ -143,7 +155,7 @@ def test_a_job_that_imports_itself_dies_with_its_sweep_too(tmp_path: Path):
     script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(100)"
     (tmp_path / "job.py").write_text(script)
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "job.py"), str(tmp_path / "pid")])
-    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    wait_for(lambda: ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()) or parent.poll() is not None)
     job = Path("/proc") / (tmp_path / "pid").read_text()
     assert job.exists()
     parent.kill()
@@ -164,8 +176,17 @@ def test_a_job_is_skipped_only_when_its_folder_holds_this_very_configuration_who
         (tmp_path / f"level_0{level}").mkdir()
         assert not job().finished()  # killed within a level
         (tmp_path / f"level_0{level}" / "finished").touch()
-    assert job().finished()
     assert job().score() == 0.25
+    assert not job().finished()  # killed before its picture: it only draws, when it is started again
+    for name in ("curve.png", "topology.png"):
+        Figure().savefig(tmp_path / name)
+        assert job().finished()
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "topology.csv").touch()
+        assert not job().finished()
+        (tmp_path / name).write_bytes(whole)
+    assert job().finished()
     assert not job(seed=1).finished()
     assert not job(overwrite=True).finished()
     assert job(threads=4).finished()  # where and how, not what

@@ -128,8 +128,8 @@ FAULTS = [
     Fault(
         "ERK forgets the kernel",
         "lth/pruning/allocation/erdos_renyi.py",
-        "(sum(s.shape) / s.numel()) ** power",
-        "(sum(s.shape[:2]) / s.numel()) ** power",
+        "sum(score.shape) + (one",
+        "sum(score.shape[:2]) + (one",
         "tests/pruning/allocation",
     ),
     Fault(
@@ -345,8 +345,8 @@ FAULTS = [
     Fault(
         "excluded layers are pruned",
         "lth/pruning/prunable.py",
-        "_matching(include, found) - _matching(exclude, found)",
-        "_matching(include, found) | _matching(exclude, found)",
+        "_matching(include, list(found), others) - _matching(exclude",
+        "_matching(include, list(found), others) | _matching(exclude",
         "tests/pruning/test_prunable.py",
     ),
     Fault(

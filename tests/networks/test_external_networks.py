@@ -132,8 +132,57 @@ def test_a_classifier_over_other_classes_starts_anew(tmp_path):
 @FACTORIES
 def test_weights_of_another_network_are_refused(factory, tmp_path):
     torch.save({"fc.weight": torch.zeros(10, 3)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="pretrained weights are of another network"):
+    with pytest.raises(ValueError, match=r"pretrained=.*other\.pt is of another network"):
         build(factory, pretrained=str(tmp_path / "other.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", [torchvision_model])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "backbone.body."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "net"])
+def test_prefixes_and_wrappers_are_taken_off(factory, prefix, key, tmp_path):
+    trained = build(factory).state_dict()
+    state = {f"{prefix}{name}": value for name, value in trained.items()}
+    state |= {"criterion.weight": torch.ones(10)} if prefix == "backbone.body." else {}
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "trained.pt")
+    loaded = build(factory, pretrained=str(tmp_path / "trained.pt")).state_dict()
+    assert all(torch.equal(trained[name], loaded[name]) for name in trained)
+
+
+@pytest.mark.slow
+def test_a_state_dict_of_before_torch_0_4_1_has_no_counters(tmp_path):
+    trained = build(torchvision_model, "resnet18").state_dict()
+    old = {name: value for name, value in trained.items() if not name.endswith("num_batches_tracked")}
+    assert len(old) < len(trained)
+    torch.save(old, tmp_path / "old.pt")
+    loaded = build(torchvision_model, "resnet18", pretrained=str(tmp_path / "old.pt")).state_dict()
+    assert all(torch.equal(trained[name], loaded[name]) for name in trained)
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_state_dict_is_refused_by_its_name(tmp_path):
+    trained = build(torchvision_model)
+    torch.save(trained.state_dict(), tmp_path / "whole.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:1000])
+    torch.save(trained, tmp_path / "module.pt")
+    nan = {name: value * float("nan") for name, value in trained.state_dict().items()}
+    torch.save(nan, tmp_path / "nan.pt")
+    twice = {f"{part}.{name}": value for name, value in trained.state_dict().items() for part in ("student", "teacher")}
+    torch.save(twice, tmp_path / "twice.pt")
+    pruned = {**trained.state_dict(), "features.0.mask": torch.zeros(64, 3, 3, 3)}
+    torch.save(pruned, tmp_path / "pruned.pt")
+    reasons = {
+        "cut.pt": "is refused",
+        "module.pt": r"save the state_dict\(\) alone",
+        "nan.pt": r"not numbers \(NaN\)",
+        "twice.pt": r"several networks, under student\., teacher\.",
+        "pruned.pt": "a pruned network.*lth ticket import",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError, match=reason) as error:
+            build(torchvision_model, pretrained=str(tmp_path / name))
+        assert str(tmp_path / name) in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
@@ -141,7 +190,7 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     trained = build(timm_model).state_dict()
     trained["conv1.0.weight"] = trained["conv1.0.weight"][:, :1]
     torch.save(trained, tmp_path / "grey.pt")
-    with pytest.raises(ValueError, match=r"pretrained conv1.0.weight has shape \(24, 1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"grey\.pt: conv1\.0\.weight has shape \(24, 1, 3, 3\)"):
         build(timm_model, pretrained=str(tmp_path / "grey.pt"))
 
 

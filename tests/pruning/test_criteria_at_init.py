@@ -240,6 +240,17 @@ def test_synflow_of_a_network_that_repeats_its_forward_pass_in_the_backward_pass
     assert repeated[0].weight.dtype == torch.float32
 
 
+def test_a_flow_that_overflows_names_the_key_that_helps():
+    net = nn.Sequential(nn.Flatten(), *[nn.Linear(8, 8) for _ in range(4)])
+    with torch.no_grad():
+        for layer in net[1:]:
+            layer.weight.fill_(1e12)
+    batches, masks = Given(image_shape=(1, 2, 4)), Masks.ones(net)
+    with pytest.raises(ValueError, match=r"not finite in float32: take method\.criterion\.dtype=float64"):
+        criteria.synflow(net, masks, batches, dtype="float32")
+    assert all(score.isfinite().all() for score in criteria.synflow(net, masks, batches).values())
+
+
 @pytest.mark.parametrize("criterion", [criteria.snip, criteria.grasp, criteria.synflow])
 def test_a_script_gives_prune_batches_of_inputs_and_labels(criterion):
     torch.manual_seed(0)

@@ -130,6 +130,7 @@ class CountBetweenSteps(CountSteps):
 
 
 @NEEDS_COMPILER
+@pytest.mark.engine
 def test_changing_masks_compiles_nothing_anew(tmp_path, monkeypatch):
     from torch._dynamo.utils import counters
 

@@ -217,5 +217,29 @@ def test_mistakes_are_errors_that_say_what_there_is(tmp_path):
     with pytest.raises(ValueError, match="no run under"):
         collect([tmp_path])
     write_run(tmp_path)
-    with pytest.raises(ValueError, match=r"'accuracy'; there are .*test_accuracy"):
+    with pytest.raises(ValueError, match=r"'accuracy'; --column can be one of \['test_accuracy'\]"):
         report([tmp_path], tmp_path / "out", "accuracy")
+
+
+@pytest.mark.slow
+def test_a_loss_is_compared_as_it_is_and_a_section_without_it_is_named(tmp_path):
+    losses = [{"density": 0.1, "test_accuracy": 0.5, "val_loss": loss} for loss in (1.5, 2.5)]
+    for seed, row in enumerate(losses):
+        write_run(tmp_path / "runs", seed=seed, levels=[row])
+    write_run(tmp_path / "runs", seed=3, method="imp", levels=[{"density": 0.1, "test_accuracy": 0.5, "val_loss": 3.0}])
+    other = write_run(tmp_path / "other")
+    text = report([tmp_path / "runs"], tmp_path / "out", "val_loss")
+    assert "mlp on digits: val loss, mean ± " in text
+    assert "| erk | 2 ± 0.7071 (2) |" in text  # no percent
+    assert "**" not in text  # whether more is better is not known
+    rows = table(tmp_path / "out" / "report.csv")
+    assert [row["val_loss"] for row in rows] == ["1.5", "2.5", "3.0"]
+    assert table(tmp_path / "out" / "summary.csv")[0]["column"] == "val_loss"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "200.00 %" not in page
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["config"]["choices"]["model"] = "lenet"
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    both = report([tmp_path / "runs", tmp_path / "other"], tmp_path / "out", "val_loss")
+    assert "left out: no level of lenet on digits has the column 'val_loss'; --column can be one of" in both
+    assert "2 ± 0.7071" in both

@@ -1,4 +1,4 @@
-"""Runs command lines as processes of their own that share their imports: forks of one process that has made them."""
+"""Runs command lines as processes of their own that share their imports: copies of this one."""
 
 import os
 import runpy
@@ -39,9 +39,9 @@ def _call(program: str, arguments: tuple[str, ...], cwd: Path) -> CompletedProce
 
 
 def _run(program: str, arguments: tuple[str, ...], cwd: str, out: str, err: str) -> None:
-    for stream, path in ((sys.stdout, out), (sys.stderr, err)):
-        stream.flush()
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream.fileno())
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     os.chdir(cwd)
     if program == "run.py":
         sys.argv = [str(ROOT / program), *arguments]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
+from importlib import import_module
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -176,35 +177,18 @@ def train_all_on_ranks(runs: Sequence[tuple[Path, Sequence[str]]], ranks: int = 
 
 
 def forks() -> BaseContext:
-    """Processes that begin with everything imported that a run imports: copies of one process that did."""
+    """Processes that begin as copies of this one, with everything imported that a run imports."""
     check_not_fast()
-    return _forks()
-
-
-@cache
-def _forks() -> BaseContext:
-    context = multiprocessing.get_context("forkserver")
-    # also what a run would import late: the first optimizer step needs torch._dynamo
-    heavy = [
-        "torch._dynamo",
-        "torch.distributed",
-        "lth.experiment.loop",
-        "lth.callbacks",
-        "lth.datamodules",
-        "lth.networks",
-        "lth.report.write",
-        "matplotlib.backends.backend_agg",
-    ]
-    context.set_forkserver_preload([*heavy, "tests.support.harness"])
-    return context
+    import_module("torch._dynamo")  # the first optimizer step imports it: once here, rather than in every copy
+    return multiprocessing.get_context("fork")
 
 
 def _start(jobs: Sequence[tuple[Any, ...]]) -> list[int]:
     processes = [forks().Process(target=_job, args=job) for job in jobs]
     for process in processes:
         process.start()
-    while any(process.is_alive() for process in processes):
-        wait([process.sentinel for process in processes if process.is_alive()])
+    while alive := [process.sentinel for process in processes if process.is_alive()]:
+        wait(alive)
         if any(process.exitcode for process in processes):  # the other ranks may wait for this one: for 30 minutes
             _end(processes)
     return [process.exitcode for process in processes if process.exitcode is not None]

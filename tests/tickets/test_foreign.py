@@ -216,7 +216,7 @@ def test_malicious_files_are_refused_and_never_run(tmp_path):
 def test_damaged_and_other_files_are_refused_with_one_line(tmp_path):
     torch.save(net().state_dict(), tmp_path / "a.pth")
     sound = (tmp_path / "a.pth").read_bytes()
-    for length in [0, 1, 10, 100, len(sound) // 2, len(sound) - 30]:
+    for length in [0, 1, 10, 100, *range(200, len(sound), 97), len(sound) - 30]:
         (tmp_path / "b.pth").write_bytes(sound[:length])
         with pytest.raises(ValueError, match=r"b.pth") as error:
             read(tmp_path / "b.pth")
@@ -254,6 +254,27 @@ def test_masks_that_are_no_masks_are_refused(tmp_path):
     torch.save({"state_dict": state, "masks": {"fc.weight": torch.ones(3, 15)}}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"wrong shape \['fc.weight: mask \(3, 15\), weight \(3, 16\)'\]"):
         LAYOUTS["lightning"].read(tmp_path / "a.pth")
+
+
+def test_a_file_of_before_torch_0_4_1_gets_the_counters_that_torch_adds(tmp_path):
+    old = {name: value for name, value in net().state_dict().items() if name != "bn.num_batches_tracked"}
+    torch.save(old, tmp_path / "old.pth")
+    assert list(read(tmp_path / "old.pth").weights) == list(net().state_dict())
+    net().load_state_dict(dict(read(tmp_path / "old.pth").weights), strict=True)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"net": s, "acc": 93.0}, lambda s: {"model": {"state_dict": s}, "epoch": 9}]
+)
+def test_a_state_dict_is_found_below_the_keys_of_programs(wrap, tmp_path):
+    torch.save(wrap(net().state_dict()), tmp_path / "a.pth")
+    assert fingerprint(read(tmp_path / "a.pth").weights) == fingerprint(net().state_dict())
+
+
+def test_a_whole_module_is_refused_with_what_to_do(tmp_path):
+    torch.save(net(), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth is refused: it holds torch\.nn.*save the state_dict\(\) alone"):
+        read(tmp_path / "a.pth")
 
 
 def test_names_lose_wrappers_and_nothing_else():

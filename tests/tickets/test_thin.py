@@ -7,7 +7,7 @@ from lth.cli.ticket.command import main
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
-from lth.pruning.structured.thin import output_difference
+from lth.pruning.structured.thin import _output_difference
 from lth.tickets import Ticket
 from lth.tickets.formats.content import read
 from lth.tickets.formats.extract import extract
@@ -53,7 +53,7 @@ def test_a_thinned_checkpoint_loads_on_its_own_and_computes_the_same(files, tmp_
     main(["thin", *map(str, arguments)])
     file = ThinnedFile.load(tmp_path / "thin")
     small = file.fill_(resnet20(10, 3, 32))
-    assert output_difference(net, small, SHAPE) <= 1e-5
+    assert _output_difference(net, small, SHAPE) <= 1e-5
     assert small.layer2[1].conv1.out_channels == 16
     assert fingerprint(small.state_dict()) == fingerprint(file.weights)
     with pytest.raises(ValueError, match="does not fit ResNet"):

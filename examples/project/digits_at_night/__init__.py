@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from lth.datamodules import Digits
+from lth.datamodules import Arrays
 
 
 class TwoPaths(nn.Module):
@@ -27,11 +28,11 @@ class TwoPaths(nn.Module):
         return self.deep(torch.relu(self.hidden(x))) + self.shallow(x)
 
 
-class DarkDigits(Digits):
+class DarkDigits(Arrays):
     """scikit-learn's digits with the strokes at `light` of their brightness.
 
     light: factor on the pixels, 0..1
-    options: of `Digits`
+    options: sizes, validation split and batches, which `Arrays` handles
     """
 
     def __init__(self, *, light: float, **options: Any):
@@ -39,10 +40,11 @@ class DarkDigits(Digits):
         self.light = light
 
     def read(self, root: str | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Training images and labels, test images and labels."""
-        train_x, train_y, test_x, test_y = super().read(root)
-        dark_x, dark_test_x = ((x * self.light).to(torch.uint8) for x in (train_x, test_x))
-        return dark_x, train_y, dark_test_x, test_y
+        """Training images and labels, test images and labels: (N, C, H, W) and (N,). `root` is dataset.root, unused."""
+        digits = load_digits()
+        images = torch.tensor(digits.images * 15 * self.light, dtype=torch.uint8)[:, None]  # 0..240
+        labels = torch.tensor(digits.target)
+        return images[:1497], labels[:1497], images[1497:], labels[1497:]
 
 
 def relative_magnitude(net: nn.Module, masks: Any, batches: Any = None) -> dict[str, Tensor]:

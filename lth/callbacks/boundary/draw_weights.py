@@ -1,9 +1,12 @@
 """Draws or adjusts the initial weights given the first masks."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from lth.plan import Level
+from lth.pruning import Masks
 from lth.pruning.initial_weights.distributions import InitialWeights, as_drawn
+from lth.pruning.restore import preserved
 from lth.training.ranks import broadcast_
 
 
@@ -17,6 +20,12 @@ class DrawWeights(Callback):
 
     def __init__(self, level: Level, rule: InitialWeights = as_drawn, seed: int = 0):
         self.level, self.rule, self.seed = level, rule, seed
+
+    def check_network(self, net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> None:
+        """Raise ValueError where the rule takes weights from a file that does not fit the network."""
+        if self.level.first and "path" in getattr(self.rule, "keywords", {}):
+            with preserved(net):
+                self.rule(net, masks, self.seed)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.level.first and not trainer.ckpt_path:

@@ -1,5 +1,7 @@
 """Pruning at the start of a level."""
 
+from typing import Any
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -73,6 +75,12 @@ class Prune(Callback):
         if self.density == 1 or not fixed:
             return before
         return before.clone().copy_({name: _first(mask, counts[name]) for name, mask in before.items()})
+
+    def check_data(self, data: Any) -> None:
+        """Raise ValueError where a class of the dataset `data` has fewer samples than the criterion reads of each."""
+        wanted = getattr(self.criterion, "keywords", {}).get("samples_per_class")
+        if wanted is not None:
+            data.check_per_class(wanted)
 
     def _counts(self, masks: Masks) -> tuple[dict[str, int], bool]:
         """How many weights each layer keeps if all scores are equal, and whether that is so for all scores."""

@@ -6,10 +6,13 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from lth.analysis.layers import layer_table
 from lth.plan import Level
+from lth.pruning import Masks
 
+_SHOWN = 5  # names in a line
 log = logging.getLogger(__name__)
 COLUMNS = {
     "layer": "layer",
@@ -25,6 +28,8 @@ COLUMNS = {
 class LayerReport(Callback):
     """Warns before training if layers are empty; prints the layer table if the first level is already pruned.
 
+    Before the first level it also prints which share of the network's matrices no mask covers, if there are any.
+
     level: the level being trained
     image_shape: channels, height and width of an image
     console: where the table is printed
@@ -38,7 +43,7 @@ class LayerReport(Callback):
         if trainer.ckpt_path:
             return
         table = layer_table(pl_module.net, pl_module.masks, self.image_shape)
-        problem = collapse(table)
+        problem = _collapse(table)
         if problem and not self.allow_dead:
             raise ValueError(
                 f"level {self.level.index} ({self.level.name}): {problem} (allow_dead=true trains it anyway)"
@@ -47,14 +52,27 @@ class LayerReport(Callback):
             log.warning("level %d (%s): %s", self.level.index, self.level.name, problem)
         if self.level.first and pl_module.masks.density < 1 and trainer.is_global_zero:
             self.console.print(_as_table(table))
+        if self.level.first and trainer.is_global_zero and (left := _outside(pl_module.net, pl_module.masks)):
+            self.console.print(left, markup=False, highlight=False, soft_wrap=True)
 
 
-def collapse(table: list[dict[str, Any]]) -> str:
+def _collapse(table: list[dict[str, Any]]) -> str:
     """Describe empty layers or a cut network, given the layer table; an empty string if there are none."""
     empty = [row["layer"] for row in table if row["kept"] == 0]
     if all(row["effective"] == 0 for row in table):
         return f"the network is cut from input to output; empty layers: {empty}"
     return f"empty layers: {empty}" if empty else ""
+
+
+def _outside(net: nn.Module, masks: Masks) -> str:
+    """Say which share of the elements of matrices no mask covers, and the largest of them; empty if there are none."""
+    left = masks.uncovered(net)
+    if not left:
+        return ""
+    matrices = sum(left.values()) + sum(mask.numel() for mask in masks.values())
+    largest = sorted(left, key=lambda name: -left[name])
+    names = ", ".join(largest[:_SHOWN]) + (", ..." if len(largest) > _SHOWN else "")
+    return f"masks leave out {sum(left.values()) / matrices:.1%} of the elements of matrices: {names}"
 
 
 def _as_table(table: list[dict[str, Any]]) -> Table:

@@ -16,8 +16,10 @@ class StopOnNonFinite(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loss = pl_module.summary().get("train_loss", 0.0)
         if not math.isfinite(loss):
+            last = self.level.folder / "last.ckpt"
+            kept = f"the last good checkpoint is {last}" if last.is_file() else "nothing of this level was saved before"
             raise FloatingPointError(
                 f"the training loss of level {self.level.index} ({self.level.name}) became {loss} in epoch "
-                f"{trainer.current_epoch}; the last good checkpoint is kept in {self.level.folder}. "
-                "A lower recipe.lr, recipe.clip=1 or warm-up usually helps"
+                f"{trainer.current_epoch}; {kept}. A lower recipe.lr, recipe.clip=1 or a warm-up "
+                "(recipe.schedule.warmup) usually helps"
             )

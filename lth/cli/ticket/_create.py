@@ -5,7 +5,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from lth.cli.ticket._options import Commands, add_command, add_network, add_out,
 from lth.networks.from_config import build, described
 from lth.pruning.masks import masked
 from lth.report.output import console
+from lth.storage.atomic import write_torch, write_with
 from lth.tickets import Ticket, treatments
 from lth.tickets.formats.content import read, source_of
 from lth.tickets.formats.extract import FORMS, extract
@@ -122,13 +122,12 @@ def _treat(arguments: Namespace) -> None:
 
 
 def write_state(state: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict: with safetensors for a name in `.safetensors`, with torch.save for any other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a state dict, atomically: with safetensors for a name in `.safetensors`, else with torch.save."""
     whole = {n: w.detach().cpu().contiguous().clone() for n, w in state.items()}
     if path.suffix == ".safetensors":
-        save_file(whole, path, metadata={"format": "pt"})
+        write_with(path, lambda temporary: save_file(whole, temporary, metadata={"format": "pt"}))
     else:
-        torch.save(whole, path)
+        write_torch(path, whole)
 
 
 def _with_network(ticket: Ticket, file: Path | None) -> Ticket:

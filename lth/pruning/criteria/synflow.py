@@ -29,4 +29,9 @@ def synflow(
     weights = {name: state[name] for name in masks}
     gradients = flow_gradients(net, state, weights, batches.image_shape, batch_statistics=bn == "train")
     # in place: allocating 11 million scores costs a third of the backward pass
-    return {name: gradients[name].mul_(weight).abs_() for name, weight in weights.items()}
+    scores = {name: gradients[name].mul_(weight).abs_() for name, weight in weights.items()}
+    if dtype == "float32" and not all(bool(score.isfinite().all()) for score in scores.values()):
+        raise ValueError(
+            "the synaptic flow of this network is not finite in float32: take method.criterion.dtype=float64"
+        )
+    return scores

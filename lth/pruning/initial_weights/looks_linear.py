@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from lth.pruning.initial_weights.distributions import orthogonalise
 from lth.pruning.masks import Masks
@@ -61,8 +62,12 @@ def _mirrors(net: nn.Module, as_published: bool = False) -> dict[str, _Mirror]:
     """How each prunable weight is mirrored: both sides, but the first layer's inputs and the last one's outputs.
 
     as_published: the last layer is mirrored on both sides.
-    Raises ValueError for grouped convolutions: their outputs do not see both inputs of a mirrored pair.
+    Raises ValueError for grouped convolutions, whose outputs do not see both inputs of a mirrored pair, and for layers
+    other than convolutions and linear ones.
     """
+    other = [type(m).__name__ for m in net.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase | _ConvTransposeNd)]
+    if other:
+        raise ValueError(f"looks-linear weights need convolutions and linear layers; there are {sorted(set(other))}")
     grouped = [f"{n}.weight" for n, m in net.named_modules() if isinstance(m, LAYERS) and getattr(m, "groups", 1) > 1]
     if grouped:
         raise ValueError(f"looks-linear weights need ungrouped layers; these have groups: {grouped}")

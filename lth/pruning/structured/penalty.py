@@ -13,7 +13,7 @@ from lth.pruning.masks import Masks
 from lth.pruning.prunable import names_matching
 from lth.pruning.structured.units import count_units
 
-EPS = 1e-12  # under the root: gives a group of zeros the gradient zero instead of NaN
+_EPS = 1e-12  # under the root: gives a group of zeros the gradient zero instead of NaN
 MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {  # absolute values (groups x elements) -> one number per group
     "mean_abs": lambda values: values.mean(1),
     "max": lambda values: values.amax(1),
@@ -106,7 +106,7 @@ def penalty_groups(net: nn.Module, terms: Iterable[PenaltyTerm]) -> list[Penalty
     return found
 
 
-def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], eps: float = EPS) -> Tensor:
+def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], eps: float = _EPS) -> Tensor:
     """Sum over all groups of strength * sqrt(sum of squares + eps): a differentiable scalar to add to the loss.
 
     Each parameter is gathered once. No element is a member of two groups of one term, so that the backward pass is

@@ -48,7 +48,7 @@ def thin(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolera
     kept = _kept_indices(whole, masks, coupled_layers(whole, image_shape))
     small = deepcopy(whole)
     cut_(small, kept)
-    difference = output_difference(whole, small, image_shape)
+    difference = _output_difference(whole, small, image_shape)
     if not difference <= tolerance:
         raise ValueError(
             f"the thinned network's outputs differ by {difference:.2g} of the largest, more than {tolerance:.2g}: "
@@ -80,7 +80,7 @@ def _select(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def output_difference(a: nn.Module, b: nn.Module, image_shape: tuple[int, int, int], images: int = 4) -> float:
+def _output_difference(a: nn.Module, b: nn.Module, image_shape: tuple[int, int, int], images: int = 4) -> float:
     """Largest difference of the outputs on random images in evaluation mode, relative to the largest output of `a`."""
     parameter = next(a.parameters())
     drawn = torch.randn(images, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)

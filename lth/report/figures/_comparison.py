@@ -33,7 +33,7 @@ def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool 
         for index, one in enumerate(series):
             _curve(axes, one, line_style(index), banded=len(series) <= _MOST_BANDS)
         axes.set(title=section.title if titles else None)
-        _accuracy_axis(axes, series, ylabel)
+        _mean_axis(axes, series, ylabel)
         _density_axis(axes, series)
         _legend(axes)
     return figure
@@ -59,7 +59,7 @@ def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = 
                         *zip(*line, strict=True), label=one.label, **{**line_style(index), "lw": 0.6, "alpha": 0.9}
                     )
             axes.set(xlabel=f"{name} until then")
-            _accuracy_axis(axes, series, ylabel if axes is row[0] else "")
+            _mean_axis(axes, series, ylabel if axes is row[0] else "")
             _cost_axis(axes, [value for one in series for p in one.points if (value := price(p))])
         if titles:
             row[0].set_title(section.title, loc="left")
@@ -112,11 +112,14 @@ def _curve(axes: Any, one: Series, style: Mapping[str, Any], banded: bool) -> No
     axes.errorbar(at, middle, [below, above], color=style["color"], fmt="none", lw=0.8, capsize=2, alpha=0.6)
 
 
-def _accuracy_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:
+def _mean_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:
     """Set limits that hold all means and most of each band.
 
-    Where some networks are good and others fail, the axis is logarithmic in the error.
+    Where some networks are good and others fail, the axis of an accuracy is logarithmic in the error.
     """
+    if not all(point.percent for one in series for point in one.points):
+        axes.set(ylabel=ylabel)
+        return
     means = [point.mean for one in series for point in one.points]
     low, high = min(means), max(means)
     margin = max(0.06 * (high - low), 0.004)

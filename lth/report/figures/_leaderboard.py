@@ -34,11 +34,13 @@ class Ranking:
 def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
     """The ranking of a section by the last stage of each method; None where fewer than `MANY` share a density.
 
+    None, too, where the measured column is no fraction, so that it is not known what is better.
+
     A density is common when at least half as many methods were measured at it as at the most frequent one.
     """
     last = {one.group.label: one for one in series}.values()
     at = {one.label: {point.density: point for point in one.points} for one in last}
-    counted = Counter(density for points in at.values() for density in points if density < 1)
+    counted = Counter(d for points in at.values() for d, point in points.items() if d < 1 and point.percent)
     if not counted or max(counted.values()) < MANY:
         return None
     common = sorted(density for density, count in counted.items() if 2 * count >= max(counted.values()))

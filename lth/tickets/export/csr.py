@@ -10,7 +10,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -92,20 +92,27 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
     )
 
 
+def _content(path: str | Path) -> tuple[dict[str, list[int]], dict[str, Tensor], dict[str, list[Tensor]]]:
+    """The shapes of the sparse matrices in a file, its dense tensors, and the parts of the matrices, all by name."""
+    with safe_open(str(path), framework="pt") as file:
+        shapes = json.loads((file.metadata() or {}).get("lth_csr", "null"))
+        if not isinstance(shapes, dict):
+            raise ValueError(f"{path} is not a CSR file of lth")
+        names = [key for key in list(file.keys()) if key.startswith("dense/")]
+        rest = {name.removeprefix("dense/"): file.get_tensor(name) for name in names}
+        return shapes, rest, {name: [file.get_tensor(f"csr/{name}/{part}") for part in _PARTS] for name in shapes}
+
+
 def load(path: str | Path, net: nn.Module) -> nn.Module:
     """A copy of `net` with the file's sparse matrices, in evaluation mode, for inference on a CPU.
 
     Raises ValueError for another kind of file, and if it does not fit `net`.
     """
     copy = deepcopy(net).eval().requires_grad_(False)
-    with safe_open(str(path), framework="pt") as file:
-        shapes = json.loads((file.metadata() or {}).get("lth_csr", "null"))
-        if shapes is None:
-            raise ValueError(f"{path} is not a CSR file of lth")
-        rest = {
-            key.removeprefix("dense/"): file.get_tensor(key) for key in list(file.keys()) if key.startswith("dense/")
-        }
-        parts = {name: [file.get_tensor(f"csr/{name}/{part}") for part in _PARTS] for name in shapes}
+    try:
+        shapes, rest, parts = _content(path)
+    except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or not a CSR file of lth: {error}") from None
     expected = {n: w.shape for n, w in copy.state_dict().items()}
     found = {n: w.shape for n, w in rest.items()} | {n: torch.Size(shape) for n, shape in shapes.items()}
     if found != expected:

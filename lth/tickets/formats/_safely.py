@@ -1,5 +1,6 @@
 """Loads files of other programs without running code that they hold."""
 
+import errno
 import pickle
 from collections import OrderedDict
 from hashlib import sha256
@@ -13,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lth.tickets.thinned import Recipe
+
+_LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # no module of anybody's network
 
 
 class _Ignored:
@@ -55,8 +58,10 @@ def load(path: str | Path) -> Any:
             return _load_numpy(path)
         with torch.serialization.safe_globals([(stub, name) for name, stub in _STUBS.items()]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:  # the disk fails: the file may be sound
-        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the disk fails: the file may be sound
+            raise
+        raise ValueError(f"{path} is damaged or no checkpoint: it ends too early") from None
     except RecursionError:
         raise ValueError(f"{path} is damaged or no checkpoint: it is nested too deep") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -116,5 +121,7 @@ def _one_line(error: Exception) -> str:
     text = str(error)
     for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
         if mark in text:
-            return f"it holds {text.split(mark)[1].split()[0]}, which is neither a tensor nor a plain container"
+            name = text.split(mark)[1].split()[0]
+            whole = "; of a whole module, save the state_dict() alone" if not name.startswith(_LIBRARY_CODE) else ""
+            return f"it holds {name}, which is neither a tensor nor a plain container{whole}"
     return " ".join(text.split())[:200]

@@ -14,8 +14,10 @@ from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import Recipe, ThinnedFile
 from lth.tickets.ticket import Ticket, has_header
 
-_STATES = ("state_dict", "model_state_dict", "model", "weights")  # keys under which programs store the state dict
+# keys under which programs store the state dict, perhaps one in the other
+_STATES = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _OF_TENSORS = ("weight", "bias", "mask", "_orig", ".original")  # ends of names that only tensors have
+COUNTER = "num_batches_tracked"  # of batch norm
 _OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer")
 
 
@@ -66,8 +68,7 @@ def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> C
     """
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{path} holds a {type(loaded).__name__}, not a dictionary")
-    key = next((k for k in _STATES if isinstance(loaded.get(k), Mapping)), None)
-    state = loaded[key] if key else loaded
+    state = _state_in(loaded)
     tensors = {str(n): v for n, v in state.items() if torch.is_tensor(v)}
     if wrong := [n for n in map(str, state) if n not in tensors and n.endswith(_OF_TENSORS)]:
         raise ValueError(f"{path} is damaged or no checkpoint: {wrong} are no tensors")
@@ -75,6 +76,7 @@ def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> C
         raise ValueError(f"{path} holds no weights: its keys are {list(loaded)[:8]}")
     try:
         weights, found = separate(unheld(plain(tensors), prefix))
+        weights = _with_counters(weights)
         found |= {name: masks for name, masks in _beside(loaded).items() if masks}
         masks = agreed(found)
     except ValueError as error:
@@ -83,8 +85,26 @@ def of_checkpoint(loaded: Any, path: str | Path, prefix: str | None = None) -> C
     if not all(isinstance(recipe, Recipe) for recipe in scheduled):
         raise ValueError(f"{path} is damaged: its thinning_recipes are no recipes")
     recipes = tuple(r._replace(modules=plain(r.modules), parameters=plain(r.parameters)) for r in scheduled)
-    trained = _evidence(loaded if key else {}, weights)
+    trained = _evidence({} if state is loaded else loaded, weights)
     return Content(weights, masks, trained, recipes, source_of(path))
+
+
+def _state_in(loaded: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state dict among the content of a file: the content itself, or the mapping under a known key."""
+    key = next((key for key in _STATES if isinstance(loaded.get(key), Mapping)), None)
+    return _state_in(loaded[key]) if key else loaded
+
+
+def _with_counters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, with the counters of batch norm that torch did not store before 0.4.1 set to 0, as torch does."""
+    if any(name.endswith(COUNTER) for name in weights):
+        return dict(weights)
+    full: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        full[name] = weight
+        if name.rpartition(".")[2] == "running_var":
+            full[name.removesuffix("running_var") + COUNTER] = torch.zeros((), dtype=torch.long)
+    return full
 
 
 def _evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
@@ -99,7 +119,7 @@ def _evidence(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> s
             if isinstance(state, Mapping) and state.get("state"):
                 return "its optimizer has taken steps"
     for name, value in weights.items():
-        if name.endswith("num_batches_tracked") and int(value) > 0:
+        if name.endswith(COUNTER) and int(value) > 0:
             return f"{name}={int(value)}"
     return ""
 

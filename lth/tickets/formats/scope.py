@@ -1,20 +1,24 @@
 """The prunable weights among the tensors of a file, chosen by name and shape, never by their values."""
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
+_OF_RECURRENT = re.compile(r"(^|\.)weight_(ih|hh|hr)(_l\d+)?(_reverse)?$")
+
 
 def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
-    """Names of the prunable weights: called `weight`, floating point, two or more dimensions.
+    """Names of the prunable weights: called `weight` (in recurrent layers `weight_ih_l0` and the like), floating point,
+    two or more dimensions.
 
     include, exclude: globs on whole names that narrow the choice
 
     Raises ValueError for a pattern that matches no prunable weight.
     """
-    names = [n for n, w in weights.items() if w.dim() >= 2 and n.endswith("weight") and w.is_floating_point()]
+    names = [n for n, w in weights.items() if _is_matrix(w) and (n.endswith("weight") or _OF_RECURRENT.search(n))]
     for pattern in (*include, *exclude):
         if not _matching([pattern], names):
             raise ValueError(f"pattern {pattern!r} matches no prunable weight; there are {names}")
@@ -28,7 +32,7 @@ def complete(
 
     masks: 0/1 tensors; weights without one get a mask of ones
     weights: the whole state
-    names: the prunable weights; None: the conv and linear weights that have a mask
+    names: the prunable weights; None: all that have a mask and two or more dimensions
 
     Raises ValueError for weights that are NaN, for a mask of an unknown name or of another shape than its weight, and
     for one outside `names` that prunes: lth trains biases and batch norm unmasked.
@@ -41,7 +45,7 @@ def complete(
     ]
     if unknown or wrong:
         raise ValueError(f"the masks do not fit the weights: unknown {unknown}, wrong shape {wrong}")
-    inside = set(names) if names is not None else {n for n in scope(weights) if n in masks}
+    inside = set(names) if names is not None else {n for n in masks if _is_matrix(weights[n])}
     outside = [n for n, m in masks.items() if n not in inside and not bool(m.all())]
     if outside:
         raise ValueError(f"these are pruned, but are not prunable weights: {outside}")
@@ -59,6 +63,10 @@ def from_zeros(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str,
     if all(bool(mask.all()) for mask in masks.values()):
         raise ValueError(f"there is no zero in {list(names)}: the network is not pruned, or stores its weights dense")
     return masks
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    return weight.dim() >= 2 and weight.is_floating_point()
 
 
 def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:

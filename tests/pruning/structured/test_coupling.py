@@ -14,7 +14,7 @@ from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached
 from lth.pruning.structured.coupling import coupled_layers
 from lth.pruning.structured.schedule_rule import ScheduleRule
-from lth.pruning.structured.thin import _select, cut_, output_difference, thin
+from lth.pruning.structured.thin import _output_difference, _select, cut_, thin
 
 SHAPE = 3, 8, 8
 STREAMS = [("conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2")] + [
@@ -167,7 +167,7 @@ def test_a_thinned_network_computes_what_the_masked_one_does(name):
     masks, _ = pruned(net, shape=shape)
     small = thin(net, masks, shape)
     assert small.difference <= 1e-5
-    assert output_difference(net, small.net, shape) <= 1e-5
+    assert _output_difference(net, small.net, shape) <= 1e-5
     assert all(bool(mask.all()) for mask in small.masks.values())  # nothing but whole units had gone
     assert sum(mask.numel() for mask in small.masks.values()) == masks.kept
     assert sum(p.numel() for p in small.net.parameters()) < 0.45 * dense
@@ -236,7 +236,7 @@ def test_indices_repeat_the_cut_and_mark_the_kept_weights():
     small = thin(net, masks, SHAPE)
     again = copy.deepcopy(net)
     cut_(again, small.kept)
-    assert output_difference(small.net, again, SHAPE) == 0
+    assert _output_difference(small.net, again, SHAPE) == 0
     for name, weight in net.state_dict().items():
         left = _select(weight, small.kept.get(name, {}))
         assert torch.equal(left, small.net.state_dict()[name])

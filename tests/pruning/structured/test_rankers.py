@@ -15,7 +15,7 @@ from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
 from lth.pruning.structured._dataflow import trace, zero_image
 from lth.pruning.structured.groups import single_group
-from lth.pruning.structured.rankers import ranker_names
+from lth.pruning.structured.rankers import _ranker_names
 from lth.pruning.structured.rankers.apoz import apoz
 from lth.pruning.structured.rankers.gradient import gradient
 from lth.pruning.structured.rankers.l1 import l1
@@ -120,7 +120,7 @@ def test_l1_l2_and_random_rank_a_layer_differently(net):
     assert torch.equal(ranked(random, net), ranked(random, net))
 
 
-@pytest.mark.parametrize("name", ranker_names())
+@pytest.mark.parametrize("name", _ranker_names())
 def test_ranking_leaves_no_trace(name, net):
     masks = Masks.ones(net)
     rule = ScheduleRule.of(names=["zig"], unit="filters", ranker=name, bn_fold=name in ("l1", "l2"), end=0.5, at=[0],

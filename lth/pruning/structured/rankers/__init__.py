@@ -21,13 +21,13 @@ Ranker = Callable[[nn.Module, Masks, UnitIndex, Batches | None, int], UnitScores
 
 def ranker_named(name: str) -> Ranker:
     """The ranker that a configuration names. Raises ValueError for a name without a module here."""
-    names = ranker_names()
+    names = _ranker_names()
     if name not in names:
         raise ValueError(f"ranker {name!r} is not one of {names}")
     ranker: Ranker = getattr(import_module(f"{__name__}.{name}"), name)
     return ranker
 
 
-def ranker_names() -> list[str]:
+def _ranker_names() -> list[str]:
     """The names that a configuration may give as `ranker`."""
     return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]

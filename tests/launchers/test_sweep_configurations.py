@@ -1,0 +1,76 @@
+"""The configuration of a job is the one that Hydra composes, and each choice of options is composed once."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from hydra_plugins.lth_launcher._composed import SweepConfigurations
+from lth.cli.run import register_resolvers
+from tests.support.harness import CONF
+
+JOBS = [
+    "seed=1",
+    "method=snip sparsity.density=0.1 seed=2",
+    "method=snip sparsity.density=0.2 seed=3 model=mlp model.widths=[3,4]",
+    "method/criterion=random recipe.lr=0.2",
+    "recipe/optimizer=adamw recipe.optimizer.betas=[0.8,0.9] trainer.devices=1",
+    "recipe.lr=0.2 recipe.lr=0.3",
+    "+trainer.limit_val_batches=1 trainer.devices=2",
+    "seed=1 ++seed=2",
+    "++new.key=1 seed=4",
+    "experiment=own/digits_sanity recipe.epochs=2 folder=x",
+    "folder='a b,c' treatment=invert",
+    "hydra.job.name=mine seed=1",
+]
+
+
+@pytest.fixture(scope="module")
+def loader() -> Iterator[ConfigLoader]:
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra.config_loader
+
+
+@pytest.fixture(scope="module")
+def sweep(loader) -> DictConfig:
+    return compose("config", overrides=["hydra.sweep.dir=swept"], return_hydra_config=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", JOBS)
+def test_it_is_what_hydra_composes(job: str, loader, sweep):
+    ours, overrides = SweepConfigurations(loader), job.split(" ") if "'" not in job else job.rsplit(" ", 1)
+    first, again = ours(sweep, overrides), ours(sweep, overrides)
+    hydras = loader.load_sweep_config(sweep, overrides)
+    assert first == again == hydras
+    assert str(first.hydra) == str(hydras.hydra)
+
+
+@pytest.mark.slow
+def test_a_choice_is_composed_once_and_jobs_do_not_see_each_others_values(loader, sweep, monkeypatch):
+    composed = []
+    by_hydra = loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda *args: composed.append(args[1]) or by_hydra(*args))
+    ours = SweepConfigurations(loader)
+    rates = [ours(sweep, ["method=snip", f"recipe.lr={rate}"]).recipe.lr for rate in (0.1, 0.2)]
+    assert rates == [0.1, 0.2]
+    assert ours(sweep, ["method=snip"]).recipe.lr == by_hydra(sweep, ["method=snip"]).recipe.lr
+    assert composed == [["method=snip"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", ["recipe.rate=1", "recipe.lr.deep=1", "metod=imp", "method=ipm"])
+def test_a_mistake_is_hydras_error(mistake: str, loader, sweep):
+    with pytest.raises(HydraException) as hydras:
+        loader.load_sweep_config(sweep, ["seed=1", mistake])
+    with pytest.raises(type(hydras.value)) as ours:
+        SweepConfigurations(loader)(sweep, ["seed=1", mistake])
+    assert str(ours.value) == str(hydras.value)
