@@ -100,7 +100,8 @@ def plan(cfg: DictConfig) -> list[Level]:
     """The levels of an experiment, from its configuration alone."""
     per_epoch = -(-images(cfg) // cfg.recipe.batch_size)
     budgets = {stage: recipe_of(cfg, stage).budget(per_epoch) for stage in cfg.method.stages}
-    densities = instantiate(cfg.sparsity, start=cfg.support.density)
+    start = 1.0 if cfg.support.density is None else cfg.support.density  # a ticket's own is not known here
+    densities = instantiate(cfg.sparsity, start=start)
     levels: list[Level] = instantiate(cfg.method.plan)(densities, Path("unused"), budgets)
     return levels
 
@@ -179,9 +180,11 @@ def network(cfg: DictConfig) -> str:
 
 
 def density(levels: list[Level], cfg: DictConfig) -> str:
-    """The final density, and how many levels lead there; `emerges` where no ladder gives it."""
+    """The final density, and how many levels lead there; `emerges` where no ladder gives it, or a ticket's."""
     if cfg.sparsity._target_.endswith("unpruned") and cfg.method.plan._target_.endswith(("search", "in_turn")):
         return "emerges"
+    if cfg.support.density is None:
+        return "the ticket's"
     several = f" ({len(levels)} levels)" if len(levels) > 1 else ""
     return f"{levels[-1].density:.3g}{several}"
 

@@ -3,7 +3,7 @@
     null  bool  text  path  folder  any
     mapping                 its keys have lines of their own; any mapping: they are the user's; part: it has a _target_
     int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; a number is finite, and true is none
-    point                   0, "500it", "2ep", "5%"
+    point                   0, "500it", "2ep", "5%"; percent: "5%"
     one of a, b, c          also true, false and whole numbers
     list of X, filled list of X, pair of X, rising list of X, map of X
     left out                never valid: lth sets the key
@@ -205,6 +205,7 @@ _WORDS = {
     ),
     "point": Valid('a point of the training such as 0, "500it", "2ep" or "5%"', _is_point),
     "mapping": _MAPPING,
+    "percent": Valid('percent such as "5%"', lambda value: _is_point(value) and str(value).endswith("%")),
     "part": Valid("keys with a _target_", lambda value: isinstance(value, dict) and _is_text(value.get("_target_"))),
     "any mapping": Valid("keys with values", lambda value: isinstance(value, dict), free=True),
     "any": _FREE,

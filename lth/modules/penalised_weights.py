@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lth.modules.kept_weights import KeptWeights
-from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, penalty, penalty_groups
+from lth.pruning.allocation import count_kept
+from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, penalty, penalty_groups, threshold_for
 from lth.training.ranks import assert_same
 
 _log = logging.getLogger(__name__)
@@ -19,11 +20,14 @@ class PenalisedWeights(KeptWeights):
 
     A penalty alone leaves small weights, not zeros, which is why the threshold is a setting of its own. Masking follows
     the level's last optimizer step, so that the last validation and the test evaluate the masked network.
-    Raises ValueError for a threshold or measure without meaning, and for units that no mask covers.
+    If the level's density is below the support's, the weakest units are masked until the next one would leave fewer
+    weights than it asks for; units are compared by their measure over the largest of their layer.
+    Raises ValueError for a threshold or measure without meaning, a threshold beside a density, and for units that no
+    mask covers.
 
     Args:
       terms: name -> term, see `lth.pruning.structured.penalty`; null leaves a term out
-      mask_below: units with a smaller measure are masked; null = none
+      mask_below: units with a smaller measure are masked; null = none, or those that the density asks for
       measure: `mean_abs` or `max` of the absolute values of a unit
     """
 
@@ -40,9 +44,16 @@ class PenalisedWeights(KeptWeights):
             raise ValueError(f"mask_below={mask_below} must be over 0, or null for no masking")
         if measure not in MEASURES:
             raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
+        self.target = count_kept(self.level.density, self.masks.total)
+        self.controlled = self.target < self.support.kept
+        if self.controlled and mask_below is not None:
+            raise ValueError(
+                f"method.mask_below={mask_below} and sparsity.density={self.level.density} both say what is masked: "
+                "set one of them to null"
+            )
         self.mask_below, self.measure = mask_below, measure
         self.groups = penalty_groups(self.net, [term for term in terms.values() if term is not None])
-        if mask_below is not None:
+        if mask_below is not None or self.controlled:
             for groups in self.groups:
                 groups.masked(self.masks)  # fail before training
 
@@ -63,21 +74,23 @@ class PenalisedWeights(KeptWeights):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         step = self.trainer.global_step + 1  # Lightning counts this step after the hook
-        if self.mask_below is not None and step == self.level.steps:
-            self._mask(self.mask_below)
+        if step == self.level.steps and (self.controlled or self.mask_below is not None):
+            self._mask()
 
-    def _mask(self, below: float) -> None:
+    def _mask(self) -> None:
         self.to_average_()
-        before = self.masks.kept_by_layer()
-        self.masks.copy_(mask_weak(self.net, self.masks, self.groups, below, self.measure))
+        before, below = self.masks.kept_by_layer(), self.mask_below or 0.0
+        if self.controlled:
+            below = threshold_for(self.net, self.masks, self.groups, self.target, self.measure)
+        self.masks.copy_(mask_weak(self.net, self.masks, self.groups, below, self.measure, relative=self.controlled))
         assert_same("masks after the threshold", self.masks.digest())
         self.remask_()
         kept = self.masks.kept_by_layer()
         emptied = [name for name, count in kept.items() if not count and before[name]]
         if emptied:
-            _log.warning("mask_below=%g emptied whole layers: %s", below, emptied)
+            _log.warning("masking units under %g emptied whole layers: %s", below, emptied)
         if kept == before:
-            _log.warning("mask_below=%g masks nothing: no unit has a smaller %s", below, self.measure)
+            _log.warning("masking units under %g masks nothing: no unit has a smaller %s", below, self.measure)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "PenalisedWeights":
         super()._apply(fn, recurse)

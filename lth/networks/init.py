@@ -36,7 +36,8 @@ _DRAWS: dict[str, Callable[[Tensor, float, float, float], Tensor]] = {
     "xavier_constant": lambda weight, std, glorot, gain: _signs_(weight).mul_(glorot),
     "orthogonal": lambda weight, std, glorot, gain: nn.init.orthogonal_(weight, gain),
 }
-INITS = (*_DRAWS, "torch_default")
+INITS = (*_DRAWS, "torch_default", "torchvision")
+_TORCHVISION_STD = 0.01  # of linear layers
 
 
 def _fans(layer: Any) -> tuple[int, int]:
@@ -62,7 +63,8 @@ def initialise_(net: Network, init: str = "kaiming_normal", fan: str = "fan_in",
 
     Biases become zero. Batch norm is not changed.
 
-    init: a name of `INITS`; `torch_default` draws weights and biases as the layers' `reset_parameters` does
+    init: a name of `INITS`; `torch_default` draws weights and biases as the layers' `reset_parameters` does,
+        `torchvision` as that library draws VGG: convolutions kaiming_normal, linear layers N(0, 0.01^2)
     fan: fan_in or fan_out, which scales kaiming and constant weights of convolutions; linear layers use fan_in
     gain: factor of the standard deviation; the default suits ReLU
 
@@ -75,6 +77,10 @@ def initialise_(net: Network, init: str = "kaiming_normal", fan: str = "fan_in",
             continue
         if init == "torch_default":
             layer.reset_parameters()
+        elif init == "torchvision":
+            _draw_(layer, "kaiming_normal", fan, gain)
+            if isinstance(layer, nn.Linear):
+                layer.weight.normal_(0, _TORCHVISION_STD)
         else:
             _draw_(layer, init, fan, gain)
     return net

@@ -59,17 +59,20 @@ class Level:
         return self.index if self.order is None else self.order
 
 
-def steps_of(point: str | int | None, budget: Budget) -> int | None:
+def steps_of(point: str | int | None, budget: Budget, distance: bool = False) -> int | None:
     """The optimizer step of a point in training; None stays None.
 
     point: 500 or "500it" (steps), "2ep" (after two full epochs) or "5%" (of a full level)
     budget: of the level
+    distance: whether it is a distance between steps, of which a percentage is one step or more
 
     Raises ValueError for another form, or a point beyond the level's end.
     """
     if point is None:
         return None
     steps = _parse(str(point), budget)
+    if distance and str(point).endswith("%"):
+        steps = max(1, steps)
     if not 0 <= steps <= budget.horizon:
         epochs = f"{budget.horizon / budget.epoch:g} epochs"
         raise ValueError(

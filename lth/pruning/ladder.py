@@ -77,10 +77,13 @@ def unpruned(density: float | None = None, start: float = 1.0) -> list[float]:
     return [check_density(start)]
 
 
-def one_shot(density: float, start: float = 1.0) -> list[float]:
-    """One pruning, straight to `density`."""
-    _check_below(density, check_density(start))
-    return [start, density]
+def one_shot(density: float | None, start: float = 1.0, emerges: bool = False) -> list[float]:
+    """One pruning, straight to `density`. emerges: whether None is possible, which has no pruning."""
+    if density is None and emerges:
+        return unpruned(start=start)
+    final = check_density(density)
+    _check_below(final, check_density(start))
+    return [start, final]
 
 
 def listed(densities: Sequence[float], density: float | None = None, start: float = 1.0) -> list[float]:

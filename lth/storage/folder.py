@@ -27,6 +27,7 @@ from lth.storage.renamed import REMOVED
 NOT_IDENTITY = (
     "folder",
     "published",
+    "method.needs",  # whose values stand in model
     "overwrite",
     "logger",
     "checkpoint_seconds",

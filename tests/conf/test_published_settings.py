@@ -131,3 +131,100 @@ def test_turboprunes_settings_that_decide_how_long_it_trains():
     assert {one.dataset.drop_last for one in cfg.values()} == {True}
     late = rates("turboprune/resnet18_cifar10_lrr_2024", "train", 0, 1, 2, 10, 70, 71, 130, 131)
     assert late == pytest.approx([0.1, 0.01, 0.02, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+SCALED = {  # edge-popup recipe -> the prune rate of its released configuration
+    "resnet20_cifar10_edge_popup_0.014": 0.014,
+    "resnet20_cifar10_global_edge_popup_0.0059": 0.2,
+    "resnet20_cifar10_global_edge_popup_iterative_0.0059": 0.2,
+    "resnet20_cifar10_global_edge_popup_iterative_l2_0.0059": 0.2,
+    "vgg16_cifar10_edge_popup": 0.05,
+    "mobilenet_v2_cifar10_edge_popup_0.5": 0.5,
+    "conv4_cifar10_edge_popup_0.5": 0.5,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rate"), SCALED.items())
+def test_weights_of_edge_popup_have_the_released_scale(name: str, rate: float):
+    cfg, net = recipes.configuration(f"rare_gems/{name}"), drawn(f"rare_gems/{name}")
+    masks = Masks.ones(net)
+    instantiate(cfg.method.weights)(net, masks, 0)
+    for weight in masks.weights(net):
+        released = math.sqrt(2 / weight[0].numel()) / math.sqrt(1 - rate)
+        assert torch.allclose(weight.detach().abs(), torch.full((), released), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SCALED if "global" in name])
+def test_global_edge_popup_keeps_the_released_number_of_weights(name: str):
+    rule = instantiate(recipes.configuration(f"rare_gems/{name}").method.rule)
+    scores = [torch.rand(1000, generator=torch.Generator().manual_seed(0)) + 0.1]
+    assert int(rule(scores, [], 0.0059)[0].sum()) == 5  # not 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["rare_gems/resnet18_tiny_imagenet_gem_miner_0.05", "rare_gems/resnet18_tiny_imagenet_smart_ratio"]
+)
+def test_tiny_imagenet_recipes_count_as_the_released_code_does_and_train_on_the_whole_folder(name: str):
+    cfg, net = recipes.configuration(name), drawn(name)
+    prunable = Masks.ones(net, cfg.prunable.include, cfg.prunable.exclude)
+    assert Masks.ones(net).total - prunable.total == 172_032
+    assert recipes.images(cfg) == 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["granet/resnet50_cifar10_granet", "itop/resnet50_cifar10_rigl_itop"])
+def test_granets_resnets_are_drawn_as_torch_does_with_a_head_without_bias(name: str):
+    net, cfg = drawn(name), recipes.configuration(name)
+    found, error = std(net.conv1.weight)
+    assert found == pytest.approx(1 / math.sqrt(3 * 27), rel=error)
+    assert net.classifier.bias is None
+    assert cfg.recipe.augment.crop_mode == "reflect"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["granet/vgg19_cifar10_granet", "er_lottery/vgg16_cifar10_granet_0.01"])
+def test_granets_vgg_has_a_small_head_and_mirrored_crops(name: str):
+    net, cfg = drawn(name), recipes.configuration(name)
+    assert float(net.classifier.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+    assert float(net.stage1[1].conv.weight.detach().std()) == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.05)
+    assert cfg.recipe.augment.crop_mode == "reflect"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["granet/resnet50_imagenet_granet", "itop/resnet50_imagenet_rigl_itop"])
+def test_granets_imagenet_weights_are_scaled_by_their_inputs(name: str):
+    weight = drawn(name).layer1[0].conv1.weight.detach()  # 64 to 64 channels; the next has four times the outputs
+    assert float(drawn(name).layer1[0].conv3.weight.detach().std()) == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+    assert float(weight.std()) == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+
+
+CLIPPED = [("resnet18_cifar10_str", 0.190), ("resnet50_cifar100_str", 0.224)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "density"), CLIPPED)
+def test_a_balanced_net_cut_at_density_1_is_as_sparse_as_the_recipe_says(name: str, density: float):
+    options = ("support.masks.allocation.as_published=clip", "support.masks.exact=false")
+    cfg, net = recipes.configuration(f"er_lottery/{name}", *options), drawn(f"er_lottery/{name}")
+    masks = instantiate(cfg.support.masks)(net, Masks.ones(net), cfg.support.density)
+    assert masks.density == pytest.approx(density, abs=5e-4)
+    assert f"{density:.3f}" in recipes.block(f"er_lottery/{name}")["differs"][0]
+
+
+@pytest.mark.slow
+def test_distillers_example_for_tickets_has_a_recipe_for_each_command():
+    first, last = (f"distiller/resnet20_cifar10_ticket_{what}" for what in ("dense", "retrain"))
+    assert rates(first, "train", 0, 45, 46, 89, 90) == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004])
+    assert rates(last, "train", 0, 45, 46, 90, 135) == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
+    assert [recipes.plan(recipes.configuration(name))[0].steps // 196 for name in (first, last)] == [110, 180]
+    assert "resnet20_cifar10_ticket_dense" in (recipes.CONF / f"experiment/{last}.yaml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in names("experiment") if name.endswith("_released")])
+def test_released_sanity_checks_say_what_they_do_otherwise(name: str):
+    said = " ".join(recipes.block(name)["differs"])
+    assert all(words in said for words in ("best epoch on the test set", "under 10 % sparse", "1 % of a layer"))

@@ -101,6 +101,13 @@ def test_torch_default_is_what_the_layers_draw_themselves():
     assert fresh[0].bias.any()
 
 
+def test_torchvision_draws_convolutions_by_kaiming_and_linear_layers_small():
+    net = seeded("torchvision", nn.Sequential(conv(16, 64), nn.Linear(500, 100)))
+    assert float(net[0].weight.detach().std()) == pytest.approx(math.sqrt(2 / (16 * 9)), rel=0.05)
+    assert float(net[1].weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+    assert not net[1].bias.any()
+
+
 @pytest.mark.parametrize("init", INITS)
 def test_batch_norm_is_never_touched(init):
     net = resnet20(10, 3, 32)

@@ -37,6 +37,14 @@ def test_a_scaled_fan_has_the_variance_of_the_weights_that_will_be_kept():
     assert net[0].weight.abs().unique().tolist() == pytest.approx([math.sqrt(2 / (FAN_IN * 0.014))])
 
 
+def test_the_released_scaled_fan_takes_the_density_for_the_fraction_removed():
+    net = initialise_(convolution(), "signed_constant", "fan_in")
+    distributions.scale_fan(net, Masks.ones(net), density=0.014, as_published=True)
+    (released,) = net[0].weight.abs().unique().tolist()
+    assert released == pytest.approx(math.sqrt(2 / (FAN_IN * 0.986)))
+    assert math.sqrt(2 / (FAN_IN * 0.014)) / released == pytest.approx(8.4, abs=0.05)  # measured beside the program
+
+
 @pytest.mark.parametrize("rule", [distributions.normal, distributions.uniform], ids=["normal", "uniform"])
 def test_variances_are_two_over_the_fan_in_of_kept_weights(rule):
     net = convolution()

@@ -51,7 +51,8 @@ class Gradual(AfterStep):
         as_published: bool = False,
         seed: int = 0,
     ):
-        interval, first, last = (steps_of(point, level.budget) or 0 for point in (every, begin, end))
+        first, last = (steps_of(point, level.budget) or 0 for point in (begin, end))
+        interval = steps_of(every, level.budget, distance=True) or 0
         self.times = PruningSteps(interval, first, last, as_published)
         self.level, self.path, self.start = level, path, start
         self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed

@@ -70,7 +70,8 @@ class Regrow(AfterStep):
     ):
         if order not in ORDERS:
             raise ValueError(f"order {order!r} is not one of {ORDERS}")
-        self.moves = UpdateSteps(*(steps_of(point, level.budget) or 0 for point in (every, begin, stop)))
+        first, last = (steps_of(point, level.budget) or 0 for point in (begin, stop))
+        self.moves = UpdateSteps(steps_of(every, level.budget, distance=True) or 0, first, last)
         self.horizon = steps_of(fraction_end, level.budget) or self.moves.stop
         self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
         self.memory, self.level, self.seed = memory or Memory(), level, seed

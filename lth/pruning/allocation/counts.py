@@ -8,8 +8,8 @@ import torch
 from lth.pruning.topk import Scores
 
 
-def check_density(density: float) -> float:
-    """Return `density`. Raises ValueError unless it is a fraction in (0, 1]: a percent, say."""
+def check_density(density: float | None) -> float:
+    """Return `density`. Raises ValueError unless it is a fraction in (0, 1]: a percent, say, or None."""
     if not (isinstance(density, int | float) and 0 < density <= 1):
         hint = f" (did you mean {density / 100:g}?)" if isinstance(density, int | float) and 1 < density <= 100 else ""
         raise ValueError(f"density {density!r} must be a fraction of weights kept, over 0 and at most 1{hint}")

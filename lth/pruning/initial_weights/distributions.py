@@ -50,10 +50,14 @@ def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
 
 
 @torch.no_grad()
-def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float) -> None:
-    """Divide every prunable weight by sqrt(density), for the fan-in of the weights kept later (arXiv 1911.13299)."""
+def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float, as_published: bool = False) -> None:
+    """Divide every prunable weight by sqrt(density), for the fan-in of the weights kept later (arXiv 1911.13299).
+
+    as_published: divide by sqrt(1 - density), as the released code of arXiv 2202.12002 does, which takes its rate for
+      the fraction removed
+    """
     for weight in masks.weights(net):
-        weight.div_(check_density(density) ** 0.5)
+        weight.div_(check_density(1 - density if as_published else density) ** 0.5)
 
 
 def orthogonal(

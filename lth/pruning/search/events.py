@@ -80,14 +80,26 @@ class EventSchedule:
 class EventOptions:
     """The options of `method` that say when events happen.
 
-    period: epochs between two events; None = no events
+    period: epochs between two events, or percent of the search such as "3.3%", at least one epoch; None = no events
     until, shape: as in `EventSchedule`
     """
 
-    period: int | None = None
+    period: int | str | None = None
     until: float = 1.0
     shape: str = "geometric"
 
     def schedule(self, epochs: int, start: float, end: float) -> EventSchedule | None:
         """The events of a search of `epochs` epochs from density `start` to density `end`."""
-        return EventSchedule(epochs, self.period, start, end, self.until, self.shape) if self.period else None
+        if self.period is None:
+            return None
+        return EventSchedule(epochs, _in_epochs(self.period, epochs), start, end, self.until, self.shape)
+
+
+def _in_epochs(period: int | str, epochs: int) -> int:
+    """A number of epochs; of a percentage, the nearest to it of a search of `epochs` epochs, at least one."""
+    text = str(period)
+    number = text.removesuffix("%").removesuffix("ep")
+    try:
+        return max(1, round(float(number) * epochs / 100)) if text.endswith("%") else int(number)
+    except ValueError:
+        raise ValueError(f"method.period={period!r}: must be a number of epochs, or percent of the search") from None

@@ -121,7 +121,12 @@ def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], e
 
 @torch.no_grad()
 def mask_weak(
-    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], below: float, measure: str = "mean_abs"
+    net: nn.Module,
+    masks: Masks,
+    groups: Iterable[PenaltyGroups],
+    below: float,
+    measure: str = "mean_abs",
+    relative: bool = False,
 ) -> Masks:
     """A copy of `masks` in which the groups with a measure under `below` are removed.
 
@@ -130,14 +135,42 @@ def mask_weak(
     Args:
       below: threshold, in the units of the parameters
       measure: `mean_abs` or `max` of the absolute values of a group
+      relative: whether measures are divided by the largest of their parameter's groups, so that layers compare and
+        none loses all its groups to a threshold up to 1
     """
     if measure not in MEASURES:
         raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
     parameters, kept = dict(net.named_parameters()), masks.clone()
     for each in groups:
         name, elements = each.masked(masks)
-        weak = MEASURES[measure](parameters[each.parameter].flatten()[each.members].abs()) < below
+        values = MEASURES[measure](parameters[each.parameter].flatten()[each.members].abs())
+        weak = (_relative(each, parameters, measure) if relative else values) < below
         flat = kept[name].contiguous().flatten()
         flat[elements[weak].flatten()] = 0
         kept[name].copy_(flat.view(kept[name].shape))
     return kept
+
+
+@torch.no_grad()
+def threshold_for(
+    net: nn.Module, masks: Masks, groups: Sequence[PenaltyGroups], kept: int, measure: str = "mean_abs"
+) -> float:
+    """The largest threshold of `mask_weak` with `relative=True` that leaves `kept` weights or more.
+
+    kept: number of weights
+    net, masks, groups, measure: as for `mask_weak`
+    """
+    parameters = dict(net.named_parameters())
+    values = torch.cat([_relative(each, parameters, measure) for each in groups]).unique().tolist()
+    low, high = 0, len(values) - 1  # thresholds that leave enough; those that may not
+    while low < high:
+        middle = (low + high + 1) // 2
+        enough = mask_weak(net, masks, groups, values[middle], measure, relative=True).kept >= kept
+        low, high = (middle, high) if enough else (low, middle - 1)
+    return float(values[low])
+
+
+def _relative(groups: PenaltyGroups, parameters: Mapping[str, Tensor], measure: str) -> Tensor:
+    """The measure of each group over the largest of its parameter's groups."""
+    values = MEASURES[measure](parameters[groups.parameter].flatten()[groups.members].abs())
+    return values / values.max().clamp(min=EPS)
