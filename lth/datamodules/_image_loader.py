@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lth.datamodules._normalise import Normalise
+from lth.datamodules._resized_crop import ResizedCrop, Sizes, Windows
 from lth.datamodules.augment import flip, flips
 from lth.datamodules.loader import Batch, Batching, EpochLoader, batches
-from lth.datamodules.resized_crop import ResizedCrop, Sizes, Windows
 from lth.pruning.seeds import generator
 
 Cut = Callable[[Sizes, int], Windows]

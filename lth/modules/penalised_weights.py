@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lth.modules.kept_weights import KeptWeights
 from lth.pruning.allocation import count_kept
-from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, penalty, penalty_groups, threshold_for
+from lth.pruning.masks import Masks
+from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, mask_weakest, penalty, penalty_groups
 from lth.training.ranks import assert_same
 
 _log = logging.getLogger(__name__)
@@ -21,9 +22,9 @@ class PenalisedWeights(KeptWeights):
     A penalty alone leaves small weights, not zeros, which is why the threshold is a setting of its own. Masking follows
     the level's last optimizer step, so that the last validation and the test evaluate the masked network.
     If the level's density is below the support's, the weakest units are masked until the next one would leave fewer
-    weights than it asks for; units are compared by their measure over the largest of their layer.
-    Raises ValueError for a threshold or measure without meaning, a threshold beside a density, and for units that no
-    mask covers.
+    weights than it asks for, the same share of the units of every layer.
+    Raises ValueError for a threshold or measure without meaning, a threshold beside a density, units that no mask
+    covers, and a density that the units cannot reach.
 
     Args:
       terms: name -> term, see `lth.pruning.structured.penalty`; null leaves a term out
@@ -54,8 +55,7 @@ class PenalisedWeights(KeptWeights):
         self.mask_below, self.measure = mask_below, measure
         self.groups = penalty_groups(self.net, [term for term in terms.values() if term is not None])
         if mask_below is not None or self.controlled:
-            for groups in self.groups:
-                groups.masked(self.masks)  # fail before training
+            self._without_weak_units()  # fail before training
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().loss(logits, labels) + self.penalty()
@@ -79,18 +79,21 @@ class PenalisedWeights(KeptWeights):
 
     def _mask(self) -> None:
         self.to_average_()
-        before, below = self.masks.kept_by_layer(), self.mask_below or 0.0
-        if self.controlled:
-            below = threshold_for(self.net, self.masks, self.groups, self.target, self.measure)
-        self.masks.copy_(mask_weak(self.net, self.masks, self.groups, below, self.measure, relative=self.controlled))
+        before = self.masks.kept_by_layer()
+        self.masks.copy_(self._without_weak_units())
         assert_same("masks after the threshold", self.masks.digest())
         self.remask_()
         kept = self.masks.kept_by_layer()
         emptied = [name for name, count in kept.items() if not count and before[name]]
         if emptied:
-            _log.warning("masking units under %g emptied whole layers: %s", below, emptied)
-        if kept == before:
-            _log.warning("masking units under %g masks nothing: no unit has a smaller %s", below, self.measure)
+            _log.warning("mask_below=%s emptied whole layers: %s", self.mask_below, emptied)
+        if kept == before and not self.controlled:
+            _log.warning("mask_below=%s masks nothing: no unit has a smaller %s", self.mask_below, self.measure)
+
+    def _without_weak_units(self) -> Masks:
+        if self.controlled:
+            return mask_weakest(self.net, self.masks, self.groups, self.target, self.measure)
+        return mask_weak(self.net, self.masks, self.groups, self.mask_below or 0.0, self.measure)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "PenalisedWeights":
         super()._apply(fn, recurse)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lth.modules._effective_weights import EffectiveWeights
+from lth.plan.level import steps_of
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
 from lth.pruning.paths import Path, cubic
@@ -27,7 +28,7 @@ class SoftThreshold(EffectiveWeights):
     decay: weight decay on s; None = the recipe's
     link: g, `sigmoid` or `exp`
     scope: one s for each `layer`, or one `global` s
-    every: optimizer steps between corrections of s, if the density is controlled
+    every: distance between corrections of s, if the density is controlled: optimizer steps, "1ep" or "2%"
     end: fraction of the level at which the path reaches the level's density
     path: density as a function of progress (`lth.pruning.paths`)
     trim: whether to cut a controlled search to exactly the level's density at its end
@@ -40,7 +41,7 @@ class SoftThreshold(EffectiveWeights):
         decay: float | None = None,
         link: str = "sigmoid",
         scope: str = "layer",
-        every: int = 50,
+        every: int | str = "1%",
         end: float = 0.75,
         path: Path = cubic,
         trim: bool = False,
@@ -50,7 +51,10 @@ class SoftThreshold(EffectiveWeights):
         for key, value, valid in (("link", link, tuple(LINKS)), ("scope", scope, _SCOPES)):
             if value not in valid:
                 raise ValueError(f"method.{key}={value!r} is not one of {valid}")
-        self.link, self.decay, self.every, self.end, self.path, self.trim = link, decay, every, end, path, trim
+        self.link, self.decay, self.end, self.path, self.trim = link, decay, end, path, trim
+        self.every = steps_of(every, self.level.budget, distance=True) or 0
+        if self.every < 1:
+            raise ValueError(f"method.every={every!r} must be one optimizer step or more")
         count = len(self.masks) if scope == "layer" else 1
         self.s = nn.Parameter(torch.full((count,), float(start)))
         self.controlled = count_kept(self.level.density, self.masks.total) < self.support.kept

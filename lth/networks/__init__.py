@@ -4,10 +4,10 @@ Tickets name these functions, so they must keep their names. All networks map im
 image_size) to logits (batch, classes).
 """
 
+from lth.networks._init import initialise_
 from lth.networks.cifar_resnet import cifar_resnet, resnet20, resnet32, resnet32_double, resnet44, resnet56, resnet110
 from lth.networks.conv import conv2, conv4, conv6
 from lth.networks.external import timm_model, torchvision_model
-from lth.networks.init import initialise_
 from lth.networks.lenet import lenet5, lenet_300_100
 from lth.networks.mlp import mlp
 from lth.networks.mobilenet import mobilenet_v1, mobilenet_v2

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lth.networks._blocks import batch_norm_2d
+from lth.networks._init import initialise_
 from lth.networks._refuse import refuse_small
-from lth.networks.init import initialise_
 from lth.networks.mlp import MLP
 
 WIDTHS = (64, 128, 256)  # of each pair of convolutions

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lth.networks._init import INITS, WEIGHTED, initialise_
 from lth.networks._pretrained import load_, read_weights
 from lth.networks._refuse import refuse_unknown
-from lth.networks.init import INITS, WEIGHTED, initialise_
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MODEL_DEFAULT = "model_default"  # the library's initialisation

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lth.networks.init import initialise_
+from lth.networks._init import initialise_
 
 
 def _batch_norm_1d(width: int, batch_norm: bool, affine: bool) -> nn.Module:

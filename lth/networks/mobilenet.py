@@ -7,8 +7,8 @@ place of ReLU6, which is meant for low precision, as the pruning papers do on CI
 from torch import Tensor, nn
 
 from lth.networks._blocks import ConvBN, is_imagenet_stem, make_shortcut
+from lth.networks._init import initialise_
 from lth.networks._refuse import refuse_small
-from lth.networks.init import initialise_
 
 # Version 1: (outputs, stride) of each depthwise-separable convolution.
 _SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lth.networks._blocks import BasicBlock, Bottleneck, is_imagenet_stem
+from lth.networks._init import initialise_
 from lth.networks._refuse import refuse_small
-from lth.networks.init import initialise_
 
 Block = type[BasicBlock] | type[Bottleneck]
 WIDTHS = (64, 128, 256, 512)

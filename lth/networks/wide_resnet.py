@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lth.networks._init import initialise_
 from lth.networks._refuse import refuse_depth, refuse_small
-from lth.networks.init import initialise_
 
 
 class _PreActivationBlock(nn.Module):

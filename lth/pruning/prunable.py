@@ -20,14 +20,15 @@ _PROJECTIONS = (
     "k_proj_weight",
     "v_proj_weight",
 )  # None if unused
-_NAMED = ("@first", "@head", "@shortcuts")  # patterns that are no globs
+_NAMED = ("@first", "@head", "@body", "@shortcuts")  # patterns that are no globs
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
     """The weights that masks may cover, by parameter name, in registration order; never biases and normalisation.
 
       include, exclude: patterns. A pattern is a glob on the parameter's or its layer's whole name (`fc`, `layer4.*`),
-        or one of `@first`, `@head` (the first and the last such weight) and `@shortcuts` (projection shortcuts).
+        or one of `@first`, `@head` (the first and the last such weight), `@body` (all but the last) and `@shortcuts`
+        (projection shortcuts).
         A pattern of `include` that matches none of these weights may name any other parameter with two or more
         dimensions: an embedding, or one that the network multiplies by itself
     Raises ValueError for a pattern that matches no weight, and if nothing is left.
@@ -152,6 +153,8 @@ def names_matching(pattern: str, names: Sequence[str]) -> set[str]:
         return {names[0]}
     if pattern == "@head":
         return {names[-1]}
+    if pattern == "@body":
+        return set(names[:-1])
     if pattern == "@shortcuts":
         return {n for n in names if "shortcut" in n or "downsample" in n}
     return {n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n.rpartition(".")[0], pattern)}

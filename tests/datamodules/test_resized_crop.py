@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lth.datamodules.resized_crop import ResizedCrop, _uniforms, centre_windows
+from lth.datamodules._resized_crop import ResizedCrop, _uniforms, centre_windows
 
 SIZES = np.random.default_rng(0).integers(20, 600, (3000, 2))
 KEY = (5, 0, 3)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lth.networks import initialise_, resnet18, resnet20
-from lth.networks.init import _DRAWS, INITS, _fans
+from lth.networks._init import _DRAWS, INITS, _fans
 
 
 def seeded(init, net, seed=0, **options):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lth.networks.init import initialise_
+from lth.networks._init import initialise_
 from lth.pruning import Masks
 from lth.pruning.initial_weights import distributions
 from lth.pruning.search import score_init

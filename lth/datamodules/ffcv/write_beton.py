@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 
 from lth.datamodules._files import progress_bar
 from lth.datamodules._image_tree import ImageTree, check_same_classes, decode_image, list_images
+from lth.datamodules._resized_crop import centre_windows
 from lth.datamodules.ffcv._beton import Beton, import_ffcv, open_beton
 from lth.datamodules.ffcv._partial_beton import PartialBeton
-from lth.datamodules.resized_crop import centre_windows
 from lth.pruning.seeds import derive
 
 _STORES = ("jpg", "raw", "mixed")

@@ -121,12 +121,7 @@ def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], e
 
 @torch.no_grad()
 def mask_weak(
-    net: nn.Module,
-    masks: Masks,
-    groups: Iterable[PenaltyGroups],
-    below: float,
-    measure: str = "mean_abs",
-    relative: bool = False,
+    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], below: float, measure: str = "mean_abs"
 ) -> Masks:
     """A copy of `masks` in which the groups with a measure under `below` are removed.
 
@@ -135,42 +130,57 @@ def mask_weak(
     Args:
       below: threshold, in the units of the parameters
       measure: `mean_abs` or `max` of the absolute values of a group
-      relative: whether measures are divided by the largest of their parameter's groups, so that layers compare and
-        none loses all its groups to a threshold up to 1
     """
+    parameters = dict(net.named_parameters())
+    return _without(masks, [(each, _measured(each, parameters, measure) < below) for each in groups])
+
+
+@torch.no_grad()
+def mask_weakest(
+    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], kept: int, measure: str = "mean_abs"
+) -> Masks:
+    """A copy of `masks` in which every parameter loses its weakest groups, each the same share of its groups.
+
+    It is the largest share that leaves `kept` weights or more; a parameter keeps at least one group.
+    Raises ValueError as `mask_weak`, and if even one group each leaves more.
+
+    Args:
+      kept: number of weights
+      measure: as for `mask_weak`
+    """
+    parameters = dict(net.named_parameters())
+    ranked = [(each, _measured(each, parameters, measure).argsort(stable=True).argsort()) for each in groups]
+    shares = sorted({rank / len(ranks) for _, ranks in ranked for rank in range(len(ranks))})
+
+    def without(share: float) -> Masks:
+        return _without(masks, [(each, ranks < round(share * len(ranks), 6)) for each, ranks in ranked])
+
+    low, high = 0, len(shares)  # shares from `high` on leave fewer than `kept`
+    while low < high - 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if without(shares[middle]).kept >= kept else (low, middle)
+    least = without(shares[-1]).kept
+    if least > kept:
+        raise ValueError(
+            f"with one unit for each of method.layers {least} of {masks.total} weights are left: "
+            f"{kept} cannot be reached; penalise more layers or raise sparsity.density to {least / masks.total:.2g}"
+        )
+    return without(shares[low])
+
+
+def _measured(groups: PenaltyGroups, parameters: Mapping[str, Tensor], measure: str) -> Tensor:
+    """The measure of each group."""
     if measure not in MEASURES:
         raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
-    parameters, kept = dict(net.named_parameters()), masks.clone()
-    for each in groups:
-        name, elements = each.masked(masks)
-        values = MEASURES[measure](parameters[each.parameter].flatten()[each.members].abs())
-        weak = (_relative(each, parameters, measure) if relative else values) < below
+    return MEASURES[measure](parameters[groups.parameter].flatten()[groups.members].abs())
+
+
+def _without(masks: Masks, removed: Iterable[tuple[PenaltyGroups, Tensor]]) -> Masks:
+    """A copy of `masks` without some groups: pairs of groups and whether each of them is removed."""
+    kept = masks.clone()
+    for groups, weak in removed:
+        name, elements = groups.masked(masks)
         flat = kept[name].contiguous().flatten()
         flat[elements[weak].flatten()] = 0
         kept[name].copy_(flat.view(kept[name].shape))
     return kept
-
-
-@torch.no_grad()
-def threshold_for(
-    net: nn.Module, masks: Masks, groups: Sequence[PenaltyGroups], kept: int, measure: str = "mean_abs"
-) -> float:
-    """The largest threshold of `mask_weak` with `relative=True` that leaves `kept` weights or more.
-
-    kept: number of weights
-    net, masks, groups, measure: as for `mask_weak`
-    """
-    parameters = dict(net.named_parameters())
-    values = torch.cat([_relative(each, parameters, measure) for each in groups]).unique().tolist()
-    low, high = 0, len(values) - 1  # thresholds that leave enough; those that may not
-    while low < high:
-        middle = (low + high + 1) // 2
-        enough = mask_weak(net, masks, groups, values[middle], measure, relative=True).kept >= kept
-        low, high = (middle, high) if enough else (low, middle - 1)
-    return float(values[low])
-
-
-def _relative(groups: PenaltyGroups, parameters: Mapping[str, Tensor], measure: str) -> Tensor:
-    """The measure of each group over the largest of its parameter's groups."""
-    values = MEASURES[measure](parameters[groups.parameter].flatten()[groups.members].abs())
-    return values / values.max().clamp(min=EPS)
