@@ -76,7 +76,7 @@ def test_a_key_that_means_different_things_shows_all_of_them():
     text = explain("method.every", 200)
     assert text is not None
     assert text.count("meaning  ") > 1
-    assert "100 in method/rigl" in text
+    assert "2% in method/rigl" in text
 
 
 def test_a_part_shows_its_keys():

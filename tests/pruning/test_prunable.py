@@ -72,7 +72,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_list(pattern, where
 
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_an_unknown_name_with_an_at_sign_is_an_error_with_the_valid_ones(where):
-    with pytest.raises(ValueError, match=r"pattern '@last': .* one of @first, @head, @shortcuts"):
+    with pytest.raises(ValueError, match=r"pattern '@last': .* one of @first, @head, @body, @shortcuts"):
         prunable(Residual(), **{where: ["@last"]})
 
 
