@@ -41,7 +41,7 @@ def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     assert all(0 <= instantiate(cfg.recipe).schedule(step, 100.0, 1.0) <= 1 for step in (0.0, 50.0, 99.0))
     unresolved = json.dumps(OmegaConf.to_container(cfg.method, resolve=False))
     unknown = [key for key in cfg.method if f"${{method.{key}}}" not in unresolved]
-    assert set(unknown) <= {"plan", "stages"}, "keys that the method does not have"
+    assert set(unknown) <= {"plan", "stages", "needs"}, "keys that the method does not have"
     assert recipes.idle(name) == []
     assert recipes.line(recipes.row(name).values()) in PAGE, "run: python -m docs.recipes > docs/recipes.md"
 
@@ -216,6 +216,8 @@ def shorter(cfg: Any) -> dict[str, Any]:
         short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
     own = [key for key in method if key.endswith("_recipe") and method[key].get("epochs")]
     short |= {f"method.{key}.epochs": "null" for key in own}
+    warm = [key for key in method if OmegaConf.select(method, f"{key}.schedule.warmup")]
+    short |= {f"method.{key}.schedule.warmup": 0 for key in warm}
     for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
         if rule is not None and rule.get("at") is None:
             short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}
