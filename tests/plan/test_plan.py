@@ -43,6 +43,13 @@ def test_a_percentage_is_rounded_to_the_nearest_step():
     assert steps_of("99%", Budget(469, 469)) == 464  # 464.31
 
 
+def test_a_distance_in_percent_is_one_step_or_more():
+    assert steps_of("2%", Budget(340, 17), distance=True) == 7
+    assert steps_of("2%", Budget(10, 5), distance=True) == 1
+    assert steps_of("2%", Budget(10, 5)) == 0
+    assert steps_of(0, BUDGET, distance=True) == 0  # a number is taken as it is
+
+
 @pytest.mark.parametrize("point", [1001, "1001", "1001it", "21ep", "101%"])
 def test_a_point_beyond_the_levels_end_is_refused(point):
     with pytest.raises(ValueError, match=rf"point '?{point}'? is step 10\d\d|1050, but a level has 1000 steps"):

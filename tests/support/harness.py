@@ -84,10 +84,6 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides.append("method.start=-3")
     if "rules" in cfg.method and not cfg.method.rules:  # a schedule is its rules
         overrides.append("+method.rules.some={names: ['*'], end: 0.3, begin: 0, stop: 2, every: 1}")
-    if "mask_below" in cfg.method:  # of penalised units: a share of weak ones, after so few steps
-        scales = "scale_l1" in str(cfg.method)
-        overrides += ["method.finetune=true", f"method.mask_below={0.99 if scales else 0.13}"]
-        overrides += ["model.batch_norm=true"] if scales else []
     optional = (cfg.method.get("allocation") or {}).get("base") is not None  # another allocation without a ticket
     if "${ticket}" in str(OmegaConf.to_container(cfg.method)) and not optional:
         overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lth.pruning import Masks
-from lth.pruning.search.events import EventSchedule
+from lth.pruning.search.events import EventOptions, EventSchedule
 from lth.pruning.search.freezing import FreezeBelow, Freezing
 from lth.pruning.seeds import generator
 
@@ -126,6 +126,15 @@ def test_epochs_are_left_after_the_last_event_when_asked():
     last = max(epoch for epoch in range(150) if schedule.done(epoch + 1) > schedule.done(epoch))
     assert last == 115
     assert schedule.density(schedule.done(120)) == 0.0144
+
+
+@pytest.mark.parametrize(
+    ("period", "epochs", "expected"), [("3.3%", 150, 5), ("3.3%", 20, 1), ("10%", 20, 2), (5, 150, 5)]
+)
+def test_a_period_is_a_number_of_epochs_or_percent_of_the_search(period, epochs, expected):
+    assert EventOptions(period).schedule(epochs, 1.0, 0.1) == EventSchedule(epochs, expected, 1.0, 0.1)
+    with pytest.raises(ValueError, match="period='soon': must be a number of epochs, or percent"):
+        EventOptions("soon").schedule(epochs, 1.0, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from lth.networks import mlp, mobilenet_v2, resnet20, vgg11
 from lth.pruning import Masks
 from lth.pruning.structured import units
 from lth.pruning.structured.group_lasso import group_lasso
-from lth.pruning.structured.penalty import mask_weak, penalty, penalty_groups, unit_members
+from lth.pruning.structured.penalty import mask_weak, mask_weakest, penalty, penalty_groups, unit_members
 from lth.pruning.structured.scales import _source_weights, scale_l1
 
 UNITS = {
@@ -154,6 +154,37 @@ def test_weak_units_leave_pruned_weights_pruned(net):
     masks["conv2.weight"][0] = 0
     found = mask_weak(net, masks, groups, 1e-9)
     assert torch.equal(found["conv2.weight"], masks["conv2.weight"])
+
+
+def slow_weakest(weights: dict[str, torch.Tensor], kept: int) -> dict[str, list[int]]:
+    """The outputs that are left of each layer: those of the largest share removed at which `kept` weights are."""
+    counts = {name: len(weight) for name, weight in weights.items()}
+    best = {name: list(range(count)) for name, count in counts.items()}
+    for step in range(1, 1000):  # shares in thousandths
+        left = {}
+        for name, weight in weights.items():
+            removed = min(counts[name] - 1, -(-step * counts[name] // 1000))
+            order = sorted(range(counts[name]), key=lambda i: float(weight[i].abs().mean()))
+            left[name] = sorted(order[removed:])
+        if sum(len(left[name]) * weight[0].numel() for name, weight in weights.items()) < kept:
+            break
+        best = left
+    return best
+
+
+@pytest.mark.parametrize("kept", [240, 239, 200, 180, 150, 120, 100, 60, 58])
+def test_the_weakest_units_of_every_layer_are_masked_until_the_next_would_be_too_many(kept, net):
+    masks, groups = Masks.ones(net), penalty_groups(net, [lasso(units.outputs, ["*"], 1)])
+    found = mask_weakest(net, masks, groups, kept)
+    expected = slow_weakest({name: named(net)[name] for name in masks}, kept)
+    assert {name: mask.flatten(1).any(1).nonzero().flatten().tolist() for name, mask in found.items()} == expected
+    assert found.kept >= kept
+
+
+def test_a_density_that_one_unit_a_layer_exceeds_is_refused(net):
+    groups = penalty_groups(net, [lasso(units.filters, ["conv*"], 1)])
+    with pytest.raises(ValueError, match=r"78 of 240 weights are left: 77 cannot be reached"):
+        mask_weakest(net, Masks.ones(net), groups, 77)
 
 
 def test_a_weak_scale_masks_the_output_it_scales(net):
