@@ -50,9 +50,7 @@ def _density(mask: Tensor) -> float:
 
 
 def _masks(scores: Scores, path: str | None) -> Mapping[str, Tensor]:
-    if path is None:
-        raise ValueError("this allocation repeats a ticket's layer densities: give ticket=PATH")
-    masks = _in_order(scores, Ticket.load(path).masks, path)
+    masks = _in_order(scores, Ticket.load(path).masks, str(path))
     wrong = [n for n in scores if n in masks and masks[n].shape != scores[n].shape]
     if wrong:
         raise ValueError(f"the ticket {path} does not fit the network: other shapes at {wrong}")

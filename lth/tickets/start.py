@@ -16,8 +16,6 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
 
     Raises ValueError without a path, for another density, and if names or shapes do not fit the network.
     """
-    if path is None:
-        raise ValueError("this starts from a ticket: give ticket=PATH")
     ticket = Ticket.load(path)
     masks.check_fit({name: mask.shape for name, mask in ticket.masks.items()}, f"the ticket {path}")
     taken = masks.copy_(ticket.masks)
@@ -35,13 +33,18 @@ def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None)
 
     Raises ValueError without a path, if names or shapes do not fit the network, and for weights that are NaN.
     """
-    if path is None:
-        raise ValueError("these weights are a ticket's: give ticket=PATH")
-    weights, state = Ticket.load(path).weights, net.state_dict()
+    ticket = Ticket.load(path)
+    weights, state = ticket.weights, net.state_dict()
     wrong = [name for name in weights if name not in state or state[name].shape != weights[name].shape]
     missing = [name for name in state if name not in weights]
     if wrong or missing:
-        raise ValueError(f"the weights of the ticket {path} do not fit the network: wrong {wrong}, missing {missing}")
+        made_with = [
+            f"model.{k}={str(v).lower()}" for k, v in ticket.header.get("network", {}).items() if isinstance(v, bool)
+        ]
+        raise ValueError(
+            f"the weights of the ticket {path} do not fit the network: wrong {wrong}, missing {missing}"
+            + ("; the ticket's network has " + " ".join(made_with) if made_with else "")
+        )
     if damaged := [name for name, value in weights.items() if bool(value.isnan().any())]:
         raise ValueError(f"these weights of the ticket {path} are not numbers (NaN): {damaged}")
     for name, value in weights.items():

@@ -66,12 +66,17 @@ class Ticket:
         write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
 
     @classmethod
-    def load(cls, path: str | Path) -> "Ticket":
+    def load(cls, path: str | Path | None) -> "Ticket":
         """Read a ticket file.
 
-        Raises FileNotFoundError, and ValueError with one line of text for another kind of file or a damaged one:
-        checksums cover the whole content.
+        Raises FileNotFoundError, and ValueError with one line of text without a path (the key `ticket` is not set), for
+        another kind of file and for a damaged one: checksums cover the whole content.
         """
+        if path is None:
+            raise ValueError(
+                "this method uses a ticket: give ticket=PATH of a ticket.safetensors, such as "
+                "`lth run method=imp` leaves in the folder of every level"
+            )
         if not Path(path).is_file():
             inside = sorted(Path(path).glob("**/ticket.safetensors"))[-1:]
             raise FileNotFoundError(f"no ticket at {path}" + (f"; there is {inside[0]}" if inside else ""))

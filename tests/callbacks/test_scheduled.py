@@ -167,7 +167,6 @@ def test_threshold_pruners_resume_with_what_they_measured(pruner, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rules", "message"), [
-    ([], "a schedule needs rules"),
     ([rule(names="[nothing]", end=0.5, at=[0])], "method.rules.some: pattern 'nothing' matches no prunable weight"),
     ([rule(names="[hidden.0]", end=0.5, at=[9])], "method.rules.some: the firing in epoch 9 comes after"),
     ([rule(names="[hidden.0]", end=0.5, at=[0], stop=3)], "method.rules.some: give a window"),
@@ -179,6 +178,15 @@ def test_mistakes_are_told_before_training(rules, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         Experiment(configuration(tmp_path / "run", *SCHEDULED, *rules), RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_without_a_rule_every_layer_goes_to_a_tenth(tmp_path):
+    built = Experiment(configuration(tmp_path / "run", *SCHEDULED), RunFolder(tmp_path / "run"))
+    (scheduled,) = (c for c in built.build_level(built.levels[0])[1] if hasattr(c, "firings"))
+    assert {name: rule.selection.names for name, rule in scheduled.rules.items()} == {"every layer": ["*"]}
+    train(tmp_path / "run", *SCHEDULED)
+    assert float(rows(tmp_path / "run")[0]["density"]) == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.slow

@@ -36,6 +36,9 @@ def counts(ticket: Ticket) -> list[int]:
     return [int(mask.sum()) for mask in ticket.masks.values()]
 
 
+NETWORK = "model.batch_norm=true", "model.affine=false", "model.bias=false"  # Gem-Miner's default
+
+
 @pytest.mark.parametrize("restore", ["true", "false"])
 @pytest.mark.parametrize("treatment", names("treatment"))
 def test_a_treatment_acts_on_the_found_ticket_before_fine_tuning(treatment: str, restore: str, trained):
@@ -78,7 +81,7 @@ def test_retrain_takes_the_tickets_masks_and_weights_and_treats_them(trained, tm
     given = Ticket.load(found)
     for treatment in ("none", "shuffle_layers", "reinit"):
         folder = tmp_path / treatment
-        train(folder, "method=retrain", f"ticket={found}", f"treatment={treatment}", "seed=1")
+        train(folder, "method=retrain", f"ticket={found}", f"treatment={treatment}", "seed=1", *NETWORK)
         (level,) = folder.glob("level_*")
         own = Ticket.load(level / "ticket.safetensors")
         assert counts(own) == counts(given)
@@ -87,6 +90,8 @@ def test_retrain_takes_the_tickets_masks_and_weights_and_treats_them(trained, tm
         assert (same_masks, same_weights) == (treatment != "shuffle_layers", treatment != "reinit")
         trained_ = torch.load(level / "last.ckpt", weights_only=True)["state_dict"]
         assert all((trained_[f"net.{n}"][~mask] == 0).all() for n, mask in own.masks.items())
+    with pytest.raises(ValueError, match=r"has model.bias=false model.affine=false model.batch_norm=true"):
+        train(tmp_path / "other", "method=retrain", f"ticket={found}")
 
 
 def test_a_ladder_starts_in_a_ticket_and_stays_there(trained, tmp_path: Path):

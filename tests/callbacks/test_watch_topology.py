@@ -72,7 +72,7 @@ def test_table_picture_and_curves_are_written(tmp_path):
 
 
 def test_soft_thresholds_are_written_with_the_density_they_leave(tmp_path):
-    train(tmp_path, "method=str", "method.start=-3", "method.decay=0.02")
+    train(tmp_path, "method=str", "method.start=-3", "method.decay=0.02", "sparsity.density=null")
     lines = [line for line in table(tmp_path) if line["layer"] != "total"]
     assert len(lines) == 9
     assert all(0 < float(line["threshold"]) < 0.1 for line in lines)

@@ -14,7 +14,8 @@ from tests.parity.plain import PlainMLP, equal, keep_largest, logits, sgd
 from tests.parity.test_score_search import edge_popup, freeze
 
 LR = 0.1
-SEARCH = ["recipe.epochs=5", f"recipe.lr={LR}", "recipe.precision=64-true", "method.finetune=false"]
+PLAIN = "model.batch_norm=false", "model.bias=true", "model.init=kaiming_normal"  # the network of PlainMLP
+SEARCH = ["recipe.epochs=5", f"recipe.lr={LR}", "recipe.precision=64-true", "method.finetune=false", *PLAIN]
 
 
 def searched(folder, *overrides: str):
@@ -121,7 +122,8 @@ def test_fine_tuning_starts_from_the_untrained_weights_under_the_mask_that_was_f
     from tests.parity.training import after_level
     from tests.support.harness import configuration, train
 
-    options = "method=gem_miner", "sparsity.density=0.2", "method.period=1", "recipe.precision=64-true"
+    options = "method=gem_miner", "sparsity.density=0.2", "method.period=1", "recipe.precision=64-true", *PLAIN
+    options += ("method.finetune_recipe.lr=0.01",)
     train(tmp_path / "ours", *options)
     built = Experiment(configuration(tmp_path / "data", *options), RunFolder(tmp_path / "data"))
     _, ticket = after_level(tmp_path / "ours", 0)

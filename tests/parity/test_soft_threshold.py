@@ -93,7 +93,7 @@ def test_thirty_steps_of_str_are_the_papers_equations(link, tmp_path):
     from tests.support.harness import configuration
 
     options = ["method=str", "method.start=-2.5", "method.decay=0.05", f"method.link={link}"]
-    options += ["support=erk", "support.density=0.6"]
+    options += ["support=erk", "support.density=0.6", "sparsity.density=null"]
     built = Experiment(configuration(tmp_path, *LEVEL, *options), RunFolder(tmp_path))
     built.masks.copy_(built.support)
     module, start = built.build_level(built.levels[0])[0], Start()

@@ -16,9 +16,11 @@ from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
 
+PLAIN = "model.batch_norm=false", "model.bias=true", "model.init=kaiming_normal"  # its ticket is all that was tested
 GEM_MINER = "method=gem_miner", "method.period=1", "sparsity.density=0.7", "recipe.epochs=4", "method.strength=0.02"
+GEM_MINER = *GEM_MINER, *PLAIN
 ANNEALED = "method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2", "sparsity.levels=3"
-SCALED = *ANNEALED[:-1], "sparsity.levels=2", "method.scaling=true"
+SCALED = *ANNEALED[:-1], "sparsity.levels=2", "method.scaling=true", "model.batch_norm=false"
 
 
 @pytest.fixture(scope="module")

@@ -18,22 +18,23 @@ from lth.pruning.structured.schedule_rule import ScheduleRule
 from lth.pruning.structured.thresholds import prune_elements
 from lth.training.ranks import broadcast_
 
+_EVERY_LAYER = {"every layer": {"names": ["*"], "end": 0.1, "begin": 0, "stop": "75%"}}
+
 
 class Scheduled(AfterStep):
     """Applies rules at the starts of epochs, in their order; element pruners also every few steps if they say so.
 
     level: the level being trained
-    rules: name -> options of `ScheduleRule.of`; None leaves a rule out
+    rules: name -> options of `ScheduleRule.of`; None leaves a rule out. Without any rule every layer is pruned to a
+      tenth of its weights over the first three quarters of the level (AGP)
     seed: the pruning seed
 
     Removed units stay removed. The checkpoint holds what a rule measured when it was first applied.
-    Raises ValueError without rules, and for options that `ScheduleRule` refuses.
+    Raises ValueError for options that `ScheduleRule` refuses.
     """
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
-        rules = {name: options for name, options in rules.items() if options is not None}
-        if not rules:
-            raise ValueError("a schedule needs rules: method.rules={<name>: {names: [...], end: ..., at: [...]}}")
+        rules = {name: options for name, options in rules.items() if options is not None} or _EVERY_LAYER
         self.level, self.seed = level, seed
         epochs = -(-level.steps // level.budget.epoch)
         self.rules: dict[str, ScheduleRule] = {}
