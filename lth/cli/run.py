@@ -123,9 +123,25 @@ def _run(cfg: DictConfig) -> float | None:
     from lth.cli._valid import check
 
     check(cfg)
-    from lth.experiment.loop import run  # imported here: --help and mistakes should not wait for torch
+    from lth.experiment.finished import show_finished
 
-    return run(cfg)
+    accuracy = show_finished(cfg)
+    if accuracy is None:
+        _say_what_runs(cfg)
+        from lth.experiment.loop import run  # imported here: what does not train should not wait for torch
+
+        accuracy = run(cfg)
+    return accuracy
+
+
+def _say_what_runs(cfg: DictConfig) -> None:
+    """Print what will be trained and where: the imports that follow take seconds."""
+    from lth.experiment.finished import is_first_rank
+    from lth.report.results import title_of
+
+    if is_first_rank() and HydraConfig.get().mode == RunMode.RUN:
+        begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
+        print(f"{title_of(cfg)}, seed {cfg.seed}, {'goes on' if begun else 'begins'} in {cfg.folder}", flush=True)
 
 
 def _run_and_note(cfg: DictConfig) -> float | None:

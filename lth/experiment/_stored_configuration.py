@@ -12,6 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from lth.storage.folder import DENSITY, SEED
 
 
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration. Raises ValueError naming keys without a value, such as a dataset's mean."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return dict(config)
+
+
 def series_configuration(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration with placeholders where a value follows from the seed or from `sparsity.density`.
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +26,7 @@ from lth.experiment._checks import (
     check_sync_batchnorm,
     check_trainer,
 )
+from lth.experiment._stored_configuration import resolved
 from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
@@ -52,7 +53,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.cfg, self.folder = cfg, folder
-        self.config = cast(dict[str, Any], OmegaConf.to_container(_all_set(cfg), resolve=True))
+        self.config = resolved(cfg)
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
@@ -242,10 +243,3 @@ def _batches_of_epoch(count: int, limit: int | float | None) -> int:
             f"that leaves at least one of the {count} batches of an epoch"
         )
     return min(count, int(limit)) if whole else int(count * limit)
-
-
-def _all_set(cfg: DictConfig) -> DictConfig:
-    """`cfg`. Raises ValueError naming keys without a value, such as a dataset's mean."""
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
-    return cfg

@@ -25,7 +25,7 @@ from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import save_picture
-from lth.report.results import print_levels, rows_of, write_tables
+from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
 from lth.training.signals import die_with_parent, listen, stopped_by_signals
@@ -187,23 +187,17 @@ class Loop:
                 if hasattr(logger, "restore"):
                     steps = sum(level.steps for level in self.levels)
                     logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
-            self._draw(outcomes, self._title)
+            self._draw(outcomes, title_of(self.experiment.config))
         return self._print(outcomes)
 
     def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
-        rows = [outcome["row"] for outcome in outcomes]
-        if not rank_zero_only.rank:
-            print_levels(self.console, self.folder.path, rows, self._title)
-        return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
-
-    @property
-    def _title(self) -> str:
-        return "{method} of {model} on {dataset}".format(**self.experiment.config["choices"])
+        rows, title = [outcome["row"] for outcome in outcomes], title_of(self.experiment.config)
+        console = Console(quiet=True) if rank_zero_only.rank else self.console
+        return print_levels(console, self.folder.path, rows, title)
 
     def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
         """Draw the pictures, unless no level was trained and they are there and whole."""
-        named = ["curve.png", *(["topology.png"] if any(outcome.get("topology") for outcome in outcomes) else [])]
-        if not self._trained and all(map(self.folder.has_picture, named)):
+        if not self._trained and all(map(self.folder.has_picture, pictures_of(outcomes))):
             return
         curve = single_run.accuracy_curve([outcome["row"] for outcome in outcomes], title)
         save_picture(curve, self.folder.path / "curve.png")

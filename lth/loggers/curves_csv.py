@@ -1,7 +1,5 @@
-"""Writes `metrics.csv`, one row per epoch, without missing or double rows after a crash."""
+"""Lightning's logger of `metrics.csv`."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,19 +7,18 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from lth.storage.atomic import write_text
+from lth.storage.curves import CurvesFile
 
 
 class CurvesCSV(Logger):
-    """Appends rows to a CSV file.
+    """Appends a row an epoch to a CSV file.
 
-    path: the file; a column that first appears in a later row is added to the earlier rows, empty
+    path: the file, see `lth.storage.curves.CurvesFile`
     """
 
     def __init__(self, path: str | Path):
         super().__init__()
-        self.path = Path(path)
-        self._columns: list[str] | None = None  # of the file; in memory, so that appending reads nothing
+        self._file = CurvesFile(path)
 
     name = "csv"
     version = 0
@@ -31,52 +28,9 @@ class CurvesCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if self._columns is None:
-            rows = self._rows()
-            self._columns = list(rows[0]) if rows else []
-        if set(metrics) <= set(self._columns):
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(metrics)
-        else:
-            self._write([*self._rows(), dict(metrics)])
+        self._file.append(metrics)
 
     @rank_zero_only
     def restore(self, level: int, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Write the file anew from what finished levels and the checkpoint hold, where it differs from that.
-
-        level: index of the level that begins or resumes
-        rows: of this level and of those before it, from files that are checked when they are read
-        step: optimizer steps taken so far, over all levels; later rows of the file are removed
-
-        Levels that an earlier version of lth trained left no rows but those of the file, which stay.
-        """
-        known = {int(row["level"]) for row in rows} | {level}
-        kept = [row for row in self._rows() if int(row["level"]) not in known and int(row["step"]) <= step]
-        wanted = sorted([*kept, *map(dict, rows)], key=lambda row: int(row["step"]))
-        if not wanted:
-            self.path.unlink(missing_ok=True)
-            self._columns = None
-        elif not self.path.is_file() or self.path.read_bytes() != self._text(wanted).encode():
-            self._write(wanted)
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """The rows of the file; lines that a crash or another program damaged are left out."""
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="", errors="replace") as file:
-            lines = csv.DictReader(line.replace("\0", "") for line in file)
-            try:
-                return [row for row in lines if all((row.get(key) or "").isdigit() for key in ("level", "step"))]
-            except csv.Error:  # a line of another program, longer than any of these
-                return []
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        write_text(self.path, self._text(rows))
-        self._columns = list(dict.fromkeys(column for row in rows for column in row))
-
-    def _text(self, rows: list[dict[str, Any]]) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        """Write the file anew where it differs from `rows`. Arguments as for `CurvesFile.restore`."""
+        self._file.restore(level, rows, step)

@@ -38,9 +38,23 @@ def rows_of(name: str, outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     return [{"level": outcome["row"]["level"], **row} for outcome in outcomes for row in outcome.get(name, [])]
 
 
-def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str) -> None:
-    """Print one line a level, and the paths of the table and the picture."""
+def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str) -> float | None:
+    """Print one line a level, and the paths of the table and the picture. Returns the last level's accuracy.
+
+    That is the validation accuracy, or the test accuracy where no images are kept for validation.
+    """
     shown = [{**row, "level": str(row["level"]), "seconds": f"{row['seconds']:.1f}"} for row in rows]
     print_table(console, shown, _HEADINGS, title)
     for name in ("results.csv", "curve.png"):
         console.print(f"{folder / name}", soft_wrap=True, highlight=False)
+    return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
+
+
+def title_of(config: Mapping[str, Any]) -> str:
+    """`imp of resnet20 on cifar10`. config: resolved, of a run"""
+    return "{method} of {model} on {dataset}".format(**config["choices"])
+
+
+def pictures_of(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the pictures of a run's finished levels."""
+    return ["curve.png", *(["topology.png"] if any(outcome.get("topology") for outcome in outcomes) else [])]

@@ -68,7 +68,7 @@ ARTEFACTS = (
     _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
-    _Artefact("metrics.csv", "lth.loggers.curves_csv"),
+    _Artefact("metrics.csv", "lth.storage.curves"),
     _Artefact("tensorboard", "lth.loggers.tensorboard"),
     _Artefact("wandb", "lth.loggers.weights_and_biases"),
     _Artefact("results.csv", "lth.report.results"),
@@ -141,12 +141,12 @@ class RunFolder:
         """
         stored = _content_of(self.path / "config.yaml")
         self._remove_temporaries()
-        if stored is None and self._levels() and not overwrite:
+        if stored is None and self.levels and not overwrite:
             raise ValueError(
                 f"{self.path} holds levels, but no config.yaml that says of what. "
                 "Choose another folder=..., or overwrite=true to start over"
             )
-        if overwrite and (stored is not None or self._levels()):
+        if overwrite and (stored is not None or self.levels):
             self.clear()
             stored = None
         if stored is None:
@@ -182,7 +182,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what `ARTEFACTS` lists, later levels first. Other files stay."""
-        for level in reversed(self._levels()):
+        for level in reversed(self.levels):
             (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
         for path in (self.path / artefact.pattern for artefact in ARTEFACTS if not artefact.stays):
@@ -234,10 +234,12 @@ class RunFolder:
         """Remove what killed writers left. A folder of someone else's may hold files of similar names, which stay."""
         names = [artefact.pattern for artefact in ARTEFACTS]
         remove_left_by_dead(self.path, lambda name: any(fnmatch(name, pattern) for pattern in names))
-        for level in self._levels():
+        for level in self.levels:
             remove_left_by_dead(level, lambda name: True)
 
-    def _levels(self) -> list[Path]:
+    @property
+    def levels(self) -> list[Path]:
+        """The folders of the levels that were begun, in their order."""
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
 
 

@@ -57,6 +57,15 @@ def test_lth_lists_its_commands_and_answers_an_unknown_one_with_the_nearest(caps
         main(["repotr"])
 
 
+def _without(unneeded: list[str], arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """A command, whose last line says which of the modules `unneeded` it has imported."""
+    code = (
+        f"import atexit, sys; atexit.register(lambda: print('imported', sorted(set({unneeded}) & set(sys.modules))));"
+        f"from lth.cli.main import main; main({arguments})"
+    )
+    return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "unneeded"),
@@ -68,11 +77,7 @@ def test_lth_lists_its_commands_and_answers_an_unknown_one_with_the_nearest(caps
     ],
 )
 def test_help_and_mistakes_wait_for_no_import_that_they_do_not_need(arguments, unneeded, tmp_path):
-    code = (
-        f"import atexit, sys; atexit.register(lambda: print('imported', sorted(set({unneeded}) & set(sys.modules))));"
-        f"from lth.cli.main import main; main({arguments})"
-    )
-    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path)
+    result = _without(unneeded, arguments, tmp_path)
     assert result.stdout.splitlines()[-1] == "imported []", result.stderr
     assert "Traceback" not in result.stderr
     assert result.returncode == ("--help" not in arguments)
@@ -150,11 +155,17 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "results.csv" in first.stdout
     assert "curve.png" in first.stdout
     assert "\x1b" not in first.stdout
+    assert first.stdout.startswith(f"imp of mlp on synthetic, seed 0, begins in {run.relative_to(tmp_path)}\n")
     again = run_py(*arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert "test accuracy" not in again.stdout
     assert "3 of 3 levels are finished already" in again.stdout
     assert "results.csv" in again.stdout
+    assert again.stdout.partition("┃")[2] == first.stdout.partition("┃")[2]
+    assert "imported []" in _without(["torch", "pytorch_lightning"], ["run", *arguments], tmp_path).stdout
+    (run / "curve.png").unlink()  # what is missing is made again
+    assert run_py(*arguments, cwd=tmp_path).returncode == 0
+    assert (run / "curve.png").is_file()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from docs import recipes
 from lth.cli._valid import check, entries
@@ -216,7 +216,8 @@ def shorter(cfg: Any) -> dict[str, Any]:
         short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
     own = [key for key in method if key.endswith("_recipe") and method[key].get("epochs")]
     short |= {f"method.{key}.epochs": "null" for key in own}
-    warm = [key for key in method if OmegaConf.select(method, f"{key}.schedule.warmup")]
+    mappings = [key for key in method if isinstance(method[key], DictConfig)]
+    warm = [key for key in mappings if OmegaConf.select(method[key], "schedule.warmup")]
     short |= {f"method.{key}.schedule.warmup": 0 for key in warm}
     for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
         if rule is not None and rule.get("at") is None:

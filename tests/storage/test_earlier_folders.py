@@ -12,14 +12,21 @@ from lth.storage.renamed import RENAMED, current_path
 from tests.support.commands import run_py
 from tests.support.harness import CONF, SMALL, configuration, train, unseal
 
-# config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it
+# config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it. Where a
+# default has another value today, the command gives the value of then.
 EARLIER = {
     "imp": ["method=imp"],
-    "rigl": ["method=rigl", "sparsity.density=0.3", "method/new_weights=normal"],
-    "gmp": ["method=gmp", "sparsity.density=0.3"],
-    "gem_miner": ["method=warm_gem_miner", "sparsity.density=0.3"],
+    "rigl": ["method=rigl", "sparsity.density=0.3", "method/new_weights=normal", "method.every=100"],
+    "gmp": ["method=gmp", "sparsity.density=0.3", "method.every=1000"],
+    "gem_miner": [
+        *("method=warm_gem_miner", "sparsity.density=0.3", "method.period=5", "method.finetune_recipe.lr=0.01"),
+        *("model.batch_norm=false", "model.bias=true", "model.affine=true", "model.init=kaiming_normal"),
+    ],
     "sanity": ["method=sanity"],
-    "ssl": ["method=ssl", "recipe/schedule=cosine"],
+    "ssl": [
+        *("method=ssl", "recipe/schedule=cosine", "sparsity=dense", "method.finetune=false", "method.layers=['*']"),
+        "method.terms.units.unit._target_=lth.pruning.structured.units.inputs",
+    ],
     "surgery": ["method=surgery", "recipe/optimizer=muon"],
     "random": ["method=random", "sparsity.density=0.3", "method/weights=looks_linear", "method/repair=mirror"],
 }

@@ -71,7 +71,7 @@ def usual(method: str, tmp_path: Path) -> list[str]:
     if cfg.sparsity._target_ == "lth.pruning.ladder.geometric":
         overrides += ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
     elif cfg.sparsity.density is not None:
-        overrides.append("sparsity.density=0.3")
+        overrides.append(f"sparsity.density={0.3 if (cfg.support.density or 1) > 0.3 else 0.1}")
     if cfg.method.get("period"):
         overrides.append("method.period=1")
     if cfg.method.get("warm"):
@@ -84,6 +84,8 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides.append("method.start=-3")
     if "rules" in cfg.method and not cfg.method.rules:  # a schedule is its rules
         overrides.append("+method.rules.some={names: ['*'], end: 0.3, begin: 0, stop: 2, every: 1}")
+    if cfg.model.batch_norm:  # as the method needs it, or can do without
+        overrides.append(f"model.batch_norm={'true' if 'scale_l1' in str(cfg.method) else 'false'}")
     optional = (cfg.method.get("allocation") or {}).get("base") is not None  # another allocation without a ticket
     if "${ticket}" in str(OmegaConf.to_container(cfg.method)) and not optional:
         overrides.append(f"ticket={a_ticket(tmp_path / 'given.safetensors', cfg)}")
