@@ -143,7 +143,7 @@ def test_gradients_reach_every_score_in_the_support_and_every_bias(tmp_path, mon
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["method=gem_miner", "method.period=1", "method.biases=true"], "freezing=null"),
+        (["method=gem_miner", "method.period=1", "method.biases=true", "model.bias=true"], "freezing=null"),
         (
             ["method=edge_popup", "method.biases=true", "model.bias=false"],
             "no prunable layer of this network has a bias",

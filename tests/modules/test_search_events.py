@@ -107,6 +107,7 @@ def test_half_of_all_active_weights_start_anew_at_the_epoch_asked_for(tmp_path):
         "method.drop_half=2",
         "method.period=1",
         "sparsity.density=0.3",
+        "model.init=kaiming_normal",  # a new weight differs from the old one
     )
     built = Experiment(configuration(tmp_path, *options), RunFolder(tmp_path))
     level, seen = built.levels[1], []

@@ -116,7 +116,13 @@ def test_one_threshold_a_layer_or_one_for_all(scope, count, link, tmp_path):
 
 @pytest.mark.slow
 def test_a_schedule_that_can_never_prune_warns_before_training(tmp_path, caplog):
-    long = ["recipe.lr=0.1", "recipe/schedule=cosine", "recipe.schedule.minimum=0.1", "recipe.epochs=160"]
+    long = [
+        "sparsity.density=null",
+        "recipe.lr=0.1",
+        "recipe/schedule=cosine",
+        "recipe.schedule.minimum=0.1",
+        "recipe.epochs=160",
+    ]
     with caplog.at_level(logging.INFO):
         module(tmp_path, "method=str", "recipe.weight_decay=1e-4", *long)
     assert "no threshold ever reaches 1e-3" in caplog.text

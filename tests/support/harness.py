@@ -82,6 +82,8 @@ def usual(method: str, tmp_path: Path) -> list[str]:
         overrides.append("method.every=2")
     if "start" in cfg.method:  # of soft thresholds: at -200 nothing would be pruned
         overrides.append("method.start=-3")
+    if cfg.recipe.cycles.n > 3:
+        overrides.append("recipe.cycles.n=3")  # one an epoch
     if "rules" in cfg.method and not cfg.method.rules:  # a schedule is its rules
         overrides.append("+method.rules.some={names: ['*'], end: 0.3, begin: 0, stop: 2, every: 1}")
     if cfg.model.batch_norm:  # as the method needs it, or can do without
