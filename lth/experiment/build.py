@@ -37,6 +37,7 @@ from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.training.recipe import LENGTHS
 from lth.training.signals import answer_for
+from lth.training.step_loop import use_step_loop
 
 _log = logging.getLogger(__name__)
 _ONE_FOR_ALL = ("batch_size", "augment")  # options of the datamodule, which all stages share
@@ -154,6 +155,7 @@ class Experiment:
             plugins=[AtomicCheckpointIO()],
             default_root_dir=str(level.folder),
         )
+        use_step_loop(trainer)
         answer_for(trainer)
         return trainer
 

@@ -1,0 +1,102 @@
+"""Steps in one loop: for every kind of method and way of training the bits are those of Lightning's own loop."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lth.experiment.build import Experiment
+from lth.storage.folder import RunFolder
+from lth.training.step_loop import StepLoop
+from tests.support.harness import configuration, curves, rows, state, train, train_apart, usual
+from tests.support.kinds import REPRESENTATIVES
+from tests.support.tiers import engine_but
+
+WAYS = {
+    "momentum and clipping": ["recipe.clip=0.1"],
+    "adamw": ["recipe/optimizer=adamw", "recipe.lr=0.01"],
+    "average of the weights": ["recipe.ema=0.9"],
+    "mixup and smoothing": ["recipe.mixup=0.3", "recipe.label_smoothing=0.1"],
+    "float64": ["recipe.precision=64-true"],
+    "bfloat16": ["recipe.precision=bf16-mixed"],
+    "sam": ["recipe/optimizer=sam"],
+    "schedule-free": ["recipe/optimizer=schedule_free_sgd", "recipe/schedule=schedule_free"],
+    "accumulation": ["recipe.accumulate=2"],
+    "an end within an epoch": ["recipe.epochs=null", "recipe.steps=10"],
+    "no validation": ["dataset.val_size=0"],
+}
+TIMES = {"seconds", "epoch_seconds"}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether weights, masks and the tables but for times are equal."""
+    tables = [[_without_times(read(folder)) for read in (rows, curves)] for folder in (one, other)]
+    return state(one) == state(other) and tables[0] == tables[1]
+
+
+def _without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in table]
+
+
+def both(tmp_path: Path, *overrides: str) -> bool:
+    """Whether a run in one loop leaves what a run of Lightning's loop leaves; the first must have taken steps so."""
+    taken = []
+    take = StepLoop._take_steps
+    with patch.object(StepLoop, "_take_steps", lambda self, fetcher: (taken.append(1), take(self, fetcher))):
+        train(tmp_path / "ours", *overrides)
+    with patch.object(StepLoop, "_applies", lambda self, fetcher: False):
+        train(tmp_path / "theirs", *overrides)
+    assert bool(taken) != ("recipe.accumulate=2" in overrides)
+    return same(tmp_path / "ours", tmp_path / "theirs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", engine_but(REPRESENTATIVES, "wr", "rigl", "str_gradual", "slimming", "gem_miner"))
+def test_every_kind_of_method_has_the_bits_of_lightnings_loop(method: str, tmp_path: Path):
+    assert both(tmp_path, *usual(method, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", WAYS.values(), ids=list(WAYS))
+def test_every_way_of_training_has_the_bits_of_lightnings_loop(how: list[str], tmp_path: Path):
+    pytest.importorskip("schedulefree" if "schedule" in how[0] else "pytorch_optimizer" if "sam" in how[0] else "torch")
+    assert both(tmp_path, "method=rigl", "sparsity.density=0.3", "method.every=2", *how)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_one_loop_is_continued_by_the_other(tmp_path: Path):
+    method = ["method=imp", "sparsity=list", "sparsity.densities=[0.5,0.3]"]
+    train(tmp_path / "whole", *method)
+    assert train_apart(tmp_path / "ours", method, ("step", 10)) == -9
+    with patch.object(StepLoop, "_applies", lambda self, fetcher: False):
+        train(tmp_path / "ours", *method)
+        assert train_apart(tmp_path / "theirs", method, ("step", 10)) == -9
+    train(tmp_path / "theirs", *method)
+    assert state(tmp_path / "ours") == state(tmp_path / "theirs") == state(tmp_path / "whole")
+
+
+class Foreign(pl.Callback):
+    """A callback that is not of lth."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        pl_module.log("own", float(batch_idx))
+        self.steps.append((trainer.global_step, batch_idx, float(outputs["loss"])))
+
+
+@pytest.mark.slow
+def test_a_callback_of_ones_own_sees_every_step_and_may_log(tmp_path: Path):
+    built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
+    level = built.levels[0]
+    module, boundary = built.build_level(level)
+    built.load_start(level, module)
+    foreign = Foreign()
+    trainer = built.trainer(level, [*boundary, foreign], [])
+    trainer.fit(module, datamodule=built.data)
+    assert [step for step, _, _ in foreign.steps] == list(range(1, level.steps + 1))
+    assert all(loss > 0 for *_, loss in foreign.steps)
+    assert trainer.callback_metrics["own"] == torch.tensor(foreign.steps[-1][1])
