@@ -71,6 +71,8 @@ class TimedLevel(Experiment):
 class TellLap(pl.Callback):
     """Records in a lap which batch Lightning starts."""
 
+    logs_in_steps = False
+
     def __init__(self, lap: Lap):
         self.lap = lap
 

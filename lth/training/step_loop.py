@@ -40,7 +40,7 @@ class StepLoop(_TrainingEpochLoop):
     Batches, arithmetic, hooks and counters are those of Lightning, in its order, so that the results are equal to the
     last bit. One step at a time is taken where a step is more than one forward and backward pass on one device
     (accumulation, several ranks, a gradient scaler, manual optimization), and where a module or callback that is not of
-    lth has hooks in a step: these may log there.
+    lth has hooks in a step: these may log there. A callback that never does says so by `logs_in_steps = False`.
     """
 
     def advance(self, data_fetcher: Any) -> None:
@@ -54,7 +54,7 @@ class StepLoop(_TrainingEpochLoop):
         trainer, module, data = self.trainer, self.trainer.lightning_module, self.trainer.datamodule
         one_pass = module.automatic_optimization and trainer.accumulate_grad_batches == 1
         one_device = trainer.world_size == 1 and trainer.strategy.model is module
-        known = all(_is_of_lth(each) or not _hooks([each]) for each in (module, *trainer.callbacks))
+        known = all(_logs_nothing(each) or not _hooks([each]) for each in (module, *trainer.callbacks))
         return (
             one_pass
             and one_device
@@ -186,5 +186,6 @@ def _overrides(thing: Any, name: str, base: type) -> bool:
     return thing is not None and getattr(type(thing), name, None) is not getattr(base, name)
 
 
-def _is_of_lth(thing: Any) -> bool:
-    return type(thing).__module__.partition(".")[0] == "lth"
+def _logs_nothing(thing: Any) -> bool:
+    """Whether the hooks of a module or callback do not call `log`: those of lth do not."""
+    return type(thing).__module__.partition(".")[0] == "lth" or getattr(thing, "logs_in_steps", True) is False

@@ -219,6 +219,8 @@ def shorter(cfg: Any) -> dict[str, Any]:
     mappings = [key for key in method if isinstance(method[key], DictConfig)]
     warm = [key for key in mappings if OmegaConf.select(method[key], "schedule.warmup")]
     short |= {f"method.{key}.schedule.warmup": 0 for key in warm}
+    if cfg.recipe.schedule.get("warmup"):
+        short["recipe.schedule.warmup"] = 0
     for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
         if rule is not None and rule.get("at") is None:
             short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}

@@ -51,6 +51,8 @@ def slow_count(net: nn.Module) -> int:
     for layer in net.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             weights[id(layer.weight)] = layer.weight.numel()
+        if isinstance(layer, nn.RNNBase):
+            weights |= {id(p): p.numel() for name, p in layer.named_parameters() if name.startswith("weight")}
         if isinstance(layer, nn.MultiheadAttention):
             found = (getattr(layer, name) for name in PROJECTIONS)
             weights |= {id(weight): weight.numel() for weight in found if weight is not None}

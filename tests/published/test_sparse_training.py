@@ -20,7 +20,13 @@ from tests.support.harness import rows, train
 SEEDS = (0, 1, 2)
 MOVING = ["method.every=20", "method.order=after_step", "sparsity.density=0.02"]
 GRANET = ["method=granet", "method/allocation=balanced", "method.initial_density=0.2", "method.every=20"]
-STR = ["method=str", "method.start=-20", "method.decay=0.02", "recipe.optimizer.nesterov=false"]
+STR = [
+    "method=str",
+    "method.start=-20",
+    "method.decay=0.02",
+    "recipe.optimizer.nesterov=false",
+    "sparsity.density=null",
+]
 IMP = ["method=imp", "sparsity.density=0.05", "recipe.epochs=15"]
 SLT = ["method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2",
        "method/weights=scale_fan", "method/score_init=uniform", "method.score_init.high=0.1",

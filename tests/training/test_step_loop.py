@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from lth.callbacks.watch.last_checkpoint import LastCheckpoint
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from lth.training.step_loop import StepLoop
@@ -88,15 +89,38 @@ class Foreign(pl.Callback):
         self.steps.append((trainer.global_step, batch_idx, float(outputs["loss"])))
 
 
+class Quiet(Foreign):
+    """One that never logs."""
+
+    logs_in_steps = False
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.steps.append((trainer.global_step, batch_idx, float(outputs["loss"])))
+
+
+@pytest.mark.slow
+def test_a_callback_that_says_it_never_logs_leaves_the_steps_in_one_loop(tmp_path: Path):
+    with patch.object(StepLoop, "_take_steps", autospec=True, side_effect=StepLoop._take_steps) as taken:
+        built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
+        level = built.levels[0]
+        module, boundary = built.build_level(level)
+        built.load_start(level, module)
+        quiet, saving = Quiet(), LastCheckpoint(tmp_path / "last.ckpt", level.steps)
+        built.trainer(level, [*boundary, quiet, saving], []).fit(module, datamodule=built.data)
+    assert taken.call_count == 3  # epochs
+    assert [step for step, _, _ in quiet.steps] == list(range(1, level.steps + 1))
+
+
 @pytest.mark.slow
 def test_a_callback_of_ones_own_sees_every_step_and_may_log(tmp_path: Path):
     built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
     level = built.levels[0]
     module, boundary = built.build_level(level)
     built.load_start(level, module)
-    foreign = Foreign()
-    trainer = built.trainer(level, [*boundary, foreign], [])
+    foreign, quiet = Foreign(), Quiet()
+    trainer = built.trainer(level, [*boundary, foreign, quiet], [])
     trainer.fit(module, datamodule=built.data)
+    assert foreign.steps == quiet.steps
     assert [step for step, _, _ in foreign.steps] == list(range(1, level.steps + 1))
     assert all(loss > 0 for *_, loss in foreign.steps)
     assert trainer.callback_metrics["own"] == torch.tensor(foreign.steps[-1][1])
