@@ -46,6 +46,9 @@ class KeptWeights(Classifier):
             self.attached.update_(self.masks)
         zero_(self._weights, self._kept)
         zero_state_(self.trainer.optimizers[0], self._weights, self._kept)
+        # in a step only masks that prune something are multiplied with: none in a dense level
+        pairs = [(weight, kept) for weight, kept in zip(self._weights, self._kept, strict=True) if not kept.all()]
+        self._pruned = [weight for weight, _ in pairs], [kept for _, kept in pairs]
 
     def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:
         """Set copies of the parameters, by `id` of the parameter, to zero where the masks prune."""
@@ -53,11 +56,11 @@ class KeptWeights(Classifier):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # unmasked gradients would enter the clipping norm and the momentum of pruned weights
-        zero_gradients_(self._weights, self._kept)
+        zero_gradients_(*self._pruned)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        zero_(self._weights, self._kept)
+        zero_(*self._pruned)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}

@@ -1,4 +1,4 @@
-"""`python -m tests.faults [disk|files] [POINTS]`: tries faults and prints a table, and what went wrong."""
+"""`python -m tests.faults [disk|files|kills] [POINTS]`: tries faults and prints a table, and what went wrong."""
 
 import argparse
 import random
@@ -16,11 +16,17 @@ from tests.support.kinds import REPRESENTATIVES
 def main() -> None:
     """Parse the command line and run the kind of faults that it names."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("what", nargs="?", default="disk", choices=["disk", "files"])
-    parser.add_argument("points", nargs="?", type=int, default=None, help="faults on disk; variants of a kind of file")
+    parser.add_argument("what", nargs="?", default="disk", choices=["disk", "files", "kills"])
+    parser.add_argument(
+        "points", nargs="?", type=int, default=None, help="faults on disk; variants of a kind of file; kills"
+    )
     given = parser.parse_args()
     if given.what == "disk":
         _disk(given.points or 325)
+    elif given.what == "kills":
+        from tests.faults import kills
+
+        _print(kills.table(given.points or 30), "method")
     else:
         from tests.faults import files
 

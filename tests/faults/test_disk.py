@@ -1,10 +1,11 @@
 """A fault of the disk or a signal ends a run in one line, and the same command goes on to the same bits."""
 
+import random
 from pathlib import Path
 
 import pytest
 
-from tests.faults import disk
+from tests.faults import disk, kills
 from tests.support.harness import state, usual
 
 pytestmark = pytest.mark.slow
@@ -53,3 +54,9 @@ def test_a_lock_that_fails_is_one_line(fault, undisturbed, tmp_path: Path):
     code, printed = disk.in_process(tmp_path / "run", undisturbed[0], ("open", 1, fault))
     assert (code, printed.count("\n")) == (1, 1)
     assert printed.startswith(f"error: {tmp_path / 'run' / '.lock'}")
+
+
+def test_rows_of_metrics_that_no_checkpoint_held_are_written_again(tmp_path: Path):
+    lost, wrong = kills.try_kill(tmp_path, "wr", random.Random(3))
+    assert wrong == ""
+    assert lost > 0

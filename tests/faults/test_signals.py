@@ -240,3 +240,18 @@ def _sweep(folder: str) -> None:
         ProcessLauncher(preload=False).run([Sleeps()])
     except KeyboardInterrupt:
         os._exit(130)
+
+
+def test_a_rank_names_its_parent_to_those_it_starts_and_to_nobody_later(monkeypatch):
+    """A process that inherited the number of a parent that has ended would kill itself as a rank left alone."""
+    monkeypatch.delenv("LTH_PARENT", raising=False)
+    launch = signals._naming_the_parent(lambda: os.environ["LTH_PARENT"])
+    assert launch() == str(os.getpid())
+    assert "LTH_PARENT" not in os.environ
+
+    def failing():
+        raise OSError("no port")
+
+    with pytest.raises(OSError, match="no port"):
+        signals._naming_the_parent(failing)()
+    assert "LTH_PARENT" not in os.environ

@@ -95,12 +95,14 @@ def test_a_step_takes_at_most_15_operations_more_than_a_hand_written_loop(model,
 
 @pytest.mark.parametrize("model", BY_TIER)
 def test_masks_add_at_most_two_operations_whatever_the_network(model, tmp_path):
-    masked = lightning_step(tmp_path, *MODELS[model])
+    pruned = "support=uniform", "support.density=0.5"
+    masked, dense = (lightning_step(tmp_path, *MODELS[model], *support) for support in (pruned, ()))
     train_stage = "method.stages.train"
     unmasked = f"{train_stage}.module._target_=lth.modules.classifier.Classifier", f"{train_stage}.callbacks.prune=null"
     plain = lightning_step(tmp_path, *MODELS[model], *unmasked)
     assert (masked - plain).total() <= 2
     assert masked["aten._foreach_mul_.List"] == 2
+    assert dense == plain  # a mask of ones is multiplied with nowhere
 
 
 @pytest.mark.parametrize("option", ["recipe.clip=1", "recipe.mixup=0.5", "recipe.ema=0.9", "recipe.augment.crop=1"])
