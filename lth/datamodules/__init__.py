@@ -4,6 +4,7 @@ Order and augmentation are pure functions of seed, level, epoch and image. Flips
 all augmentation, are tensor operations on whole batches on the device.
 """
 
+from lth.datamodules._loader import ArrayLoader, FixedLoader
 from lth.datamodules._resized_crop import ResizedCrop
 from lth.datamodules.acs_employment import ACSEmployment
 from lth.datamodules.arrays import Arrays
@@ -13,7 +14,6 @@ from lth.datamodules.cifar import CIFAR10, CIFAR100
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.digits import Digits
 from lth.datamodules.imagenet import ImageNet
-from lth.datamodules.loader import ArrayLoader, FixedLoader
 from lth.datamodules.mnist import MNIST, FashionMNIST
 from lth.datamodules.svhn import SVHN
 from lth.datamodules.synthetic import Synthetic

@@ -8,8 +8,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
+from lth.datamodules._loader import Batch, Batching, batches
 from lth.datamodules._splits import check_fraction, check_per_class, check_val_size, held_out, per_class, split
-from lth.datamodules.loader import Batch, Batching, batches
 from lth.pruning.seeds import generator
 
 ORDERS = ("per_level", "same")

@@ -13,12 +13,12 @@ from torch import Tensor
 from lth.datamodules._files import folder
 from lth.datamodules._image_loader import FixedImages, ImageLoader, Images, Source
 from lth.datamodules._image_tree import ImageTree, check_same_classes
+from lth.datamodules._loader import Batch
 from lth.datamodules._normalise import given
 from lth.datamodules._resized_crop import ResizedCrop, centre_windows
 from lth.datamodules._splits import check_labels
 from lth.datamodules.dataset import Dataset
 from lth.datamodules.ffcv._beton import Beton
-from lth.datamodules.loader import Batch
 
 _LOADERS = ("ffcv", "torchvision")
 

@@ -11,7 +11,7 @@ import torch
 from lth.analysis.similarity import correlation
 from lth.pruning.masks import Masks
 from lth.report.collect import Run as Folder
-from lth.sanity.conditions import Rules
+from lth.sanity import Rules
 from lth.sanity.judge import SanityRun, Verdict, describe, judge, tau_of
 
 _PARTS = {"imp": ("lt_imp", "rr_imp"), "omp": ("lt_omp", "rr_omp")}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lth.analysis.interval import Interval, of_difference
-from lth.sanity.conditions import Cells, Condition, Rules, best_lr, check_conditions
+from lth.sanity._conditions import Cells, Condition, Rules, best_lr, check_conditions
 
 _SAME_DENSITY = 1e-3  # relative difference; a density asked for is rounded to a whole number of weights
 _TAU = {"cifar10": 0.005, "cifar100": 0.01, "tiny_imagenet": 0.01, "imagenet": 0.015}

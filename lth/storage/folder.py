@@ -226,8 +226,7 @@ class RunFolder:
 
     def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
         """Mark a level finished, with its row, layers, curves and events."""
-        marker = level / "finished"
-        as_read = json.loads(json.dumps(outcome))  # keys become text, tuples lists
+        marker, as_read = level / "finished", json.loads(json.dumps(outcome))  # keys become text, tuples lists
         write_text(marker, json.dumps(sealed(marker, as_read), indent=1))
 
     def _remove_temporaries(self) -> None:

@@ -30,7 +30,7 @@ FAULTS = [
     Fault(
         "weights are not zeroed after the optimizer's step",
         "lth/modules/kept_weights.py",
-        "optimizer_closure)\n        zero_(self._weights, self._kept)",
+        "optimizer_closure)\n        zero_(*self._pruned)",
         "optimizer_closure)",
         "tests/modules/test_kept_weights.py tests/experiment/test_levels.py",
     ),
@@ -295,14 +295,14 @@ FAULTS = [
     ),
     Fault(
         "every rank trains on the first rank's samples",
-        "lth/datamodules/loader.py",
+        "lth/datamodules/_loader.py",
         "slice(start + rank, start",
         "slice(start, start",
         "tests/datamodules/test_array_loader.py",
     ),
     Fault(
         "every epoch has the order of the first",
-        "lth/datamodules/loader.py",
+        "lth/datamodules/_loader.py",
         "self.draw(epoch)",
         "self.draw(0)",
         "tests/datamodules/test_array_loader.py tests/datamodules/test_arrays.py",
@@ -330,7 +330,7 @@ FAULTS = [
     ),
     Fault(
         "a condition of the sanity checks holds when it is missed by its threshold",
-        "lth/sanity/conditions.py",
+        "lth/sanity/_conditions.py",
         "value > comparison.threshold + slack",
         "value < comparison.threshold + slack",
         "tests/sanity",

@@ -15,7 +15,7 @@ import torch
 from lth.analysis.similarity import correlation
 from lth.networks import mlp
 from lth.pruning import allocation
-from lth.sanity.conditions import Rules
+from lth.sanity._conditions import Rules
 from lth.sanity.judge import SanityRun, judge
 from lth.tickets.treatments import invert, permute_scores, random, reinit, shuffle_filters, shuffle_layers
 from tests.parity.plain import CONV, MLP, draw, equal, half, keep_largest

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from lth.sanity.conditions import Rules
+from lth.sanity._conditions import Rules
 from lth.sanity.judge import SanityRun, describe, judge, tau_of
 
 POINT = 0.01
