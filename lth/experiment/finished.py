@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lth.experiment._stored_configuration import default_keys, resolved
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
-from lth.storage.curves import CurvesFile
+from lth.storage.curves_file import CurvesFile
 from lth.storage.folder import RunFolder
 
 _CSV = "lth.loggers.CurvesCSV"  # the one logger that can go on without Lightning

@@ -7,13 +7,13 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from lth.storage.curves import CurvesFile
+from lth.storage.curves_file import CurvesFile
 
 
 class CurvesCSV(Logger):
     """Appends a row an epoch to a CSV file.
 
-    path: the file, see `lth.storage.curves.CurvesFile`
+    path: the file, see `lth.storage.curves_file.CurvesFile`
     """
 
     def __init__(self, path: str | Path):

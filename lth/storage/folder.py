@@ -68,7 +68,7 @@ ARTEFACTS = (
     _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
-    _Artefact("metrics.csv", "lth.storage.curves"),
+    _Artefact("metrics.csv", "lth.storage.curves_file"),
     _Artefact("tensorboard", "lth.loggers.tensorboard"),
     _Artefact("wandb", "lth.loggers.weights_and_biases"),
     _Artefact("results.csv", "lth.report.results"),
