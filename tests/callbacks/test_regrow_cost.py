@@ -19,7 +19,9 @@ DYNAMIC = {
 @pytest.mark.parametrize("method", DYNAMIC)
 def test_a_step_without_an_update_is_that_of_a_static_mask(method, model, tmp_path):
     static = lightning_step(tmp_path, *MODELS[model], *STATIC)
-    assert lightning_step(tmp_path, *MODELS[model], *DYNAMIC[method]) == static
+    moving = lightning_step(tmp_path, *MODELS[model], *DYNAMIC[method])
+    assert not moving - static
+    assert (static - moving).total() <= 2  # masks of ones, with which GMP begins, are not multiplied with
 
 
 @pytest.mark.parametrize("model", BY_TIER)
