@@ -39,8 +39,8 @@ class CurvesFile:
 
         Levels that an earlier version of lth trained left no rows but those of the file, which stay.
         """
-        known = {int(row["level"]) for row in rows} | {level}
-        kept = [row for row in self._rows() if int(row["level"]) not in known and int(row["step"]) <= step]
+        without = set(range(level)) - {int(row["level"]) for row in rows}
+        kept = [row for row in self._rows() if int(row["level"]) in without and int(row["step"]) <= step]
         wanted = sorted([*kept, *map(dict, rows)], key=lambda row: int(row["step"]))
         if not wanted:
             self.path.unlink(missing_ok=True)

@@ -123,6 +123,7 @@ DAMAGE = {
     "torn in the last line": lambda data: data[:-3],
     "torn in an earlier level": lambda data: data[: len(data) // 3],
     "another number": lambda data: data.replace(b"0.4", b"7.4"),
+    "another level": lambda data: data.replace(b"1,16,", b"7,16,"),
     "a null byte": lambda data: data.replace(b"0,8", b"0\x00,8"),
     "no text": lambda data: b"\xff\xfe" + data,
 }
