@@ -81,7 +81,7 @@ def nearest(wrong: str, valid: Sequence[str]) -> str:
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Raise ValueError for an option that Hydra does not have, or one without its value."""
+    """Raise ValueError for an option that Hydra's command line does not have, and for one that lacks its value."""
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()

@@ -149,7 +149,8 @@ def _entries(group: str, option: str) -> Iterable[Entry]:
     if "/" in group:
         merged: Any = OmegaConf.merge(*(OmegaConf.load(file) for file in reversed(list(made_from(group, option)))))
         merged.pop("defaults", None)
-        return entries_of_part(package, OmegaConf.to_container(merged, resolve=False))  # type: ignore[arg-type]
+        content: Any = OmegaConf.to_container(merged, resolve=False)
+        return entries_of_part(package, content)
     return (entry for entry in entries(_composed(group, option)) if entry.key.startswith(f"{package}."))
 
 

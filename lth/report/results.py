@@ -51,7 +51,10 @@ def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """`imp of resnet20 on cifar10`. config: resolved, of a run"""
+    """The title of a run's table and pictures, such as `imp of resnet20 on cifar10`.
+
+    config: the run's resolved configuration
+    """
     return "{method} of {model} on {dataset}".format(**config["choices"])
 
 

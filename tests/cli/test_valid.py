@@ -1,90 +1,18 @@
-"""The tables of valid values: every key has a line, every line a key; defaults are valid, mistakes are named."""
+"""The check of a composed configuration: every key has a line, defaults are valid, mistakes are named."""
 
 import ast
 import copy
-import inspect
 import math
 import re
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from lth.cli._expressions import parse, shown
-from lth.cli._valid import Entry, _walk, check, check_part, entries
-from lth.cli._value_tables import Table, tables
-from lth.pruning.structured import schedule_rule, thresholds
+from lth.cli._valid import _walk, check, check_part, entries
+from lth.cli._value_tables import tables
 from tests.support.harness import CONF, composed_by_hydra
-
-FILES = sorted(path for path in CONF.rglob("*.yaml") if path.name != "_valid.yaml" and path != CONF / "config.yaml")
-OWN = ("defaults", "hydra")  # of files: what Hydra composes, and Hydra's own keys
-
-
-def literal(file: Path) -> list[Entry]:
-    """The keys that a file of `conf/` sets, without those that it takes from other files."""
-    text = file.read_text()
-    content = {key: value for key, value in (yaml.safe_load(text) or {}).items() if key not in OWN}
-    package = () if "@package _global_" in text else file.relative_to(CONF).parent.parts
-    if file.parent.parts[-2:] == ("hydra", "callbacks"):
-        return []
-    for name in reversed(package):
-        content = {name: content}
-    return list(_walk((), content, None, tables()))
-
-
-@pytest.mark.parametrize("file", [CONF / "config.yaml", *FILES], ids=lambda f: f.relative_to(CONF).as_posix())
-def test_every_key_of_a_file_has_a_line(file: Path):
-    without = [entry.key for entry in literal(file) if entry.valid is None]
-    assert [key for key in without if ".schedule." not in key] == []  # whose `_target_` may stand in another file
-
-
-@pytest.mark.parametrize("file", [CONF / "config.yaml", *FILES], ids=lambda f: f.relative_to(CONF).as_posix())
-def test_every_value_in_a_file_is_valid(file: Path):
-    valued = [entry for entry in literal(file) if entry.line and entry.value != "???"]
-    wrong = [(entry.key, entry.value) for entry in valued if entry.valid and not entry.valid.accepts(entry.value)]
-    assert wrong == []
-
-
-def lines(table: Table) -> Iterator[str]:
-    content = yaml.safe_load((CONF / table.group / "_valid.yaml").read_text())
-    yield from (f"{table.group}: {key}" for key in content)
-
-
-def parameters(table: Table) -> set[str]:
-    """The keyword arguments of what the options of a group build."""
-    return {name for target in table.targets for name in inspect.signature(get_object(target)).parameters}
-
-
-@cache
-def used() -> set[str]:
-    """The lines that keys of files of `conf/` are checked by."""
-    return {entry.line for file in [CONF / "config.yaml", *FILES] for entry in literal(file)}
-
-
-def of_rules() -> set[str]:
-    """The keys of a rule of a pruning schedule and of its pruner."""
-    parts = [getattr(schedule_rule, name) for name in ("UnitSelection", "UnitRanking", "Removal", "_RuleTiming")]
-    pruners = [thresholds.Threshold, thresholds.Sensitivity, thresholds.Splicing, thresholds.BaiduRNN]
-    return {"pruner", *(name for kind in [*parts, *pruners] for name in inspect.signature(kind).parameters)}
-
-
-WITH_LINES = [table for table in tables() if (CONF / table.group / "_valid.yaml").is_file()]
-
-
-@pytest.mark.parametrize("table", WITH_LINES, ids=lambda table: table.group or "top")
-def test_every_line_is_for_a_key_that_there_is(table: Table):
-    text = "\n".join(path.read_text() for path in (CONF / table.group).glob("[!_]*.yaml"))
-    text += "\n".join(path.read_text() for path in (CONF / table.group).glob("_[!v]*.yaml"))
-    names = {*re.findall(r"([\w]+):", text), *parameters(table)}
-    for line in set(lines(table)) - used():
-        last = line.rpartition(": ")[2].rpartition(".")[2]
-        assert last in (of_rules() if ": rules.*" in line else names), line
-
 
 CHOSEN = {  # command lines whose configurations have most keys
     "imp": ("method=imp", "recipe/augment=classic"),
@@ -281,55 +209,6 @@ def test_keys_of_the_launcher_are_checked(values: dict[str, Any], message: str):
         check_part("hydra.launcher", **values)
 
 
-@pytest.mark.parametrize("name", ["file", "file/below", "x" * 256, "/dev/null", "/dev/null/run", "/", "", " ", "a\0b"])
-def test_paths_that_cannot_be_a_folder_of_a_run_are_refused(name: str, tmp_path: Path):
-    (tmp_path / "file").touch()
-    path = name if name in ("", " ") or name[0] == "/" else str(tmp_path / name)
-    assert not parse("folder").accepts(path)
-
-
-def test_a_folder_need_not_exist_and_may_be_a_link(tmp_path: Path):
-    (tmp_path / "link").symlink_to(tmp_path)
-    for path in ("runs/new", str(tmp_path), str(tmp_path / "a" / "b"), str(tmp_path / "link" / "a")):
-        assert parse("folder").accepts(path)
-
-
-@pytest.mark.parametrize(
-    ("expression", "right", "wrong"),
-    [
-        ("int >= 1", [1, 7], [0, 1.0, True, "1", 2**63, None]),
-        ("int in [1, 4]", [1, 4], [0, 5]),
-        ("int in [1, 4 * cores]", [1, 4], [0, 10**6]),
-        ("number > 0", [1, 0.5], [0, math.nan, math.inf, True, "1", -1]),
-        ("number in (0, 1]", [1, 0.1], [0, 1.1, -0.0]),
-        ("number in [0, 1)", [0, 0.9], [1, 1.0]),
-        ("bool", [True, False], ["no", "off", "none", 0, 1, None]),
-        ("one of a, false, 2", ["a", False, 2], ["b", 0, True, "false", 2.0]),
-        ("text", ["a"], ["", " ", "a\nb", 1, None]),
-        ("point", [0, 500, "500it", "2ep", "5%", "68.75%"], [-1, 0.5, True, "ep", "-1%", None]),
-        ("list of number in (0, 1]", [[], [0.5, 1]], [0.5, [2], [True], "no", None]),
-        ("filled list of text", [["a"], ["a", "b"]], [[], "a", [1], None]),
-        ("pair of number > 0", [[1, 2]], [[1], [1, 2, 3], 1]),
-        ("rising list of number > 0", [[], [1], [0.5, 0.75]], [[2, 1], [1, 1], [-1], [math.nan], 0.5]),
-        ("map of number", [{}, {"a": 1}], [{"a": "b"}, [1], 1]),
-        ("int >= 1 or null", [1, None], [0, "null"]),
-        ("text or part", ["l1", {"_target_": "mine.rank"}], [{"a": 1}, {"_target_": 1}, 1]),
-        ("left out", [], [None, 0]),
-        ("any", [None, "a", []], []),
-    ],
-)
-def test_the_language_of_the_tables(expression: str, right: list[Any], wrong: list[Any]):
-    valid = parse(expression)
-    assert [value for value in right if not valid.accepts(value)] == []
-    assert [value for value in wrong if valid.accepts(value)] == []
-
-
-@pytest.mark.parametrize("expression", ["integer", "int > ", "number in 0, 1", "list of", "int >= 1 or", ""])
-def test_what_is_not_of_the_language_is_refused(expression: str):
-    with pytest.raises(ValueError, match=r"not in the language|is not a range"):
-        parse(expression)
-
-
 def test_the_check_comes_before_torch_is_imported():
     """Neither the language nor the check imports torch: a mistake is answered at once."""
     for name in ("_valid", "_expressions", "run"):
@@ -337,8 +216,3 @@ def test_the_check_comes_before_torch_is_imported():
         names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
         names |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
         assert not {name for name in names if name.partition(".")[0] in ("torch", "pytorch_lightning", "numpy")}
-
-
-@pytest.mark.parametrize("value", ["@head", "@", "*", "&a", "%", "`x`", "!x", "|", "a: b", "- a", "#", ""])
-def test_any_text_can_be_shown_in_a_message(value: str):
-    assert value in shown(value)
