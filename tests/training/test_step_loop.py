@@ -32,9 +32,15 @@ TIMES = {"seconds", "epoch_seconds"}
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether weights, masks and the tables but for times are equal."""
+    """Whether weights, masks, Lightning's counters and the tables but for times are equal."""
     tables = [[_without_times(read(folder)) for read in (rows, curves)] for folder in (one, other)]
-    return state(one) == state(other) and tables[0] == tables[1]
+    return state(one) == state(other) and tables[0] == tables[1] and counters(one) == counters(other)
+
+
+def counters(folder: Path) -> list[dict]:
+    """What Lightning's loops have counted in each level, as checkpoints hold it."""
+    found = sorted(folder.glob("level_*/last.ckpt"))
+    return [torch.load(path, weights_only=True)["loops"]["fit_loop"] for path in found]
 
 
 def _without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:
