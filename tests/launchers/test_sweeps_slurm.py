@@ -64,13 +64,15 @@ def test_a_preempted_job_is_queued_again_and_ends_with_the_bits_of_an_undisturbe
 
 @pytest.mark.engine
 def test_a_failing_job_ends_all_its_ranks_and_leaves_the_others_alone(slurm, tmp_path: Path):
-    two = *QUICK, "sparsity=dense", "method=dense", "recipe.lr=0.1,-1"
-    assert sweep(tmp_path, *two).wait() == 1
-    assert "1 of 2 jobs finished" in output(tmp_path)
+    three = *QUICK, "sparsity=dense", "method=dense", "recipe.lr=0.1,1e30,-1"
+    assert sweep(tmp_path, *three).wait() == 1
+    text = output(tmp_path)
+    assert "1 of 3 jobs finished" in text, text + _logs(tmp_path)
     assert len(run_folders(tmp_path)) == 1
-    failed = next(line for line in output(tmp_path).splitlines() if line.startswith("failed: "))
-    assert "recipe.lr=-1" in failed
-    assert "recipe.lr=-1 must be" in Path(failed.split("; see ")[1]).read_text()
+    failed = [line for line in text.splitlines() if line.startswith("failed: ")]
+    assert failed[-1].endswith("recipe.lr=-1: recipe.lr=-1: must be a number over 0")  # refused without a job
+    assert "recipe.lr=1e+30: did not finish as Slurm's" in failed[-2]
+    assert "became nan in epoch 0" in Path(failed[-2].split("; see ")[1]).read_text()
 
 
 @pytest.mark.engine
@@ -156,3 +158,7 @@ def _free_ports() -> int:
             except OSError:
                 continue
             return port
+
+
+def _logs(cwd: Path) -> str:
+    return "".join(f"\n== {path}\n{path.read_text()}" for path in sorted(cwd.glob("**/*_log.*")))
