@@ -146,7 +146,8 @@ def _live_weights(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) ->
     """Kept weights of each layer on a path from input to output; None if even dense masks leave dead weights."""
     dense = Masks({name: torch.ones_like(mask) for name, mask in masks.items()})
     with preserved(net):
-        of_dense, live = effective(net, dense, image_shape), effective(net, masks, image_shape)
+        of_dense = effective(net, dense, image_shape)
+        live = of_dense if masks.kept == masks.total else effective(net, masks, image_shape)
     if not all(bool(layer.all()) for layer in of_dense.values()):
         return None
     return Masks(live).kept_by_layer()

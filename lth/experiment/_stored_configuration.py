@@ -7,16 +7,18 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
 from lth.storage.folder import DENSITY, SEED
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration. Raises ValueError naming keys without a value, such as a dataset's mean."""
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise ValueError(f"{', '.join(missing)} must be set: no file of the chosen groups gives a value")
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        config: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        missing = ", ".join(sorted(OmegaConf.missing_keys(cfg)))
+        raise ValueError(f"{missing} must be set: no file of the chosen groups gives a value") from error
     return dict(config)
 
 

@@ -53,8 +53,10 @@ class Experiment:
     """
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
-        self.cfg, self.folder = cfg, folder
+        self.folder = folder
         self.config = resolved(cfg)
+        given, cfg = cfg, OmegaConf.create(self.config)  # without interpolations: reading one takes longer than a step
+        self.cfg = cfg
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
         for recipe in self.recipes.values():
             check_precision(recipe.precision, cfg.trainer.accelerator)
@@ -77,7 +79,7 @@ class Experiment:
         self.data.setup("fit")
         self._own_networks: dict[int, Any] = {}  # by level index
         self.levels = self._plan(densities)
-        for note in check_used(cfg, (level.stage for level in self.levels)):
+        for note in check_used(given, (level.stage for level in self.levels)):
             _log.warning(note)
         for level in {(level.stage, level.budget): level for level in reversed(self.levels)}.values():
             check_module(self.build_level(level)[0], self.image_shape)

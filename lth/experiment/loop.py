@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
-from lth.analysis.layers import layer_table
 from lth.callbacks.watch.curves import Curves
 from lth.callbacks.watch.keep_ticket import KeepTicket
 from lth.callbacks.watch.last_checkpoint import LastCheckpoint
@@ -127,7 +126,7 @@ class Loop:
         module.finalize_()
         assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
-        outcome = {"row": row, "layers": layer_table(module.net, module.masks, image_shape)}
+        outcome = {"row": row, "layers": layers.table(module.net, module.masks)}
         outcome |= {"events": module.events, "curves": curves.rows}
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:

@@ -1,5 +1,7 @@
 """The network with absolute weights, as SynFlow scores it; and the weights on a path from input to output."""
 
+from collections.abc import Container
+
 import torch
 from torch import Tensor, nn
 
@@ -12,15 +14,18 @@ _IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0
 
 
 @torch.no_grad()
-def absolute(net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str) -> dict[str, Tensor]:
+def absolute(
+    net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str, without: Container[str] = ()
+) -> dict[str, Tensor]:
     """Absolute values, in `dtype`, of the masked parameters and floating buffers of `net`; copies of integer buffers.
 
-    bn: `eval` and `train` keep the running statistics, `identity` makes every batch norm the identity.
+    bn: `eval` and `train` keep the running statistics, `identity` makes every batch norm the identity
+    without: names of parameters and buffers that are left out
     """
     if bn not in _BN:
         raise ValueError(f"bn {bn!r} is not one of {_BN}")
     # not state_dict(): it names a shared weight twice and leaves out buffers that are not saved
-    tensors = dict([*net.named_parameters(), *net.named_buffers()])
+    tensors = {n: t for n, t in [*net.named_parameters(), *net.named_buffers()] if n not in without}
     state = {n: _absolute(t, masks.get(n), dtype) if t.is_floating_point() else t.clone() for n, t in tensors.items()}
     if bn == "identity":
         for prefix in batch_norms(net):
@@ -66,7 +71,7 @@ def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dic
     then on a path if and only if its gradient of the outputs is not 0. Leaves `net` in evaluation mode.
       image_shape: channels, height, width
     """
-    state = absolute(net, masks, torch.float64, "identity")
+    state = absolute(net, masks, torch.float64, "identity", without=masks)
     biases = {n: torch.zeros_like(t) for n, t in state.items() if n.endswith("bias")}
     # divided by the mean in-degree: products over a hundred layers would overflow or vanish otherwise
     weights = {n: m.double() / max(1.0, float(m.sum()) / m.shape[0]) for n, m in masks.items()}

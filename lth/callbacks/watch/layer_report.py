@@ -38,11 +38,19 @@ class LayerReport(Callback):
 
     def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, allow_dead: bool = True):
         self.level, self.image_shape, self.console, self.allow_dead = level, image_shape, console, allow_dead
+        self._known: tuple[str, list[dict[str, Any]]] = "", []  # digest of masks, their table
+
+    def table(self, net: nn.Module, masks: Masks) -> list[dict[str, Any]]:
+        """The layer table of the level's network; that of the last call where the masks are the same."""
+        digest = masks.digest()
+        if digest != self._known[0]:
+            self._known = digest, layer_table(net, masks, self.image_shape)
+        return self._known[1]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path:
             return
-        table = layer_table(pl_module.net, pl_module.masks, self.image_shape)
+        table = self.table(pl_module.net, pl_module.masks)
         problem = _collapse(table)
         if problem and not self.allow_dead:
             raise ValueError(
