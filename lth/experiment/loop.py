@@ -83,11 +83,14 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
+            progress.close()
+            if not rank_zero_only.rank:
+                self._complete(outcomes, loggers)
         finally:
             progress.close()
             for logger in loggers:
                 getattr(logger, "close", lambda: None)()
-        return self._report(outcomes, loggers)
+        return self._print(outcomes)
 
     def show(self) -> float | None:
         """Print the table of a finished run without writing anything; return the last level's accuracy."""
@@ -166,7 +169,7 @@ class Loop:
         write_tables(self.folder.path, outcomes)
         for logger in loggers:
             if hasattr(logger, "log_level"):
-                logger.log_level(outcomes[-1]["row"], outcomes[-1]["layers"], level.folder / "ticket.safetensors")
+                logger.log_level(outcomes, level.folder / "ticket.safetensors")
         if not self.console.is_terminal:
             row = outcomes[-1]["row"]
             self.console.print(
@@ -179,15 +182,18 @@ class Loop:
         if done and not rank_zero_only.rank:
             self.console.print(f"{done} of {len(self.levels)} levels are finished already")
 
-    def _report(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> float | None:
-        if not rank_zero_only.rank:
-            write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
-            for logger in loggers:
-                if hasattr(logger, "restore"):
-                    steps = sum(level.steps for level in self.levels)
-                    logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
-            self._draw(outcomes, title_of(self.experiment.config))
-        return self._print(outcomes)
+    def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
+        """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
+        write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
+        steps = sum(level.steps for level in self.levels)
+        for logger in loggers:
+            if hasattr(logger, "restore"):
+                logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
+        self._draw(outcomes, title_of(self.experiment.config))
+        pictures = [self.folder.path / name for name in pictures_of(outcomes) if self.folder.has_picture(name)]
+        for logger in loggers:
+            if hasattr(logger, "log_run"):
+                logger.log_run(outcomes, pictures)
 
     def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows, title = [outcome["row"] for outcome in outcomes], title_of(self.experiment.config)
