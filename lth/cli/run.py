@@ -141,7 +141,10 @@ def _say_what_runs(cfg: DictConfig) -> None:
 
     if is_first_rank() and HydraConfig.get().mode == RunMode.RUN:
         begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
-        print(f"{title_of(cfg)}, seed {cfg.seed}, {'goes on' if begun else 'begins'} in {cfg.folder}", flush=True)
+        density = "" if cfg.sparsity.density is None else f" to density {cfg.sparsity.density:g}"
+        ladder = HydraConfig.get().runtime.choices.sparsity + density
+        where = f"{'goes on' if begun else 'begins'} in {cfg.folder}"
+        print(f"{title_of(cfg)}, {ladder}, seed {cfg.seed}, {where}", flush=True)
 
 
 def _run_and_note(cfg: DictConfig) -> float | None:

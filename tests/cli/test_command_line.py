@@ -155,7 +155,9 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "results.csv" in first.stdout
     assert "curve.png" in first.stdout
     assert "\x1b" not in first.stdout
-    assert first.stdout.startswith(f"imp of mlp on synthetic, seed 0, begins in {run.relative_to(tmp_path)}\n")
+    what = "imp of mlp on synthetic, geometric to density 0.64, seed 0"
+    assert first.stdout.startswith(f"{what}, begins in {run.relative_to(tmp_path)}\n3 levels, density 1 to 0.64\n")
+    assert "\nnext:\n  lth report runs\n" in first.stdout
     again = run_py(*arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert "test accuracy" not in again.stdout
