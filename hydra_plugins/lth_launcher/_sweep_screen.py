@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from hydra_plugins.lth_launcher.job import Job, say_failed
+from hydra_plugins.lth_launcher.job import Job, failure
 
 _LONGEST_NAME = 100  # characters of a log's name before its hash
 
@@ -73,7 +73,7 @@ class SweepScreen:
         if cause:
             self._failed += 1
             cause = f"{cause} (output: {self.log_of(index)})"
-            say_failed(job, cause)
+            self._print(failure(job, cause))
             return cause
         score = job.score()
         accuracy = "" if score is None else f"  accuracy {score:.4f}"

@@ -201,7 +201,12 @@ def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
 
 def say_failed(job: Job, cause: str) -> None:
     """Print that a job failed, and why: when it happens, and again at the end of the sweep."""
-    print(f"failed: {job}: {cause}", flush=True)
+    print(failure(job, cause), flush=True)
+
+
+def failure(job: Job, cause: str) -> str:
+    """The line that says that a job failed, and why."""
+    return f"failed: {job}: {cause}"
 
 
 def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:

@@ -49,7 +49,7 @@ def print_table(
     screen.print(table)
     left_out = [text for name, text in headings.items() if name not in kept]
     if left_out:
-        screen.print(f"a wider terminal shows {', '.join(left_out)} too", highlight=False)
+        screen.print(f"a wider terminal shows {', '.join(left_out)} too", highlight=False, soft_wrap=True)
 
 
 def _table(rows: Sequence[Row], headings: Mapping[str, str], title: str | None) -> Table:

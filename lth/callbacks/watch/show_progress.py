@@ -7,7 +7,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.progress import Progress, ProgressColumn, Task, TaskID
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from lth.plan import Level
@@ -39,8 +41,7 @@ class ShowProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._bar is None and self.console.is_interactive and trainer.is_global_zero:
-            columns = (_Facts(self.console), BarColumn(bar_width=None))
-            self._bar = Progress(*columns, console=self.console, refresh_per_second=4, expand=True)
+            self._bar = Progress(_Line(self.console), console=self.console, refresh_per_second=4)
             total = sum(level.steps for level in self.levels)
             # what earlier processes have done is no part of this one's speed
             self._task = self._bar.add_task("", total=total, completed=self._done + trainer.global_step, facts=())
@@ -75,8 +76,8 @@ class ShowProgress(Callback):
         self._bar.update(self._task, completed=self._done + trainer.global_step, facts=facts)
 
 
-class _Facts(ProgressColumn):
-    """The text of the line, as far as it fits `console` beside the shortest bar."""
+class _Line(ProgressColumn):
+    """The whole line: what fits `console` of the text, and a bar over the rest of its width."""
 
     max_refresh = 0.25  # seconds
 
@@ -84,14 +85,18 @@ class _Facts(ProgressColumn):
         super().__init__()
         self.console = console
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: Task) -> Table:
         left = "" if task.time_remaining is None else f"{timedelta(seconds=int(task.time_remaining))} left"
         facts = {"level": "", "density": "", "epoch": "", "percent": f"{task.percentage:3.0f}%", "left": left}
         facts |= {"accuracy": ""} | dict(task.fields["facts"])
-        return Text(_line(facts, self.console.width - len(_GAP) - _SHORTEST_BAR), no_wrap=True, overflow="crop")
+        text = _fitting(facts, self.console.width - len(_GAP) - _SHORTEST_BAR)
+        line = Table.grid(padding=(0, len(_GAP), 0, 0))
+        bar = ProgressBar(task.total, task.completed, self.console.width - len(text) - len(_GAP))
+        line.add_row(Text(text, no_wrap=True), bar)
+        return line
 
 
-def _line(
+def _fitting(
     facts: dict[str, str],
     width: int,
     importance: Sequence[str] = ("level", "percent", "left", "accuracy", "density", "epoch"),
