@@ -37,16 +37,16 @@ class ExperimentTensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Write the hyper-parameters, for the tab HPARAMS, whose metrics are the results of the last level.
+        """Write the hyper-parameters, for the tab HPARAMS.
 
         params: the resolved configuration
+
+        No list of all hyper-parameters is written: TensorBoard would take that of one run for all, and leave out the
+        keys that only other methods have. It makes the list from the runs, and takes every scalar for a metric.
         """
         if find_spec("tensorboard"):  # which reads event files; tensorboardX only writes them
             self._earlier = sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
-        experiment, start, _ = _hparams(_hyperparameters(dict(params)))
-        writer = self.experiment._get_file_writer()
-        writer.add_summary(experiment)
-        writer.add_summary(start)
+        self.experiment._get_file_writer().add_summary(_hparams(_hyperparameters(dict(params)))[0])
 
     @rank_zero_only
     def restore(self, level: int, rows: Sequence[Mapping[str, Any]], step: int) -> None:
@@ -104,7 +104,7 @@ class ExperimentTensorBoard(TensorBoardLogger):
                     self.log_metrics({f"by_density/{name}": row[name]}, step=round(row["density"] * _SHARES))
         for path in pictures:
             self.experiment.add_image(f"picture/{path.stem}", imread(path), len(outcomes) - 1, dataformats="HWC")
-        self.experiment._get_file_writer().add_summary(_hparams({})[2])
+        self.experiment._get_file_writer().add_summary(_hparams({})[1])
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -130,14 +130,14 @@ def _hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _hparams(values: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """The summaries of the tab HPARAMS: the metrics, the start of a session with `values`, and its end."""
+def _hparams(values: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The summaries of the tab HPARAMS that begin a session with hyper-parameters `values`, and that end it."""
     if find_spec("tensorboard"):
         from torch.utils.tensorboard.summary import hparams
     else:
         from tensorboardX.summary import hparams
-    made: tuple[Any, Any, Any] = hparams(dict(values), dict.fromkeys(_METRICS, 0.0))
-    return made
+    _, start, end = hparams(dict(values), {})
+    return start, end
 
 
 def _events(file: Path) -> Any:

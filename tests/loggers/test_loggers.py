@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from lth.experiment.loop import run
-from lth.loggers import CurvesCSV, ExperimentWandb
+from lth.loggers import CurvesCSV, ExperimentTensorBoard, ExperimentWandb
 from lth.storage.folder import RunFolder
 from tests.support.harness import SMALL, configuration, curves, rows, train, train_apart
 
@@ -199,18 +199,28 @@ def test_tensorboard_has_accuracy_against_density_and_histograms_of_layer_densit
 
 
 @pytest.mark.slow
-def test_tensorboard_has_hyperparameters_with_the_results_of_the_last_level(resumed: Path, events):
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+def test_the_tab_hparams_has_the_keys_of_all_runs_and_the_results_of_the_last_level(resumed: Path, tmp_path: Path):
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams.backend_context import Context
 
-    found = events.summary_metadata
-    start = HParamsPluginData.FromString(found["_hparams_/session_start_info"].plugin_data.content).session_start_info
-    hyperparameters = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
-    assert (hyperparameters["method"], hyperparameters["recipe.batch_size"]) == ("imp", 20)
-    assert HParamsPluginData.FromString(found["_hparams_/session_end_info"].plugin_data.content).session_end_info.status
-    experiment = HParamsPluginData.FromString(found["_hparams_/experiment"].plugin_data.content).experiment
-    metrics = {info.name.tag for info in experiment.metric_infos}
-    assert metrics == {"final/density", "final/val_accuracy", "final/test_accuracy"}
-    assert metrics <= set(events.Tags()["scalars"])
+    other = ExperimentTensorBoard(str(tmp_path))
+    chosen = {"choices": {"method": "rigl"}, "seed": 0, "method": {"every": "2%", "stages": {}, "_target_": "x"}}
+    other.log_hyperparams(chosen)
+    other.close()
+    runs = EventMultiplexer({"resumed": str(resumed / "tensorboard"), "other": str(tmp_path / "tensorboard")})
+    runs.Reload()
+    plugin, request = Context(TBContext(data_provider=MultiplexerDataProvider(runs, ""))), RequestContext()
+    given = plugin.hparams_metadata(request, ""), plugin.hparams_from_data_provider(request, "", 100)
+    found = plugin.experiment_from_metadata(request, "", True, *given)
+    names = {info.name: info for info in found.hparam_infos}
+    assert {"method", "model", "dataset", "seed", "recipe.batch_size", "method.every"} <= set(names)
+    assert not {"method._target_", "method.stages"} & set(names)
+    assert names["method"].differs
+    metrics = {f"{info.name.group}{info.name.tag}" for info in found.metric_infos}
+    assert {"final/density", "final/val_accuracy", "final/test_accuracy"} <= metrics
 
 
 @pytest.mark.slow
