@@ -13,6 +13,7 @@ from typing import Any
 
 from lth.training.signals import die_with_parent
 
+OUTPUT_FILE = "LTH_OUTPUT_FILE"  # environment variable of a fork: the file that takes its output
 # These imports start no thread and touch no device or random state. Forks hold the server's pipe open, so it would
 # outlive a killed sweep: it is made to die with its parent.
 PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop", "hydra", "matplotlib.figure")
@@ -82,6 +83,11 @@ def _main(arguments: list[str], environment: dict[str, str], cwd: str) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    output = os.environ.pop(OUTPUT_FILE, None)
+    if output:
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for standard in (1, 2):
+            os.dup2(file, standard)
     import numpy  # not at the top: Hydra imports this module to look for plugins
     import torch
 

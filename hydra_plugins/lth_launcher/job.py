@@ -1,10 +1,12 @@
 """A job of a sweep, whatever runs it: its command line, its folder, whether it is finished and what it scored."""
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +20,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lth.cli._valid import check
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 from lth.storage.folder import RunFolder, all_finished, different_keys
+
+_LONGEST_NAME = 110  # characters of a sweep's name
 
 
 @dataclass
@@ -96,7 +100,7 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
     first: number of the first job
     """
     jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
-    composing = composing_options(config)
+    composing = [*composing_options(config), *_name_for_trackers(config)]
     return [replace(job, composing=composing) for job in jobs]
 
 
@@ -115,6 +119,15 @@ def composing_options(config: DictConfig) -> list[str]:
         options += ["--config-dir", sources["command-line"].path]
     overrides = config.hydra.overrides.hydra  # as they were written
     return [*options, *(override for override in overrides if not override.startswith("hydra.mode="))]
+
+
+def _name_for_trackers(config: DictConfig) -> list[str]:
+    """An override that names the sweep to its jobs, where one logs to W&B, which groups runs by it."""
+    if "wandb" not in (config.get("logger") or {}):
+        return []
+    name = re.sub(r"[^\w.,=\[\]/ +-]", "_", " ".join(config.hydra.overrides.task))
+    short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} {sha256(name.encode()).hexdigest()[:8]}"
+    return [f"+hydra.job.env_set.LTH_SWEEP='{short}'"]
 
 
 def _job(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Job:
@@ -188,7 +201,12 @@ def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
 
 def say_failed(job: Job, cause: str) -> None:
     """Print that a job failed, and why: when it happens, and again at the end of the sweep."""
-    print(f"failed: {job}: {cause}", flush=True)
+    print(failure(job, cause), flush=True)
+
+
+def failure(job: Job, cause: str) -> str:
+    """The line that says that a job failed, and why."""
+    return f"failed: {job}: {cause}"
 
 
 def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
-from hydra_plugins.lth_launcher.forks import run_all, stop_all
-from hydra_plugins.lth_launcher.job import Job, error_file, say_failed
+from hydra_plugins.lth_launcher._sweep_screen import SweepScreen
+from hydra_plugins.lth_launcher.forks import OUTPUT_FILE, run_all, stop_all
+from hydra_plugins.lth_launcher.job import Job, error_file
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
@@ -30,48 +32,43 @@ class ProcessLauncher(JobLauncher):
         self.jobs, self.preload = jobs, preload and sys.platform == "linux"
 
     def run(self, jobs: Sequence[Job]) -> list[str]:
-        if self.preload and len(jobs) > 1:
-            return self._in_forks(jobs)
-        running: list[subprocess.Popen] = []
-        with ThreadPoolExecutor(self.jobs) as pool:
-            try:
-                return list(pool.map(partial(_run, running), jobs))
-            except BaseException:  # the sweep is interrupted, its jobs were not
-                pool.shutdown(wait=False, cancel_futures=True)
-                stop_all(running, _waited)
-                raise
+        logs = Path(self.config.hydra.sweep.dir) / "logs"
+        with SweepScreen(jobs, self.jobs, logs) as screen:
+            if self.preload and len(jobs) > 1:
+                return self._in_forks(screen)
+            running: list[subprocess.Popen] = []
+            with ThreadPoolExecutor(self.jobs) as pool:
+                try:
+                    return list(pool.map(partial(_run, running, screen), range(len(jobs))))
+                except BaseException:  # the sweep is interrupted, its jobs were not
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    stop_all(running, _waited)
+                    raise
 
-    def _in_forks(self, jobs: Sequence[Job]) -> list[str]:
+    def _in_forks(self, screen: SweepScreen) -> list[str]:
         causes: dict[int, Callable[[int], str]] = {}
-        outcomes = [""] * len(jobs)
+        outcomes = [""] * len(screen.jobs)
         with ExitStack() as files:
 
             def started(index: int) -> dict[str, str]:
-                print(f"job: {jobs[index]}", flush=True)
+                screen.started(index)
                 environment, causes[index] = files.enter_context(error_file())
-                return environment
+                return {**environment, OUTPUT_FILE: str(screen.log_of(index))}
 
             def ended(index: int, code: int) -> None:
-                outcomes[index] = _reported(jobs[index], causes[index](code))
+                outcomes[index] = screen.ended(index, causes[index](code))
 
-            run_all([job.command for job in jobs], self.jobs, started, ended)
+            run_all([job.command for job in screen.jobs], self.jobs, started, ended)
         return outcomes
 
 
-def _run(running: list[subprocess.Popen], job: Job) -> str:
-    print(f"job: {job}", flush=True)
-    with error_file() as (environment, cause):
-        where = {**os.environ, **environment}
-        with subprocess.Popen(job.command, env=where, preexec_fn=die_with_parent) as process:
+def _run(running: list[subprocess.Popen], screen: SweepScreen, index: int) -> str:
+    screen.started(index)
+    with error_file() as (environment, cause), screen.log_of(index).open("ab") as log:
+        where, command = {**os.environ, **environment}, screen.jobs[index].command
+        with subprocess.Popen(command, env=where, stdout=log, stderr=log, preexec_fn=die_with_parent) as process:
             running.append(process)
-            return _reported(job, cause(process.wait()))
-
-
-def _reported(job: Job, cause: str) -> str:
-    """`cause`, printed where it is not empty."""
-    if cause:
-        say_failed(job, cause)
-    return cause
+            return screen.ended(index, cause(process.wait()))
 
 
 def _waited(process: subprocess.Popen, seconds: float) -> bool:

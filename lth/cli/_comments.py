@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lth.cli.run import CONFIGURATIONS
+from lth.cli._configurations import CONFIGURATIONS
 
 _COMMENT = re.compile(r"[^#]*?#\s?(.*)")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from lth.cli._configurations import CONFIGURATIONS
 from lth.cli._expressions import Valid, parse
-from lth.cli.run import CONFIGURATIONS
 
 
 @dataclass(frozen=True)

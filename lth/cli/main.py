@@ -8,7 +8,7 @@ from lth.cli._errors import nearest
 from lth.cli._own_parts import import_from_here
 
 # subcommand -> (module with its `main`, one line of help)
-_COMMANDS = {
+COMMANDS = {
     "run": ("lth.cli.run", "train an experiment level by level: method=imp model=resnet20 dataset=cifar10"),
     "help": ("lth.cli.help", "groups, options and keys of an experiment: lth help method=rigl"),
     "report": ("lth.cli.report", "tables, pictures and one HTML page of many runs"),
@@ -17,6 +17,7 @@ _COMMANDS = {
     "sensitivity": ("lth.cli.sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
     "connectivity": ("lth.cli.connectivity", "loss and accuracy on the line between successive levels"),
     "verdict": ("lth.cli.verdict", "whether a winning ticket beats its controls: runs of method=sanity"),
+    "completion": ("lth.cli._completion", 'TAB completion in bash and zsh: eval "$(lth completion bash)"'),
 }
 
 
@@ -29,14 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name in ("", "-h", "--help"):
         print(_help())
         return
-    if name not in _COMMANDS:
-        sys.exit(f"error: there is no command {name!r}{nearest(name, list(_COMMANDS))}; `lth --help` lists all")
+    if name not in COMMANDS:
+        sys.exit(f"error: there is no command {name!r}{nearest(name, list(COMMANDS))}; `lth --help` lists all")
     import_from_here()
-    import_module(_COMMANDS[name][0]).main(rest[:-1])
+    import_module(COMMANDS[name][0]).main(rest[:-1])
 
 
 def _help() -> str:
-    lines = [f"  {name:<14}{text}" for name, (_, text) in _COMMANDS.items()]
+    lines = [f"  {name:<14}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
-        ["usage: lth COMMAND ...", "", "commands:", *lines, "", "`lth COMMAND --help` lists the options of a command."]
+        [
+            "usage: lth COMMAND ...",
+            "",
+            "Trains lottery-ticket and pruning methods in one way, and compares what they reach.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "lth COMMAND --help   the options of a command",
+            "lth help             groups and keys of `lth run`; lth help method lists the methods",
+            "",
+            "Documentation: README.md and docs/ of the source; results lie in runs/ of the current folder.",
+        ]
     )

@@ -16,14 +16,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lth.cli._configurations import CONFIGURATIONS
 from lth.cli._errors import check_options, hydra_errors, short_errors
 from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
 from lth.storage.atomic import write_text
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# an installed package holds them; in a checkout they lie beside it
-CONFIGURATIONS = next(filter(Path.is_dir, (_PACKAGE / "conf", _PACKAGE.parent / "conf")), _PACKAGE / "conf")
 _MODULE = "lth.run.__main__"  # what `python -m` starts for jobs of a sweep and for ranks
 # overrides left out of a folder's name: its path says them already, or they do not change the result
 _NOT_IN_NAME = re.compile(
@@ -141,7 +139,10 @@ def _say_what_runs(cfg: DictConfig) -> None:
 
     if is_first_rank() and HydraConfig.get().mode == RunMode.RUN:
         begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
-        print(f"{title_of(cfg)}, seed {cfg.seed}, {'goes on' if begun else 'begins'} in {cfg.folder}", flush=True)
+        density = "" if cfg.sparsity.density is None else f" to density {cfg.sparsity.density:g}"
+        ladder = HydraConfig.get().runtime.choices.sparsity + density
+        where = f"{'goes on' if begun else 'begins'} in {cfg.folder}"
+        print(f"{title_of(cfg)}, {ladder}, seed {cfg.seed}, {where}", flush=True)
 
 
 def _run_and_note(cfg: DictConfig) -> float | None:

@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from lth.experiment._stored_configuration import default_keys, resolved
+from lth.report.output import console
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
 from lth.storage.curves_file import CurvesFile
 from lth.storage.folder import RunFolder
@@ -44,5 +44,5 @@ def show_finished(cfg: DictConfig) -> float | None:
     for logger in loggers:
         steps = sum(outcome["row"]["steps"] for outcome in outcomes)
         CurvesFile(logger["path"]).restore(planned, rows_of("curves", outcomes), steps)
-    print(f"{planned} of {planned} levels are finished already")
-    return print_levels(Console(), folder.path, [outcome["row"] for outcome in outcomes], title_of(config))
+    print(f"{planned} of {planned} levels are finished already; overwrite=true starts over")
+    return print_levels(console(), folder.path, [outcome["row"] for outcome in outcomes], title_of(config))

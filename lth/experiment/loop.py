@@ -23,7 +23,7 @@ from lth.experiment.build import Experiment
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Level
 from lth.report.figures import single_run
-from lth.report.output import save_picture
+from lth.report.output import console, print_table, save_picture
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
 from lth.storage.folder import RunFolder
 from lth.training.ranks import assert_same_training
@@ -64,7 +64,7 @@ class Loop:
     """Trains the levels of an experiment that are not finished."""
 
     def __init__(self, experiment: Experiment):
-        self.experiment, self.folder, self.console = experiment, experiment.folder, Console()
+        self.experiment, self.folder, self.console = experiment, experiment.folder, console()
         self.levels = experiment.levels
         self._trained = False  # whether a level was trained now
 
@@ -75,7 +75,7 @@ class Loop:
         for logger in loggers:
             logger.log_hyperparams(self.experiment.config)
         outcomes: list[dict[str, Any]] = []
-        self._say_what_is_finished()
+        self._say_what_is_to_do()
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -83,11 +83,14 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
+            progress.close()
+            if not rank_zero_only.rank:
+                self._complete(outcomes, loggers)
         finally:
             progress.close()
             for logger in loggers:
                 getattr(logger, "close", lambda: None)()
-        return self._report(outcomes, loggers)
+        return self._print(outcomes)
 
     def show(self) -> float | None:
         """Print the table of a finished run without writing anything; return the last level's accuracy."""
@@ -116,7 +119,7 @@ class Loop:
         # Lightning calls callbacks in this order: those of the boundary set masks and weights, then the ticket stores
         # them; an epoch with a NaN loss stops before it is logged. Lightning moves `saving`, a Checkpoint, to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
-        layers = LayerReport(level, image_shape, self.console, cfg.allow_dead)
+        layers = LayerReport(level, image_shape, self.console, print_table, cfg.allow_dead)
         trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *watching], loggers)
         if last.is_file() and trainer.is_global_zero:
             self.console.print(f"resuming level {level.index} from its last checkpoint")
@@ -166,33 +169,42 @@ class Loop:
         write_tables(self.folder.path, outcomes)
         for logger in loggers:
             if hasattr(logger, "log_level"):
-                logger.log_level(outcomes[-1]["row"], outcomes[-1]["layers"], level.folder / "ticket.safetensors")
-        if not self.console.is_terminal:
+                logger.log_level(outcomes, level.folder / "ticket.safetensors")
+        if not self.console.is_interactive:
             row = outcomes[-1]["row"]
             self.console.print(
                 f"level {level.index} ({level.index + 1}/{len(self.levels)})  density {row['density']:.4f}  "
-                f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
+                f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s",
+                soft_wrap=True,
             )
 
-    def _say_what_is_finished(self) -> None:
-        done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
-        if done and not rank_zero_only.rank:
-            self.console.print(f"{done} of {len(self.levels)} levels are finished already")
-
-    def _report(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> float | None:
+    def _say_what_is_to_do(self) -> None:
+        """Print how many levels there are, and how many of them are finished already."""
+        done, count = sum(self.folder.finished(level.folder) is not None for level in self.levels), len(self.levels)
+        densities = dict.fromkeys(f"{level.density:.4g}" for level in (self.levels[0], self.levels[-1]))
+        text = f"{count} level{'s' if count > 1 else ''}, density {' to '.join(densities)}"
+        if done:
+            text = f"{done} of {count} levels are finished already"
         if not rank_zero_only.rank:
-            write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
-            for logger in loggers:
-                if hasattr(logger, "restore"):
-                    steps = sum(level.steps for level in self.levels)
-                    logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
-            self._draw(outcomes, title_of(self.experiment.config))
-        return self._print(outcomes)
+            self.console.print(text, soft_wrap=True)
+
+    def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
+        """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
+        write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
+        steps = sum(level.steps for level in self.levels)
+        for logger in loggers:
+            if hasattr(logger, "restore"):
+                logger.restore(len(outcomes), rows_of("curves", outcomes), steps)
+        self._draw(outcomes, title_of(self.experiment.config))
+        pictures = [self.folder.path / name for name in pictures_of(outcomes) if self.folder.has_picture(name)]
+        for logger in loggers:
+            if hasattr(logger, "log_run"):
+                logger.log_run(outcomes, pictures)
 
     def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows, title = [outcome["row"] for outcome in outcomes], title_of(self.experiment.config)
-        console = Console(quiet=True) if rank_zero_only.rank else self.console
-        return print_levels(console, self.folder.path, rows, title)
+        screen = Console(quiet=True) if rank_zero_only.rank else self.console
+        return print_levels(screen, self.folder.path, rows, title)
 
     def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
         """Draw the pictures, unless no level was trained and they are there and whole."""

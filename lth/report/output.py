@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,8 @@ from lth.storage.atomic import write_text, write_with
 Row = Mapping[str, Any]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula, in spreadsheets
 _WIDTH = 160  # columns where the output is no terminal
+_NARROWEST = 20  # columns of the screen for the first column of a table
+_UNLIMITED = 10_000
 
 
 def console() -> Console:
@@ -23,20 +26,46 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
-def print_table(screen: Console, rows: Sequence[Row], headings: Mapping[str, str], title: str | None = None) -> None:
+def print_table(
+    screen: Console,
+    rows: Sequence[Row],
+    headings: Mapping[str, str],
+    title: str | None = None,
+    importance: Sequence[str] = (),
+) -> None:
     """Print rows as a table: the first column to the left, the others, numbers, to the right.
 
-    screen: where to print
+    screen: where to print; columns that do not fit it are left out, the least important first, and named below
     rows: column -> value; None and missing values are printed as a dash, floats with four decimals
     headings: column -> heading, in the order of the columns
     title: printed above; a table with a title has borders
+    importance: columns, the most important first; the default is their order
     """
+    kept = list(importance or headings)
+    table = _table(rows, {name: text for name, text in headings.items() if name in kept}, title)
+    while len(kept) > 1 and _width(screen, table) > screen.width:
+        kept.pop()
+        table = _table(rows, {name: text for name, text in headings.items() if name in kept}, title)
+    screen.print(table)
+    left_out = [text for name, text in headings.items() if name not in kept]
+    if left_out:
+        screen.print(f"a wider terminal shows {', '.join(left_out)} too", highlight=False, soft_wrap=True)
+
+
+def _table(rows: Sequence[Row], headings: Mapping[str, str], title: str | None) -> Table:
     table = Table(title=title, header_style="bold") if title else Table(box=None, header_style="bold", pad_edge=False)
     for index, heading in enumerate(headings.values()):
         table.add_column(heading, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in headings))
-    screen.print(table)
+    return table
+
+
+def _width(screen: Console, table: Table) -> int:
+    """The columns of the screen that a table needs. Its first column may be folded to `_NARROWEST`."""
+    whole = screen.measure(table, options=screen.options.update(width=_UNLIMITED)).maximum
+    first = max(map(cell_len, map(str, [table.columns[0].header, *table.columns[0].cells])))
+    return whole - max(0, first - _NARROWEST)
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:

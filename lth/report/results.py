@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ _HEADINGS = {
     "test_accuracy": "test acc",
     "seconds": "seconds",
 }
+_IMPORTANCE = ("level", "density", "test_accuracy", "val_accuracy", "kept", "train_loss", "seconds")
 
 
 def write_tables(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
@@ -39,15 +41,28 @@ def rows_of(name: str, outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str) -> float | None:
-    """Print one line a level, and the paths of the table and the picture. Returns the last level's accuracy.
+    """Print one line a level, the paths of the table and the picture, and what to do next.
 
-    That is the validation accuracy, or the test accuracy where no images are kept for validation.
+    Returns the last level's accuracy: in validation, or in the test where no images are kept for validation.
     """
     shown = [{**row, "level": str(row["level"]), "seconds": f"{row['seconds']:.1f}"} for row in rows]
-    print_table(console, shown, _HEADINGS, title)
-    for name in ("results.csv", "curve.png"):
-        console.print(f"{folder / name}", soft_wrap=True, highlight=False)
+    print_table(console, shown, _HEADINGS, title, _IMPORTANCE)
+    tickets = sorted(folder.glob("level_*/ticket.safetensors"))
+    lines = [
+        *(str(folder / name) for name in ("results.csv", "curve.png")),
+        "",
+        "next:",
+        f"  lth report {quote(str(_all_runs(folder)))}",
+        *(f"  lth ticket show {quote(str(ticket))}" for ticket in tickets[-1:]),
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     return rows[-1].get("val_accuracy", rows[-1].get("test_accuracy"))
+
+
+def _all_runs(folder: Path) -> Path:
+    """The folder whose runs are compared with this one: `runs`, or the one above a folder of the user's choice."""
+    return Path(folder.parts[0]) if folder.parts[0] == "runs" else folder.parent
 
 
 def title_of(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from lth.cli.run import main as run
 from tests.support import own_parts
 from tests.support.commands import lth, run_py
 
-COMMANDS = ("run", "help", "report", "ticket", "summary", "sensitivity", "connectivity", "verdict")
+COMMANDS = ("run", "help", "report", "ticket", "summary", "sensitivity", "connectivity", "verdict", "completion")
 CHOICES = {"dataset": "digits", "model": "mlp", "method": "imp", "sparsity": "geometric", "trainer": "auto"}
 FAST = [
     "dataset=synthetic",
@@ -53,6 +53,7 @@ def test_lth_lists_its_commands_and_answers_an_unknown_one_with_the_nearest(caps
     main(["--help"])
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
+    assert len(text.splitlines()) <= 24
     with pytest.raises(SystemExit, match="no command 'repotr'; did you mean report"):
         main(["repotr"])
 
@@ -100,7 +101,7 @@ def test_the_help_of_run_has_the_options_of_ones_own_folder(tmp_path):
     assert "\n  experiment/mine: first\n" in text
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("run", "help")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("run", "help", "completion")])
 def test_every_command_has_a_module_of_its_name_too(name, monkeypatch, capsys):
     inner = ["show"] if name == "ticket" else []
     monkeypatch.setattr("sys.argv", [name, *inner, "--help"])
@@ -110,7 +111,7 @@ def test_every_command_has_a_module_of_its_name_too(name, monkeypatch, capsys):
     assert f"usage: lth {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("run", "help")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("run", "help", "completion")])
 def test_every_command_has_help_under_its_name_and_says_where_it_writes(name, capsys):
     inner = ["show"] if name == "ticket" else []
     with pytest.raises(SystemExit) as left:
@@ -155,7 +156,9 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "results.csv" in first.stdout
     assert "curve.png" in first.stdout
     assert "\x1b" not in first.stdout
-    assert first.stdout.startswith(f"imp of mlp on synthetic, seed 0, begins in {run.relative_to(tmp_path)}\n")
+    what = "imp of mlp on synthetic, geometric to density 0.64, seed 0"
+    assert first.stdout.startswith(f"{what}, begins in {run.relative_to(tmp_path)}\n3 levels, density 1 to 0.64\n")
+    assert "\nnext:\n  lth report runs\n" in first.stdout
     again = run_py(*arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert "test accuracy" not in again.stdout

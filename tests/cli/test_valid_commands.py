@@ -97,7 +97,7 @@ def test_wrong_jobs_of_a_sweep_are_reported_and_not_started(tmp_path: Path):
     assert failed[0] == failed[1]
     assert failed[0].startswith("failed: ")
     assert result.stderr == ""
-    assert "job: " not in result.stdout
+    assert "to run" not in result.stdout
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.rglob("config.yaml"))
 

@@ -1,6 +1,7 @@
 """The command line of a sweep's job: what starts it, and what it must be told to compose what the sweep composed."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.lth_launcher.job import Job, composing_options, error_file, returns, summarise
+from hydra_plugins.lth_launcher.job import Job, _name_for_trackers, composing_options, error_file, returns, summarise
 from hydra_plugins.lth_launcher.processes import ProcessLauncher
 from lth.cli import run
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
@@ -88,20 +89,42 @@ def test_the_cause_is_the_message_in_one_line_or_else_the_exit_code():
         assert (cause(0), cause(1)) == ("", "two lines")
 
 
+def test_a_sweep_tells_its_name_to_jobs_that_log_to_wandb():
+    sweep = swept()
+    sweep.hydra.overrides.task = ["method=imp,wr", "recipe.lr=0.1", "dataset.root='/a b'"]
+    assert _name_for_trackers(sweep) == []
+    sweep.logger = {"csv": {}, "wandb": {}}
+    name = "method=imp,wr recipe.lr=0.1 dataset.root=_/a b_"
+    assert _name_for_trackers(sweep) == [f"+hydra.job.env_set.LTH_SWEEP='{name}'"]
+    sweep.hydra.overrides.task = [f"key{number}=1" for number in range(40)]
+    assert len(_name_for_trackers(sweep)[0]) < 160
+
+
 @pytest.mark.parametrize("preload", [True, False], ids=["forks", "processes"])
 @pytest.mark.slow
-def test_a_failed_job_is_reported_in_one_wording_when_it_fails_and_at_the_end(preload, tmp_path, monkeypatch, capfd):
-    script = f"import os, sys; open(os.environ['{ERROR_FILE}'], 'w').write('why'); sys.exit(int(sys.argv[1][-1]))"
-    (tmp_path / "job.py").write_text(script)
+def test_a_sweep_prints_one_line_a_job_and_failures_again_at_the_end(preload, tmp_path, monkeypatch, capfd):
+    script = f"import os, sys; print('noise'); open(os.environ['{ERROR_FILE}'], 'w').write('why')"
+    (tmp_path / "job.py").write_text(f"{script}; sys.exit(int(sys.argv[1][-1]))")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "job.py")])
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
-    jobs = [Job(["code=0"]), Job(["code=3"])]
-    outcomes = ProcessLauncher(preload=preload).run(jobs)
-    assert outcomes == ["", "why"]
+    jobs = [Job(["code=0"]), Job(["code=3"]), Job(["code=00"])]
+    launcher = ProcessLauncher(preload=preload)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    outcomes = launcher.run(jobs)
+    (log,) = (tmp_path / "logs").glob("code=3-*.log")
+    why = f"why (output: {log})"
+    assert outcomes == ["", why, ""]
+    assert log.read_text() == "noise\n"
     summarise(jobs, {1: outcomes[1]})
     printed = capfd.readouterr()
-    assert printed.out.splitlines() == [
-        *("job: code=0", "job: code=3", "failed: code=3: why", "1 of 2 jobs finished", "failed: code=3: why")
+    times = re.compile(r"\d+\.\d s|\d:\d\d:\d\d")
+    assert [times.sub("T", line) for line in printed.out.splitlines()] == [
+        f"3 jobs to run, 1 at a time; their output: {tmp_path / 'logs'}",
+        "finished: code=0  T  [1 of 3 jobs  33%  T left]",
+        f"failed: code=3: {why}",
+        "finished: code=00  T  [3 of 3 jobs  100%  1 failed]",
+        "2 of 3 jobs finished",
+        f"failed: code=3: {why}",
     ]
     assert printed.err == ""
     result = returns(jobs, {1})[1]

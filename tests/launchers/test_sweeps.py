@@ -68,7 +68,7 @@ def test_an_interrupted_sweep_leaves_no_job_at_work(tmp_path: Path):
 def test_a_sweep_of_distributed_jobs_is_planned_once_not_once_a_rank(tmp_path: Path):
     assert sweep(tmp_path, "trainer=ddp_cpu", *LADDER, "seed=0,1").wait() == 0, output(tmp_path)
     assert output(tmp_path).count("jobs finished") == 1
-    assert len([line for line in output(tmp_path).splitlines() if line.startswith("job: ")]) == 2
+    assert len([line for line in output(tmp_path).splitlines() if line.startswith("finished: ")]) == 2
     assert len(run_folders(tmp_path)) == 2
     for folder in run_folders(tmp_path):  # each epoch and level once: a second sweep would have begun again
         assert [row["level"] for row in rows(folder)] == ["0", "1", "2"]
@@ -145,10 +145,12 @@ def test_a_fork_begins_as_a_fresh_process_does(tmp_path: Path, monkeypatch):
 
 PARENT = """
 import sys
+from pathlib import Path
+from hydra_plugins.lth_launcher._sweep_screen import SweepScreen
 from hydra_plugins.lth_launcher.job import Job
 from hydra_plugins.lth_launcher.processes import _run
 sys.argv = sys.argv[1:]
-_run([], Job(sys.argv[1:]))
+_run([], SweepScreen([Job(sys.argv[1:])], 1, Path(sys.argv[1]).parent), 0)
 """
 
 

@@ -30,7 +30,7 @@ def python_m(name: str, *arguments: str, cwd: Path = ROOT) -> CompletedProcess:
 def _call(program: str, arguments: tuple[str, ...], cwd: Path) -> CompletedProcess:
     with TemporaryDirectory() as folder:
         printed = [Path(folder) / name for name in ("out", "err")]
-        process = forks().Process(target=_run, args=(program, arguments, str(cwd), *map(str, printed)))
+        process = forks().Process(target=run_in_process, args=(program, arguments, str(cwd), *map(str, printed)))
         process.start()
         process.join()
         texts = [path.read_text() for path in printed]
@@ -38,7 +38,8 @@ def _call(program: str, arguments: tuple[str, ...], cwd: Path) -> CompletedProce
     return CompletedProcess([program, *arguments], process.exitcode, *texts)
 
 
-def _run(program: str, arguments: tuple[str, ...], cwd: str, out: str, err: str) -> None:
+def run_in_process(program: str, arguments: tuple[str, ...], cwd: str, out: str, err: str) -> None:
+    """Run a command in this process, which it ends. out, err: files that take its output."""
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))

@@ -1,11 +1,11 @@
 """Checks the masks that a level starts with for empty layers and for a network without a path to its output."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from lth.analysis.layers import layer_table
@@ -23,6 +23,7 @@ COLUMNS = {
     "dead_inputs": "no reader",
     "macs_kept": "mult-adds",
 }
+_IMPORTANCE = ("layer", "density", "kept", "macs_kept", "effective", "dead_outputs", "dead_inputs")
 
 
 class LayerReport(Callback):
@@ -33,11 +34,20 @@ class LayerReport(Callback):
     level: the level being trained
     image_shape: channels, height and width of an image
     console: where the table is printed
+    print_table: prints rows under headings there, see `lth.report.output.print_table`
     allow_dead: False raises ValueError instead of the warning
     """
 
-    def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, allow_dead: bool = True):
-        self.level, self.image_shape, self.console, self.allow_dead = level, image_shape, console, allow_dead
+    def __init__(
+        self,
+        level: Level,
+        image_shape: tuple[int, int, int],
+        console: Console,
+        print_table: Callable[..., None],
+        allow_dead: bool = True,
+    ):
+        self.level, self.image_shape, self.allow_dead = level, image_shape, allow_dead
+        self.console, self.print_table = console, print_table
         self._known: tuple[str, list[dict[str, Any]]] = "", []  # digest of masks, their table
 
     def table(self, net: nn.Module, masks: Masks) -> list[dict[str, Any]]:
@@ -59,7 +69,7 @@ class LayerReport(Callback):
         if problem and trainer.is_global_zero:
             log.warning("level %d (%s): %s", self.level.index, self.level.name, problem)
         if self.level.first and pl_module.masks.density < 1 and trainer.is_global_zero:
-            self.console.print(_as_table(table))
+            self.print_table(self.console, _with_total(table), COLUMNS, "layers", _IMPORTANCE)
         if self.level.first and trainer.is_global_zero and (left := _outside(pl_module.net, pl_module.masks)):
             self.console.print(left, markup=False, highlight=False, soft_wrap=True)
 
@@ -83,13 +93,7 @@ def _outside(net: nn.Module, masks: Masks) -> str:
     return f"masks leave out {sum(left.values()) / matrices:.1%} of the elements of matrices: {names}"
 
 
-def _as_table(table: list[dict[str, Any]]) -> Table:
-    """The layer table as text, with a last row of totals."""
+def _with_total(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The layer table with a last row of totals."""
     sums = {key: sum(row[key] or 0 for row in table) for key in COLUMNS if key != "layer"}
-    total = {"layer": "total", **sums, "density": sums["kept"] / sum(row["total"] for row in table)}
-    shown = Table(title="layers")
-    for key, heading in COLUMNS.items():
-        shown.add_column(heading, justify="left" if key == "layer" else "right", overflow="fold")
-    for row in [*table, total]:
-        shown.add_row(*(f"{row[key]:.4f}" if key == "density" else str(row[key]) for key in COLUMNS))
-    return shown
+    return [*table, {"layer": "total", **sums, "density": sums["kept"] / sum(row["total"] for row in table)}]
