@@ -78,6 +78,8 @@ def _expanded(mark: re.Match[str]) -> str:
         return methods.described(words)
     if kind == "leaderboard":
         return methods.ranked(words)
+    if kind == "groups":
+        return reference.linked_groups()
     return methods.options_of(words[0]) if kind == "options" else mark[0]
 
 

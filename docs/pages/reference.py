@@ -52,7 +52,16 @@ def pages() -> dict[str, str]:
     }
 
 
+def linked_groups() -> str:
+    """A list of links to the pages of the groups, for a page of docs/."""
+    stems = [page.rpartition("/")[2].removesuffix(".md") for page in pages() if "/configuration/" in page]
+    shown = {stem: f"`{stem.replace('_', '/')}`" for stem in stems if stem != "run"}
+    links = ", ".join(f"[{name}](reference/configuration/{stem}.md)" for stem, name in shown.items())
+    return f"Pages: {links}, and [the keys of the run itself](reference/configuration/run.md)."
+
+
 def _run_keys() -> str:
+    """The page of the keys that belong to no group."""
     rows = []
     content: Any = OmegaConf.to_container(OmegaConf.load(CONFIGURATIONS / "config.yaml"), resolve=False)
     for line in lines():

@@ -2,10 +2,11 @@
 
 Blocks of a page are followed from top to bottom in an empty folder. A block with a title, such as
 ```` ```python title="mine.py" ````, is written to that file. In a block ```` ```console ````, a line `$ COMMAND` (continued
-by a backslash) is run, and the lines after it are what it printed. A mark `<!-- needs: slurm -->` before a block leaves
-it out where the program is missing.
+by a backslash) is run, and the lines after it are what it printed. Blocks after a mark `<!-- needs: slurm -->` are left
+out; `--needs slurm` runs these alone.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -13,11 +14,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {"slurm": "sbatch"}
 _BLOCK = re.compile(r'^(?:<!-- needs: (\w+) -->\n)?```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _TIME = re.compile(r"[\d.,]+(?= (?:s|ms|min|it/s|jobs/s)\b)|[\d.]+(?=\s*[│|]\s*$)", re.MULTILINE)
@@ -35,15 +34,16 @@ class Command:
     code: int
 
 
-def run(page: Path, folder: Path) -> Iterator[Command]:
-    """Follow a page in an empty folder. Blocks whose program is missing are left out."""
-    for needs, language, title, content in _BLOCK.findall(page.read_text()):
-        if needs and not which(PROGRAMS[needs]):
-            continue
+def run(page: Path, folder: Path, needs: str = "") -> Iterator[Command]:
+    """Follow a page in an empty folder.
+
+    needs: what the commands that are run need, as the mark before their block says; by default those without a mark
+    """
+    for mark, language, title, content in _BLOCK.findall(page.read_text()):
         if title:
             (folder / title).parent.mkdir(parents=True, exist_ok=True)
             (folder / title).write_text(_with_files(content))
-        elif language == "console":
+        elif language == "console" and mark == needs:
             for line, expected in _COMMAND.findall(content):
                 yield _run(line, expected, folder)
 
@@ -94,10 +94,10 @@ def _near(old: str, new: str, within: float) -> bool:
     return a == b if whole else abs(a - b) <= within * max(1.0, abs(a))
 
 
-def rewrite(page: Path, folder: Path) -> str:
+def rewrite(page: Path, folder: Path, needs: str = "") -> str:
     """The page with the output that its commands print now."""
     text = page.read_text()
-    for command in run(page, folder):
+    for command in run(page, folder, needs):
         if command.code:
             sys.exit(f"{page}: {command.line} ends with exit code {command.code}:\n{command.printed}")
         old, new = (f"$ {command.line}\n{shown}" for shown in (command.expected, command.printed))
@@ -107,7 +107,11 @@ def rewrite(page: Path, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="+", type=Path)
+    parser.add_argument("--needs", default="", help="run the commands that need this program, and no others")
+    given = parser.parse_args()
+    for name in given.pages:
         with TemporaryDirectory() as temporary:
-            rewritten = rewrite(Path(name), Path(temporary))
-        Path(name).write_text(rewritten)
+            rewritten = rewrite(name, Path(temporary), given.needs)
+        name.write_text(rewritten)

@@ -1,0 +1,72 @@
+"""Checks the built site: `python -m docs.pages.links FOLDER` prints dead links and whatever a page loads from elsewhere.
+
+Links to other sites are counted and not followed: the site must build without a network.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+_STYLESHEETS = re.compile(r"url\(\s*['\"]?(?:https?:)?//|@import\s+['\"](?:https?:)?//")
+
+
+class Page(HTMLParser):
+    """The anchors of a page, its links, and what it loads."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file, self.anchors, self.links, self.loads = file, set[str](), list[str](), list[str]()
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the addresses and anchors of a tag."""
+        given = {name: value for name, value in attrs if value}
+        self.anchors |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        address = given.get(LOADS.get(tag, ""))
+        if address and not address.startswith("data:") and given.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(address)
+
+
+def faults(site: Path) -> Iterator[str]:
+    """One line for each dead link, and for each file that a page or stylesheet would load from elsewhere."""
+    pages = {file: Page(file) for file in sorted(site.rglob("*.html"))}
+    for file, page in pages.items():
+        where = file.relative_to(site)
+        for address in page.loads:
+            if _is_elsewhere(address):
+                yield f"{where}: loads {address} from elsewhere"
+        for address in [*page.links, *page.loads]:
+            if not _is_elsewhere(address) and not _exists(address, file, pages):
+                yield f"{where}: dead link {address}"
+    for style in sorted(site.rglob("*.css")):
+        if _STYLESHEETS.search(style.read_text(encoding="utf-8")):
+            yield f"{style.relative_to(site)}: loads from elsewhere"
+
+
+def _is_elsewhere(address: str) -> bool:
+    return bool(urlsplit(address).scheme or address.startswith("//"))
+
+
+def _exists(address: str, file: Path, pages: dict[Path, Page]) -> bool:
+    parts = urlsplit(address)
+    target = (file.parent / unquote(parts.path)).resolve() if parts.path else file.resolve()
+    if not target.is_file():
+        return False
+    found = next((page for path, page in pages.items() if path.resolve() == target), None)
+    return not parts.fragment or found is None or unquote(parts.fragment) in found.anchors
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    found = list(faults(folder))
+    every = [Page(file) for file in folder.rglob("*.html")]
+    elsewhere = {link for page in every for link in page.links if _is_elsewhere(link)}
+    print(*found, sep="\n", end="\n" if found else "")
+    print(f"{len(every)} pages, {sum(len(page.links) for page in every)} links, {len(elsewhere)} addresses of other sites")
+    sys.exit(f"{len(found)} faults in {folder}" if found else 0)
