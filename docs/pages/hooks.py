@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,24 @@ def on_config(config: Any) -> Any:
     """Complete the navigation: made pages are added, pages whose file does not exist yet are left out."""
     for section in config.nav:
         for title, entries in section.items():
-            entries += [page for page in MADE_NAVIGATION.get(title, dict)() if page not in entries]
+            if title in MADE_NAVIGATION:
+                entries += [page for page in MADE_NAVIGATION[title]() if page not in entries]
     config.nav = _existing(config.nav)
     return config
 
 
 def _existing(entries: list[Any]) -> list[Any]:
-    kept = []
+    """The entries without pages that are neither in docs/ nor made."""
+    kept: list[Any] = []
     for entry in entries:
         if isinstance(entry, dict):
-            kept.append({title: _existing(below) for title, below in entry.items()})
+            kept += [{title: below if isinstance(below, str) else _existing(below)} for title, below in entry.items()]
         elif entry in _made() or (ROOT / "docs" / entry).is_file():
             kept.append(entry)
     return kept
 
 
+@cache
 def _made() -> dict[str, str]:
     """Every made page: address -> Markdown."""
     root = {page: (ROOT / file).read_text() for page, file in OF_THE_ROOT.items()}

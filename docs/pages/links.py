@@ -3,6 +3,7 @@
 Links to other sites are counted and not followed: the site must build without a network.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ class Page(HTMLParser):
 
     def __init__(self, file: Path):
         super().__init__()
-        self.file, self.anchors, self.links, self.loads = file, set[str](), list[str](), list[str]()
+        self.anchors, self.links, self.loads = set[str](), list[str](), list[str]()
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -35,14 +36,18 @@ class Page(HTMLParser):
 
 def faults(site: Path) -> Iterator[str]:
     """One line for each dead link, and for each file that a page or stylesheet would load from elsewhere."""
-    pages = {file: Page(file) for file in sorted(site.rglob("*.html"))}
+    root = os.path.abspath(site)
+    pages = {file: Page(Path(file)) for file in sorted(map(os.path.abspath, site.rglob("*.html")))}
+    files = {os.path.abspath(file) for file in site.rglob("*") if file.is_file()}
     for file, page in pages.items():
-        where = file.relative_to(site)
+        if os.path.basename(file) == "404.html":  # its addresses begin at the server's root
+            continue
+        where = os.path.relpath(file, root)
         for address in page.loads:
             if _is_elsewhere(address):
                 yield f"{where}: loads {address} from elsewhere"
         for address in [*page.links, *page.loads]:
-            if not _is_elsewhere(address) and not _exists(address, file, pages):
+            if not _is_elsewhere(address) and not _exists(address, file, pages, files):
                 yield f"{where}: dead link {address}"
     for style in sorted(site.rglob("*.css")):
         if _STYLESHEETS.search(style.read_text(encoding="utf-8")):
@@ -53,13 +58,11 @@ def _is_elsewhere(address: str) -> bool:
     return bool(urlsplit(address).scheme or address.startswith("//"))
 
 
-def _exists(address: str, file: Path, pages: dict[Path, Page]) -> bool:
+def _exists(address: str, file: str, pages: dict[str, Page], files: set[str]) -> bool:
     parts = urlsplit(address)
-    target = (file.parent / unquote(parts.path)).resolve() if parts.path else file.resolve()
-    if not target.is_file():
-        return False
-    found = next((page for path, page in pages.items() if path.resolve() == target), None)
-    return not parts.fragment or found is None or unquote(parts.fragment) in found.anchors
+    target = os.path.normpath(os.path.join(os.path.dirname(file), unquote(parts.path))) if parts.path else file
+    anchors = pages[target].anchors if target in pages else None
+    return target in files and (not parts.fragment or anchors is None or unquote(parts.fragment) in anchors)
 
 
 if __name__ == "__main__":
