@@ -1,4 +1,4 @@
-"""Griffe extension: lines `name: meaning` of a docstring become a list, so that the Python reference shows them apart."""
+"""Griffe extension: lines `name: meaning` of a docstring become a list in the Python reference."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ class Arguments(Extension):
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """obj: a module, class, function or attribute that was read from the sources"""
-        if obj.docstring and (obj.is_function or obj.is_class or obj.is_module):
+        if obj.docstring and (obj.is_function or obj.is_class):
             obj.docstring.value = listed(obj.docstring.value)
 
 

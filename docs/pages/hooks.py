@@ -14,7 +14,7 @@ from docs.pages import methods, recipes, reference
 
 ROOT = Path(__file__).parents[2]
 OF_THE_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
-MADE_NAVIGATION = {"Recipes": recipes.pages, "Reference": reference.pages}
+MADE_NAVIGATION = {"Recipes": recipes.pages, "Reference": reference.navigation}
 SHOWN = (".py", ".yaml", ".toml")  # files outside docs/ that pages link to become pages of their own
 
 
@@ -52,7 +52,10 @@ def _sources() -> Iterator[tuple[str, str]]:
         file = ROOT / name
         if file.suffix in SHOWN and not name.startswith("conf/experiment/"):
             language = "python" if file.suffix == ".py" else file.suffix[1:]
-            yield f"files/{name}.md", f"# {name}\n\nThe file as it is in the repository.\n\n```{language}\n{file.read_text()}```\n"
+            yield (
+                f"files/{name}.md",
+                f"# {name}\n\nThe file as it is in the repository.\n\n```{language}\n{file.read_text()}```\n",
+            )
 
 
 def _all_text() -> str:
@@ -73,7 +76,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri in OF_THE_ROOT:
         markdown = re.sub(r"\]\((?:docs/)", "](", markdown)
     markdown = re.sub(r"\]\((?:\.\./)+conf/experiment/([\w.]+)/([\w.]+)\.yaml\)", rf"]({up}recipes/\1.md#\2)", markdown)
-    return re.sub(r"\]\((?:\.\./)+((?:examples|conf|lth|tests)/[^)#]+\.(?:py|yaml|toml))\)", rf"]({up}files/\1.md)", markdown)
+    return re.sub(
+        r"\]\((?:\.\./)+((?:examples|conf|lth|tests)/[^)#]+\.(?:py|yaml|toml))\)", rf"]({up}files/\1.md)", markdown
+    )
 
 
 def _expanded(mark: re.Match[str]) -> str:
@@ -89,8 +94,18 @@ def _expanded(mark: re.Match[str]) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Turn formulas into MathML, which browsers draw without scripts."""
-    content = re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', lambda found: _formula(found[1], "block"), content, flags=re.DOTALL)
-    return re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda found: _formula(found[1], "inline"), content, flags=re.DOTALL)
+    content = re.sub(
+        r'<div class="arithmatex">\\\[(.*?)\\\]</div>',
+        lambda found: _formula(found[1], "block"),
+        content,
+        flags=re.DOTALL,
+    )
+    return re.sub(
+        r'<span class="arithmatex">\\\((.*?)\\\)</span>',
+        lambda found: _formula(found[1], "inline"),
+        content,
+        flags=re.DOTALL,
+    )
 
 
 def _formula(latex: str, display: str) -> str:

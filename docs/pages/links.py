@@ -1,4 +1,4 @@
-"""Checks the built site: `python -m docs.pages.links FOLDER` prints dead links and whatever a page loads from elsewhere.
+"""Checks the built site: `python -m docs.pages.links FOLDER` prints dead links and what pages load from elsewhere.
 
 Links to other sites are counted and not followed: the site must build without a network.
 """
@@ -71,5 +71,7 @@ if __name__ == "__main__":
     every = [Page(file) for file in folder.rglob("*.html")]
     elsewhere = {link for page in every for link in page.links if _is_elsewhere(link)}
     print(*found, sep="\n", end="\n" if found else "")
-    print(f"{len(every)} pages, {sum(len(page.links) for page in every)} links, {len(elsewhere)} addresses of other sites")
+    print(
+        f"{len(every)} pages, {sum(len(page.links) for page in every)} links, {len(elsewhere)} addresses of other sites"
+    )
     sys.exit(f"{len(found)} faults in {folder}" if found else 0)

@@ -77,4 +77,6 @@ def _chosen(file: Path) -> list[str]:
 def unplaced(text: str) -> list[str]:
     """The methods that no mark `<!-- methods: ... -->` in a text names, or that several name."""
     named = [name for mark in re.findall(r"<!-- methods: ([\w ]+) -->", text) for name in mark.split()]
-    return sorted({name for name in options("method") if named.count(name) != 1} | (set(named) - set(options("method"))))
+    return sorted(
+        {name for name in options("method") if named.count(name) != 1} | (set(named) - set(options("method")))
+    )

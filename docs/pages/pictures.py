@@ -64,7 +64,9 @@ def step_picture() -> Any:
         axes.text(index, 0.7, title, ha="center", va="center", bbox=box)
         axes.text(index, 0.12, text, ha="center", va="center", fontsize=7, color=ORANGE if masks else GREY)
         if index:
-            axes.annotate("", xy=(index - 0.34, 0.7), xytext=(index - 0.62, 0.7), arrowprops={"arrowstyle": "->", "color": INK})
+            axes.annotate(
+                "", xy=(index - 0.34, 0.7), xytext=(index - 0.62, 0.7), arrowprops={"arrowstyle": "->", "color": INK}
+            )
     axes.set(xlim=(-0.55, len(STEP) - 0.45), ylim=(0, 1))
     axes.axis("off")
     return figure
@@ -92,7 +94,12 @@ def families() -> Iterator[tuple[str, str, Curve, list[float]]]:
     yield ("gradual (GMP, AGP)", "masks shrink\nwithin one training", _path(paths.cubic, 1.0, low, 0.75), updates)
     yield ("GraNet", "masks shrink and move", _path(paths.cubic, 0.5, low, 0.75), updates)
     yield ("learned thresholds (STR)", "thresholds rise\nin every step", _path(paths.cubic, 1.0, low, 0.5), [])
-    yield ("strong tickets (edge-popup)", "scores train, weights stay;\nthen fine-tuning", constant, [x / 200 for x in range(2, 100, 2)])
+    yield (
+        "strong tickets (edge-popup)",
+        "scores train, weights stay;\nthen fine-tuning",
+        constant,
+        [x / 200 for x in range(2, 100, 2)],
+    )
 
 
 @styled

@@ -14,7 +14,7 @@ _ROW = re.compile(r"\| ([^|]+) \| \[`([^`]+)`\][^|]*\| (.*) \|")
 TITLES = {
     "cyclic_training": "Cyclic sparse training (arXiv 2406.02773)",
     "distiller": "Distiller (IntelLabs/distiller)",
-    "er_lottery": "Why random pruning is all we need (arXiv 2210.02412)",
+    "er_lottery": "Random pruning to start sparse (arXiv 2210.02412)",
     "granet": "GraNet (arXiv 2106.10404)",
     "grasp": "GraSP (arXiv 2002.07376)",
     "hidden_networks": "Hidden networks, edge-popup (arXiv 1911.13299)",
@@ -44,7 +44,7 @@ def _page(paper: str) -> Iterator[str]:
     files = sorted((CONF / paper).glob("[!_]*.yaml"))
     yield f"# {TITLES[paper]}"
     yield ""
-    yield f"The {len(files)} recipes in `conf/experiment/{paper}`, one command each. Expected numbers are quoted, not measured here."
+    yield f"The {len(files)} recipes in `conf/experiment/{paper}`, one command each; expected numbers are quoted."
     yield ""
     yield "[All recipes in one table](../recipes.md) explains *sure*, multiply-adds and hours."
     yield ""
@@ -78,7 +78,9 @@ def _comment(file: Path) -> str:
 def _published(name: str) -> dict[str, Any]:
     """What a recipe says was published, with what it inherits."""
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    above = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry.startswith("/experiment/")]
+    above = [
+        entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry.startswith("/experiment/")
+    ]
     inherited = [_published(entry.removeprefix("/experiment/")) for entry in above]
     return {key: value for block in (*inherited, content.get("published") or {}) for key, value in block.items()}
 

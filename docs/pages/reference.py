@@ -52,6 +52,12 @@ def pages() -> dict[str, str]:
     }
 
 
+def navigation() -> list[dict[str, list[str]]]:
+    """The sections of the reference."""
+    configuration = [page for page in pages() if "/configuration/" in page]
+    return [{"By group": configuration}, {"Python": [page for page in pages() if "/python/" in page]}]
+
+
 def linked_groups() -> str:
     """A list of links to the pages of the groups, for a page of docs/."""
     stems = [page.rpartition("/")[2].removesuffix(".md") for page in pages() if "/configuration/" in page]
@@ -122,7 +128,7 @@ def _row(entry: Entry, option: str) -> tuple[str, str, str, str]:
 
 
 def _is_set(entry: Entry, group: str) -> bool:
-    """Whether a key is one that a user sets: no part, which is a group of its own, and nothing that says what is built."""
+    """Whether a user sets the key: it is no part, which is a group of its own, and says nothing of what is built."""
     built = entry.line.startswith(("method: plan", "method: stages")) or isinstance(entry.value, dict)
     return entry.valid is not None and entry.line.startswith(f"{group}: ") and not built
 
@@ -146,7 +152,7 @@ def _command_line() -> str:
     text += ["```", help_of([]), "```", ""]
     for command in COMMANDS:
         if command == "run":
-            run = "`lth run` takes options of groups and keys: [configuration](../configuration.md). `lth run --help` lists all."
+            run = "`lth run` takes options and keys: [configuration](../configuration.md). `lth run --help` lists them."
             text += ["## lth run", "", run, ""]
             continue
         shown = help_of([command])
@@ -173,7 +179,8 @@ def _module_page(name: str) -> str:
     purpose_, patterns = MODULES[name]
     text = [f"# {name}", "", f"The Python interface: {purpose_}.", ""]
     for module in _modules(patterns):
-        text += [f"## {module}", "", f"::: {module}", "    options:", "      show_root_heading: false", ""]
+        text += [f"## {module}", "", f"::: {module}", "    options:", "      show_root_heading: false"]
+        text += ["      show_root_toc_entry: false", ""]
     return "\n".join(text)
 
 

@@ -1,9 +1,9 @@
 """Runs the commands of a tutorial as a reader would: `python -m docs.pages.run_page PAGE` writes their output into it.
 
 Blocks of a page are followed from top to bottom in an empty folder. A block with a title, such as
-```` ```python title="mine.py" ````, is written to that file. In a block ```` ```console ````, a line `$ COMMAND` (continued
-by a backslash) is run, and the lines after it are what it printed. Blocks after a mark `<!-- needs: slurm -->` are left
-out; `--needs slurm` runs these alone.
+```` ```python title="mine.py" ````, is written to that file. In a block ```` ```console ````, a line `$ COMMAND`
+(continued by a backslash) is run, and the lines after it are what it printed. Blocks after a mark
+`<!-- needs: slurm -->` are left out; `--needs slurm` runs these alone.
 """
 
 import argparse
@@ -50,7 +50,9 @@ def run(page: Path, folder: Path, needs: str = "") -> Iterator[Command]:
 
 def _with_files(content: str) -> str:
     """A block's text, with the files that it includes from the repository in the place of their names."""
-    return re.sub(r'^--8<-- "([^"]+)"$', lambda found: (ROOT / found[1]).read_text().rstrip(), content, flags=re.MULTILINE)
+    return re.sub(
+        r'^--8<-- "([^"]+)"$', lambda found: (ROOT / found[1]).read_text().rstrip(), content, flags=re.MULTILINE
+    )
 
 
 def _run(line: str, expected: str, folder: Path) -> Command:
@@ -76,7 +78,7 @@ def _plain(text: str, folder: Path) -> str:
 
 
 def differences(expected: str, printed: str, within: float = 0.05) -> list[str]:
-    """What tells two outputs apart: text must be equal, whole numbers equal, other numbers within `within` of each other.
+    """What tells two outputs apart: text and whole numbers must be equal, other numbers within `within` of each other.
 
     Times are not compared, nor are spaces and the lines of tables.
     """

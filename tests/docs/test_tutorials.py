@@ -1,10 +1,11 @@
-"""The start page and the tutorials: their commands are run in an empty folder, and print what the pages say."""
+"""README, start page and tutorials: their commands are run in an empty folder, and print what the pages say."""
 
 import pytest
 
 from docs.pages.run_page import ROOT, differences, run
+from tests.launchers.test_sweeps_slurm import slurm as slurm  # a fixture
 
-PAGES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "tutorials").glob("[!i]*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "tutorials").glob("[!i]*.md"))]
 TABLE = "│ 1     │  0.3506 │ 17,600 │   0.9665 │     1.6 │\nlevel 1  accuracy 0.9665  1.6 s\n"
 
 
@@ -31,3 +32,10 @@ def test_a_page_shows_what_its_commands_print(page, tmp_path):
     for command in commands:
         assert command.code == 0, f"{command.line}\n{command.printed}"
         assert differences(command.expected, command.printed) == [], command.line
+
+
+@pytest.mark.engine
+def test_the_tutorial_of_sweeps_runs_on_slurm(slurm, tmp_path):
+    commands = list(run(ROOT / "docs" / "tutorials" / "laptop_to_slurm.md", tmp_path, needs="slurm"))
+    assert [command.code for command in commands] == [0, 0], commands
+    assert differences(commands[-1].expected, commands[-1].printed) == []
