@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest --dist worksteal
 SKIPPED := $(VENV)/skipped-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install ffcv cluster run check test engines matrix lint types format bench docs clean
+.PHONY: help install ffcv cluster run check test engines matrix lint types format bench docs site clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -71,5 +71,13 @@ docs: install ## docs/recipes.md, the table of published recipes, from conf/expe
 	$(BIN)/python -m docs.recipes > docs/.recipes.md
 	mv docs/.recipes.md docs/recipes.md
 
+site: $(VENV)/.site ## the documentation in site/: warnings are errors, links are checked, works from a folder
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python -m docs.pages.links site
+
+$(VENV)/.site: $(VENV)/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt -r pyproject.toml --extra docs
+	touch $@
+
 clean: ## remove the environment and caches; runs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache build *.egg-info

@@ -84,10 +84,15 @@ def made_from(group: str, option: str) -> Iterator[Path]:
     if not option or not file.is_file():
         return
     yield file
+    for name in _bases(file):
+        yield from made_from(group, name)
+
+
+@cache
+def _bases(file: Path) -> list[str]:
+    """The files of the same group in a file's list of defaults, the last first."""
     defaults = (yaml.safe_load(file.read_text()) or {}).get("defaults", [])
-    for name in reversed(defaults):
-        if isinstance(name, str) and name != "_self_" and "/" not in name:
-            yield from made_from(group, name)
+    return [name for name in reversed(defaults) if isinstance(name, str) and name != "_self_" and "/" not in name]
 
 
 @cache

@@ -12,7 +12,7 @@ COMMANDS = {
     "run": ("lth.cli.run", "train an experiment level by level: method=imp model=resnet20 dataset=cifar10"),
     "help": ("lth.cli.help", "groups, options and keys of an experiment: lth help method=rigl"),
     "report": ("lth.cli.report", "tables, pictures and one HTML page of many runs"),
-    "ticket": ("lth.cli.ticket.command", "show, compare, create, import, export and thin ticket files"),
+    "ticket": ("lth.cli.ticket.command", "show, compare, extract, import, export and thin ticket files"),
     "summary": ("lth.cli.summary", "sparsity and multiply-adds of each layer of a level, a ticket or a network"),
     "sensitivity": ("lth.cli.sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
     "connectivity": ("lth.cli.connectivity", "loss and accuracy on the line between successive levels"),

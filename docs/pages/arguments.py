@@ -1,0 +1,33 @@
+"""Griffe extension: lines `name: meaning` of a docstring become a list in the Python reference."""
+
+import re
+from typing import Any
+
+from griffe import Extension, Object
+
+_ARGUMENT = re.compile(r"([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*): (.*)")
+
+
+class Arguments(Extension):
+    """Rewrites the docstrings of functions and classes; nothing else changes."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """obj: a module, class, function or attribute that was read from the sources"""
+        if obj.docstring and (obj.is_function or obj.is_class):
+            obj.docstring.value = listed(obj.docstring.value)
+
+
+def listed(docstring: str) -> str:
+    """The docstring with a list in place of lines `name: meaning` at the left margin; indented lines continue one."""
+    lines, in_list = [""], False
+    for line in docstring.splitlines():
+        found = _ARGUMENT.fullmatch(line)
+        if found and (in_list or lines[-1] == ""):
+            lines.append(f"- `{found[1]}`: {found[2]}")
+            in_list = True
+        elif in_list and line.startswith("    "):
+            lines.append(line)
+        else:
+            lines += ["", line] if in_list and line else [line]
+            in_list = False
+    return "\n".join(lines[1:])
