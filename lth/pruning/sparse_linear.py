@@ -75,9 +75,8 @@ class _SparseLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: KeptPlaces) -> Tensor:
         columns = x.reshape(-1, places.shape[1]).t().contiguous()  # (inputs, samples)
-        result = places.matrix(values) @ columns
-        if bias is not None:
-            result += bias.unsqueeze(1)
+        start = values.new_zeros(1, 1) if bias is None else bias.unsqueeze(1)
+        result = torch.addmm(start, places.matrix(values), columns)
         ctx.save_for_backward(columns if ctx.needs_input_grad[1] else None, values)
         ctx.places, ctx.x_shape = places, x.shape
         return result.t().view(*x.shape[:-1], places.shape[0])
@@ -90,10 +89,12 @@ class _SparseLinear(Function):
         outputs = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
         of_x = of_values = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = (places.transposed(values) @ outputs).t().reshape(ctx.x_shape)
+            start = values.new_zeros(1, 1)
+            of_x = torch.addmm(start, places.transposed(values), outputs).t().reshape(ctx.x_shape)
         if ctx.needs_input_grad[1]:
-            # the values of the given matrix are multiplied by beta: only its places matter
-            of_values = torch.sparse.sampled_addmm(places.matrix(values), outputs, columns.t(), beta=0.0).values()
+            of_values = torch.zeros_like(values)
+            matrix = places.matrix(of_values)
+            torch.sparse.sampled_addmm(matrix, outputs, columns.t(), out=matrix)
         if ctx.needs_input_grad[2]:
             of_bias = outputs.sum(1)
         return of_x, of_values, of_bias, None

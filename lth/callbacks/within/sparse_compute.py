@@ -57,7 +57,9 @@ class SparseCompute(Callback):
             self._handle = trainer.optimizers[0].register_state_dict_post_hook(self._dense_state)
         if trainer.is_global_zero:
             said = (
-                f"from kept values: {', '.join(self.chosen)}" if self.chosen else f"densely: {reason or 'it is faster'}"
+                f"from kept values: {', '.join(self.chosen)}"
+                if self.chosen
+                else f"densely: {reason or 'no pruned linear layer is faster otherwise'}"
             )
             self.console.print(
                 f"level {self.level.index} is computed {said}", markup=False, highlight=False, soft_wrap=True
