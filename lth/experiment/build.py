@@ -53,8 +53,7 @@ class Experiment:
     """
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
-        self.folder = folder
-        self.config = resolved(cfg)
+        self.folder, self.config = folder, resolved(cfg)
         given, cfg = cfg, OmegaConf.create(self.config)  # without interpolations: reading one takes longer than a step
         self.cfg = cfg
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}
@@ -87,9 +86,8 @@ class Experiment:
         for level in self.levels:
             net, masks, support = self.network_of(level)
             begins = support if level.source is None or net is not self.net else ends[level.source]
-            ends[level.index] = check_level(
-                net, masks, begins, _callbacks(self.cfg, level), self.data, self.image_shape
-            )
+            parts = _callbacks(self.cfg, level)
+            ends[level.index] = check_level(net, masks, begins, parts, self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:

@@ -120,7 +120,9 @@ def mobilenet_v1(
     Raises ValueError for another stem, and for images below 8 pixels (imagenet: 32).
     """
     large = _is_large(stem, image_size)
-    return initialise_(MobileNet(_separable_blocks(affine), 1024, classes, channels, large, bias, affine), init, fan)
+    return initialise_(
+        MobileNet(_separable_blocks(affine), _SEPARABLE[-1][0], classes, channels, large, bias, affine), init, fan
+    )
 
 
 def mobilenet_v2(

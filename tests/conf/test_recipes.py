@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from docs import recipes
 from lth.cli._valid import check, entries
+from lth.networks import mobilenet, vgg
 from tests.support.harness import CONF, a_ticket, configuration, names, train
 from tests.support.tiers import engine_but
 
@@ -170,6 +171,17 @@ def representatives() -> list[str]:
 
 
 NARROWED = "resnet18", "resnet34", "resnet50"
+# what makes a network of a library narrower, by its name
+NARROWER = {"resnet50": "model.options={width_per_group: 16}", "resnet50.tv_in1k": "+model.options.base_width=16"}
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Makes our VGGs and MobileNets a quarter as wide; tests/networks has them at their size."""
+    monkeypatch.setattr(vgg, "WIDTHS", tuple(width // 4 for width in vgg.WIDTHS))
+    inverted = tuple((expansion, width // 4, *rest) for expansion, width, *rest in mobilenet._INVERTED)
+    monkeypatch.setattr(mobilenet, "_INVERTED", inverted)
+    monkeypatch.setattr(mobilenet, "_SEPARABLE", tuple((width // 4, stride) for width, stride in mobilenet._SEPARABLE))
 
 
 def shortened(name: str, ticket: Path) -> Iterator[str]:
@@ -194,6 +206,8 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
     if cfg.model._target_.endswith(NARROWED):  # a quarter as wide; tests/networks has them at their size
         yield "+model.widths=[16,32,64,128]"
+    if cfg.model.get("name") in NARROWER:
+        yield NARROWER[cfg.model.name]
     if large and "stem" in cfg.model:
         yield "model.stem=imagenet"
     if cfg.model.get("pretrained"):
@@ -239,6 +253,7 @@ def by_tier() -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", by_tier())
 def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path):
     overrides = f"experiment={name}", *shortened(name, ticket := tmp_path / "given.safetensors")
