@@ -118,10 +118,8 @@ class Loop:
         # them; an epoch with a NaN loss stops before it is logged. Lightning moves `saving`, a Checkpoint, to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, cfg.allow_dead)
-        compute = (
-            [] if cfg.compute == "dense" else [SparseCompute(level, image_shape, self.console, cfg.compute == "auto")]
-        )
-        trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *compute, *watching], loggers)
+        compute = SparseCompute(level, image_shape, self.console, cfg.compute)
+        trainer = self.experiment.trainer(level, [*boundary, layers, ticket, compute, *watching], loggers)
         if last.is_file() and trainer.is_global_zero:
             self.console.print(f"resuming level {level.index} from its last checkpoint")
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
@@ -130,9 +128,7 @@ class Loop:
         module.finalize_()
         assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
-        outcome = {"row": row, "layers": layers.table(module.net, module.masks)}
-        for callback in compute:
-            outcome["layers"] = callback.named(outcome["layers"])
+        outcome = {"row": row, "layers": compute.named(layers.table(module.net, module.masks))}
         outcome |= {"events": module.events, "curves": curves.rows}
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:

@@ -32,7 +32,6 @@ class Classifier(pl.LightningModule):
     seed: the data seed, for dropout and mixup
     """
 
-    reads_weights = True  # in a step, in their full shape
     ignores: ClassVar[tuple[str, ...]] = ()  # fields of the recipe that the module does not read
     acts_with: ClassVar[dict[str, str]] = {}  # argument -> another one; without effect where that is null or false
 

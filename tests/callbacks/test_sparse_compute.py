@@ -149,7 +149,7 @@ def test_a_weight_used_outside_of_its_layer_stays_a_matrix():
     net = Borrowed()
     before, compute = (
         net(torch.ones(1, 1, 2, 2)),
-        SparseCompute(SimpleNamespace(index=0), (1, 2, 2), None, choose=False),
+        SparseCompute(SimpleNamespace(index=0), (1, 2, 2), None, mode="sparse"),
     )
     module = SimpleNamespace(net=net, mask_in_steps=list)
     for name, done in (("one", True), ("two", False)):

@@ -1,6 +1,6 @@
 """Trains pruned linear layers from their kept values while a level's masks stand still."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class SparseCompute(Callback):
     level: the level being trained
     image_shape: channels, height and width of an image
     console: where a line says what is computed how
-    choose: True takes the layers that are expected to be faster so; False every linear layer with pruned weights
+    mode: `sparse` takes every linear layer with pruned weights, `auto` those that are expected to be faster so, `dense`
+        none, and then the callback does and stores nothing
 
     Gradients, optimizer state and moving averages then hold kept values alone. Checkpoints and rewind points hold whole
     matrices as ever. A level is computed densely, and the line says why, where its masks move or other code reads whole
@@ -34,17 +35,21 @@ class SparseCompute(Callback):
     Must come before callbacks that copy weights when training starts (EMA).
     """
 
-    def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, choose: bool):
-        self.level, self.image_shape, self.console, self.choose = level, image_shape, console, choose
+    def __init__(self, level: Level, image_shape: tuple[int, int, int], console: Console, mode: str):
+        self.level, self.image_shape, self.console, self.mode = level, image_shape, console, mode
         self.chosen: list[str] | None = None  # names of weights; None before the level has started
         self._layers: dict[int, KeptLayer] = {}  # by id of the weight, from the first step to the level's end
         self._handle: Any = None
 
-    def named(self, table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Rows of the layer table with the column `compute`: sparse or dense."""
+    def named(self, table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of the layer table with the column `compute`, sparse or dense; without it where the mode is dense."""
+        if self.mode == "dense":
+            return list(table)
         return [{**row, "compute": "sparse" if row["layer"] in (self.chosen or ()) else "dense"} for row in table]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.mode == "dense":
+            return
         reason = _obstacle(trainer, pl_module)
         if self.chosen is None:
             self.chosen = [] if reason else self._choose(pl_module)
@@ -56,14 +61,10 @@ class SparseCompute(Callback):
             self._convert(trainer, pl_module, KeptLayer.kept)
             self._handle = trainer.optimizers[0].register_state_dict_post_hook(self._dense_state)
         if trainer.is_global_zero:
-            said = (
-                f"from kept values: {', '.join(self.chosen)}"
-                if self.chosen
-                else f"densely: {reason or 'no pruned linear layer is faster otherwise'}"
-            )
-            self.console.print(
-                f"level {self.level.index} is computed {said}", markup=False, highlight=False, soft_wrap=True
-            )
+            said = f"densely: {reason or 'no pruned linear layer is faster otherwise'}"
+            said = f"from kept values: {', '.join(self.chosen)}" if self.chosen else said
+            line = f"level {self.level.index} is computed {said}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._leave(trainer, pl_module)
@@ -78,7 +79,7 @@ class SparseCompute(Callback):
             }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"chosen": self.chosen}
+        return {"chosen": self.chosen} if self.mode != "dense" else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.chosen = state_dict["chosen"]
@@ -86,7 +87,7 @@ class SparseCompute(Callback):
     def _choose(self, module: Any) -> list[str]:
         masks, net = module.masks, module.net
         pruned = [name for name in linear_layers(net, masks) if not masks[name].all()]
-        if not self.choose or not pruned:
+        if self.mode == "sparse" or not pruned:
             return pruned
         uses, batch = uses_per_image(net, self.image_shape), module.recipe.batch_size
         return [name for name in pruned if pays(masks[name], batch * uses.get(name, 0))]
@@ -167,11 +168,12 @@ def _obstacle(trainer: Trainer, module: Any) -> str | None:
 def _reads_weights(thing: Any) -> bool:
     """Whether a module or callback reads or writes whole weights between two steps.
 
-    Those of lth that do say so by `reads_weights = True`. Others do unless they say `reads_weights = False`.
+    Callbacks of lth that do say so by `reads_weights = True`. Modules, and callbacks of others, do unless they say
+    `reads_weights = False`.
     """
     kind = type(thing)
     if kind.__module__.partition(".")[0] == "lth":
-        return getattr(kind, "reads_weights", False)
+        return getattr(kind, "reads_weights", isinstance(thing, LightningModule))
     return vars(kind).get("reads_weights", not isinstance(thing, _OF_LIGHTNING))
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import linear
 
-from lth.pruning.sparse_linear import KeptPlaces, sparse_linear
+from lth.pruning.kept_places import KeptPlaces
 
 MASK = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])  # an empty row and an empty column
 
@@ -21,8 +21,8 @@ def inputs(places, *shape, dtype=torch.double):
 def test_gradients_are_those_of_the_product(shape):
     places = KeptPlaces(MASK)
     x, values, bias = inputs(places, *shape)
-    assert gradcheck(lambda x, v, b: sparse_linear(x, v, places, b), (x, values, bias))
-    assert gradcheck(lambda x, v: sparse_linear(x, v, places), (x, values))
+    assert gradcheck(lambda x, v, b: places.linear(x, v, b), (x, values, bias))
+    assert gradcheck(lambda x, v: places.linear(x, v), (x, values))
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.double, 1e-12), (torch.float, 1e-5)])
@@ -33,7 +33,7 @@ def test_it_computes_what_the_masked_matrix_does(dtype, error):
     x, values, bias = (tensor.detach().clone().requires_grad_() for tensor in given)
     weight = places.dense_of(values).requires_grad_()
     assert torch.equal(weight != 0, mask)
-    sparse, dense = sparse_linear(given[0], given[1], places, given[2]), linear(x, weight, bias)
+    sparse, dense = places.linear(*given), linear(x, weight, bias)
     torch.testing.assert_close(sparse, dense, rtol=0, atol=error)
     sparse.square().sum().backward()
     dense.square().sum().backward()
@@ -52,7 +52,7 @@ def test_values_are_written_back_to_their_places():
 def test_a_layer_without_kept_weights_gives_its_bias():
     places = KeptPlaces(torch.zeros(3, 4))
     x, values, bias = inputs(places, 2)
-    y = sparse_linear(x, values, places, bias)
+    y = places.linear(x, values, bias)
     y.sum().backward()
     assert torch.equal(y, bias.expand(2, 3))
     assert not x.grad.any()

@@ -8,6 +8,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+# said at the first CSR tensor of a process
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+
 
 class KeptPlaces:
     """The places of a weight matrix that a mask keeps, as compressed sparse rows (CSR) of the matrix and its transpose.
@@ -48,27 +51,26 @@ class KeptPlaces:
         ordered = torch.index_select(values, 0, self._order)
         return _csr(self._crow_t, self._col_t, ordered, self.shape[::-1])
 
+    def linear(self, x: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`torch.nn.functional.linear(x, self.dense_of(values), bias)` without a dense matrix, forward and backward.
+
+        x: shape (..., inputs), on the CPU; float32 or float64, as `values`
+        values: kept values, a vector; its gradient is a vector too
+        bias: shape (outputs,)
+
+        MKL multiplies fastest by dense matrices whose rows are samples of one unit, so x is transposed unless it is in
+        memory so already, and the result is left as (outputs, samples). Functions of single elements keep that order,
+        so that the next product need not transpose. Sums are in another order than in the dense product. Differentiable
+        once.
+        """
+        result: Tensor = _SparseLinear.apply(x, values, bias, self)
+        return result
+
     def _flat(self) -> Tensor:
         """The index of each kept place in the flattened matrix."""
         per_row = self._crow.diff().long()
         rows = torch.repeat_interleave(torch.arange(self.shape[0]), per_row)
         return rows * self.shape[1] + self._col
-
-
-def sparse_linear(x: Tensor, values: Tensor, places: KeptPlaces, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear(x, places.dense_of(values), bias)` without a dense matrix, forward and backward.
-
-    x: shape (..., inputs), on the CPU; float32 or float64, as `values`
-    values: kept values, a vector; its gradient is a vector too
-    places: of the values
-    bias: shape (outputs,)
-
-    MKL multiplies fastest by dense matrices with samples along rows, so x is transposed unless it is in memory already,
-    and the result is left in memory as (outputs, samples). Functions of single elements keep that order, so the next
-    product need not transpose. Sums are in another order than in the dense product. Differentiable once.
-    """
-    result: Tensor = _SparseLinear.apply(x, values, bias, places)
-    return result
 
 
 class _SparseLinear(Function):
@@ -107,6 +109,3 @@ def _compressed(counts: Tensor) -> Tensor:
 
 def _csr(crow: Tensor, col: Tensor, values: Tensor, shape: Any) -> Tensor:
     return torch.sparse_csr_tensor(crow, col, values.detach(), tuple(shape), check_invariants=False)
-
-
-warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
