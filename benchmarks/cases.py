@@ -35,6 +35,9 @@ class Case:
 
 RESNET20 = Case("ResNet-20", ("recipe=cifar", "model=resnet20", "dataset.image_size=32", "dataset.channels=3"), 25, 250)
 LENET = Case("LeNet-300-100", ("recipe=mnist", "model=lenet_300_100", "dataset.image_size=28"), 400, 400)
+MLP = Case(
+    "MLP 784-2048-2048-10", ("recipe=mnist", "model=mlp", "model.widths=[2048,2048]", "dataset.image_size=28"), 25, 400
+)
 CASES = (RESNET20, LENET)
 UNPRUNED = ("method=dense",)
 

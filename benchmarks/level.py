@@ -72,6 +72,7 @@ class TellLap(pl.Callback):
     """Records in a lap which batch Lightning starts."""
 
     logs_in_steps = False
+    reads_weights = False
 
     def __init__(self, lap: Lap):
         self.lap = lap

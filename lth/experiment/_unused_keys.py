@@ -27,7 +27,7 @@ _ALWAYS: tuple[str, ...] = (
     "choices",
     "published",
 )
-_ALWAYS += ("seed", "seeds.init", "allow_dead", "compile", "channels_last", "threads", "checkpoint_seconds")
+_ALWAYS += ("seed", "seeds.init", "allow_dead", "compile", "compute", "channels_last", "threads", "checkpoint_seconds")
 _ALWAYS += ("folder", "overwrite", "method.plan")
 _REFERENCE = re.compile(r"\$\{\s*([^${}:,\s]+)\s*\}")
 

@@ -18,6 +18,7 @@ from lth.callbacks.watch.layer_report import LayerReport
 from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
+from lth.callbacks.within.sparse_compute import SparseCompute
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
 from lth.experiment.environment import environment, quiet_lightning
@@ -120,7 +121,8 @@ class Loop:
         # them; an epoch with a NaN loss stops before it is logged. Lightning moves `saving`, a Checkpoint, to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, print_table, cfg.allow_dead)
-        trainer = self.experiment.trainer(level, [*boundary, layers, ticket, *watching], loggers)
+        compute = SparseCompute(level, image_shape, self.console, cfg.compute)
+        trainer = self.experiment.trainer(level, [*boundary, layers, ticket, compute, *watching], loggers)
         if last.is_file() and trainer.is_global_zero:
             self.console.print(f"resuming level {level.index} from its last checkpoint")
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
@@ -129,7 +131,7 @@ class Loop:
         module.finalize_()
         assert_same_training("after training", module, module.masks)
         row = self._row(level, trainer, module, curves)
-        outcome = {"row": row, "layers": layers.table(module.net, module.masks)}
+        outcome = {"row": row, "layers": compute.named(layers.table(module.net, module.masks))}
         outcome |= {"events": module.events, "curves": curves.rows}
         outcome["topology"] = [line for callback in boundary for line in getattr(callback, "rows", list)()]
         if trainer.is_global_zero:

@@ -4,7 +4,7 @@ The network stays plain: no layer subclass, no hook, no buffer. Gradients are ma
 clipping, weights after the optimizer's step. That costs two fused operations in each step, whatever the depth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ class KeptWeights(Classifier):
     """
 
     applies_masks = True  # callbacks refuse to prune modules without it
+    reads_weights = False  # between two steps: with `compute=sparse` a weight may hold its kept values alone
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 
@@ -46,8 +47,18 @@ class KeptWeights(Classifier):
             self.attached.update_(self.masks)
         zero_(self._weights, self._kept)
         zero_state_(self.trainer.optimizers[0], self._weights, self._kept)
-        # in a step only masks that prune something are multiplied with: none in a dense level
-        pairs = [(weight, kept) for weight, kept in zip(self._weights, self._kept, strict=True) if not kept.all()]
+        self.mask_in_steps(())
+
+    def mask_in_steps(self, without: Sequence[torch.Tensor]) -> None:
+        """Choose the weights that are multiplied by their masks in every step: those whose masks prune something.
+
+        without: weights that hold their kept values alone and need no mask
+        """
+        free = {id(weight) for weight in without}
+        pairs = [
+            (weight, kept) for weight, kept in zip(self._weights, self._kept, strict=True) if id(weight) not in free
+        ]
+        pairs = [(weight, kept) for weight, kept in pairs if not kept.all()]  # none in a dense level
         self._pruned = [weight for weight, _ in pairs], [kept for _, kept in pairs]
 
     def zero_copies_(self, copies: Mapping[int, torch.Tensor]) -> None:

@@ -32,6 +32,8 @@ class PenalisedWeights(KeptWeights):
       measure: `mean_abs` or `max` of the absolute values of a unit
     """
 
+    reads_weights = True
+
     def __init__(
         self,
         *args: Any,

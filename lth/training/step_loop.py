@@ -1,7 +1,7 @@
 """The optimizer steps of an epoch in one Python loop, with nothing between them but what acts there.
 
 Between two steps Lightning looks up some thirty hooks of the module, of every callback, of the strategy and of the
-precision plugin. A step of a small network takes less time than that. `StepLoop` looks them up once an epoch.
+precision plugin. A step of a small network takes less time than that. `_StepLoop` looks them up once an epoch.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,12 +29,12 @@ Hook = Callable[..., Any]
 
 
 def use_step_loop(trainer: Trainer) -> None:
-    """Have `trainer` take its training steps in a `StepLoop`."""
+    """Have `trainer` take its training steps in a `_StepLoop`."""
     given = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = StepLoop(trainer, given.min_steps, given.max_steps)
+    trainer.fit_loop.epoch_loop = _StepLoop(trainer, given.min_steps, given.max_steps)
 
 
-class StepLoop(_TrainingEpochLoop):
+class _StepLoop(_TrainingEpochLoop):
     """Lightning's loop over an epoch, in which one `advance` takes all steps up to the next validation.
 
     Batches, arithmetic, hooks and counters are those of Lightning, in its order, so that the results are equal to the

@@ -10,7 +10,7 @@ import torch
 from lth.callbacks.watch.last_checkpoint import LastCheckpoint
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
-from lth.training.step_loop import StepLoop
+from lth.training.step_loop import _StepLoop
 from tests.support.harness import configuration, curves, rows, state, train, train_apart, usual
 from tests.support.kinds import REPRESENTATIVES
 from tests.support.tiers import engine_but
@@ -50,10 +50,10 @@ def _without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:
 def both(tmp_path: Path, *overrides: str) -> bool:
     """Whether a run in one loop leaves what a run of Lightning's loop leaves; the first must have taken steps so."""
     taken = []
-    take = StepLoop._take_steps
-    with patch.object(StepLoop, "_take_steps", lambda self, fetcher: (taken.append(1), take(self, fetcher))):
+    take = _StepLoop._take_steps
+    with patch.object(_StepLoop, "_take_steps", lambda self, fetcher: (taken.append(1), take(self, fetcher))):
         train(tmp_path / "ours", *overrides)
-    with patch.object(StepLoop, "_applies", lambda self, fetcher: False):
+    with patch.object(_StepLoop, "_applies", lambda self, fetcher: False):
         train(tmp_path / "theirs", *overrides)
     assert bool(taken) != ("recipe.accumulate=2" in overrides)
     return same(tmp_path / "ours", tmp_path / "theirs")
@@ -77,7 +77,7 @@ def test_a_checkpoint_of_one_loop_is_continued_by_the_other(tmp_path: Path):
     method = ["method=imp", "sparsity=list", "sparsity.densities=[0.5,0.3]"]
     train(tmp_path / "whole", *method)
     assert train_apart(tmp_path / "ours", method, ("step", 10)) == -9
-    with patch.object(StepLoop, "_applies", lambda self, fetcher: False):
+    with patch.object(_StepLoop, "_applies", lambda self, fetcher: False):
         train(tmp_path / "ours", *method)
         assert train_apart(tmp_path / "theirs", method, ("step", 10)) == -9
     train(tmp_path / "theirs", *method)
@@ -106,7 +106,7 @@ class Quiet(Foreign):
 
 @pytest.mark.slow
 def test_a_callback_that_says_it_never_logs_leaves_the_steps_in_one_loop(tmp_path: Path):
-    with patch.object(StepLoop, "_take_steps", autospec=True, side_effect=StepLoop._take_steps) as taken:
+    with patch.object(_StepLoop, "_take_steps", autospec=True, side_effect=_StepLoop._take_steps) as taken:
         built = Experiment(configuration(tmp_path), RunFolder(tmp_path))
         level = built.levels[0]
         module, boundary = built.build_level(level)

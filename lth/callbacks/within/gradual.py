@@ -36,6 +36,8 @@ class Gradual(AfterStep):
     Sources: arXiv 1710.01878 (AGP), 1902.09574 (GMP), 2106.10404 (GraNet).
     """
 
+    reads_weights = True  # and moves masks
+
     def __init__(
         self,
         level: Level,

@@ -50,6 +50,8 @@ class Regrow(AfterStep):
     Sources: arXiv 1707.04780 (SET), 1911.11134 (RigL), 1907.04840 (SNFS), 2102.02887 (ITOP), 2106.10404 (GraNet).
     """
 
+    reads_weights = True  # and moves masks
+
     def __init__(
         self,
         level: Level,

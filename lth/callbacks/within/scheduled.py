@@ -33,6 +33,8 @@ class Scheduled(AfterStep):
     Raises ValueError for options that `ScheduleRule` refuses.
     """
 
+    reads_weights = True  # and moves masks
+
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
         rules = {name: options for name, options in rules.items() if options is not None} or _EVERY_LAYER
         self.level, self.seed = level, seed

@@ -20,7 +20,7 @@ _TOLERANCE = 1e-5  # of the outputs, relative to the largest
 
 
 @dataclass(frozen=True)
-class ThinNetwork:
+class _ThinNetwork:
     """A network from which removed units were cut.
 
     Args:
@@ -36,7 +36,9 @@ class ThinNetwork:
     difference: float
 
 
-def thin(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolerance: float = _TOLERANCE) -> ThinNetwork:
+def thin(
+    net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolerance: float = _TOLERANCE
+) -> _ThinNetwork:
     """A copy of `net` under `masks` without the units that no layer computes or no layer reads.
 
     A unit of coupled layers is cut if all its producers have removed it, or all its consumers. Raises ValueError where
@@ -55,7 +57,7 @@ def thin(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolera
             "biases or batch norms of removed outputs are not zero. Train with method.whole_units=true"
         )
     left = {name: _select(mask.bool(), kept.get(name, {})) for name, mask in masks.items()}
-    return ThinNetwork(small, left, kept, difference)
+    return _ThinNetwork(small, left, kept, difference)
 
 
 def cut_(net: nn.Module, kept: KeptIndices) -> None:

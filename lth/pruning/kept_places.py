@@ -1,0 +1,111 @@
+"""Linear layers computed from their kept weights alone, with gradients at the kept places alone (CPU)."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# said at the first CSR tensor of a process
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+
+
+class KeptPlaces:
+    """The places of a weight matrix that a mask keeps, as compressed sparse rows (CSR) of the matrix and its transpose.
+
+    mask: 0/1, shape (outputs, inputs)
+
+    The kept values of a matrix are a vector in the order of `values_of`, row by row. Indices are 32-bit, as MKL takes
+    them; others would be converted in every product.
+    """
+
+    def __init__(self, mask: Tensor):
+        kept = mask.bool()
+        rows, columns = kept.nonzero(as_tuple=True)
+        self.shape = kept.shape
+        self.count = len(rows)
+        self._crow, self._col = _compressed(kept.sum(1)), columns.int()
+        # a stable sort by column, in which rows stay in order
+        self._order = torch.sort(columns, stable=True).indices
+        self._crow_t, self._col_t = _compressed(kept.sum(0)), rows[self._order].int()
+        self._order = self._order.int()
+
+    def values_of(self, dense: Tensor) -> Tensor:
+        """The kept values of a tensor of the matrix's shape, as a new vector."""
+        return dense.detach().reshape(-1)[self._flat()]
+
+    def dense_of(self, values: Tensor) -> Tensor:
+        """A new matrix with `values` at the kept places and zeros elsewhere."""
+        dense = values.new_zeros(self.shape.numel())
+        dense[self._flat()] = values.detach()
+        return dense.view(self.shape)
+
+    def matrix(self, values: Tensor) -> Tensor:
+        """The matrix as a sparse CSR tensor that shares memory with `values`."""
+        return _csr(self._crow, self._col, values, self.shape)
+
+    def transposed(self, values: Tensor) -> Tensor:
+        """The transposed matrix as a sparse CSR tensor, with a copy of `values`."""
+        ordered = torch.index_select(values, 0, self._order)
+        return _csr(self._crow_t, self._col_t, ordered, self.shape[::-1])
+
+    def linear(self, x: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`torch.nn.functional.linear(x, self.dense_of(values), bias)` without a dense matrix, forward and backward.
+
+        x: shape (..., inputs), on the CPU; float32 or float64, as `values`
+        values: kept values, a vector; its gradient is a vector too
+        bias: shape (outputs,)
+
+        MKL multiplies fastest by dense matrices whose rows are samples of one unit, so x is transposed unless it is in
+        memory so already, and the result is left as (outputs, samples). Functions of single elements keep that order,
+        so that the next product need not transpose. Sums are in another order than in the dense product. Differentiable
+        once.
+        """
+        result: Tensor = _SparseLinear.apply(x, values, bias, self)
+        return result
+
+    def _flat(self) -> Tensor:
+        """The index of each kept place in the flattened matrix."""
+        per_row = self._crow.diff().long()
+        rows = torch.repeat_interleave(torch.arange(self.shape[0]), per_row)
+        return rows * self.shape[1] + self._col
+
+
+class _SparseLinear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: KeptPlaces) -> Tensor:
+        columns = x.reshape(-1, places.shape[1]).t().contiguous()  # (inputs, samples)
+        start = values.new_zeros(1, 1) if bias is None else bias.unsqueeze(1)
+        result = torch.addmm(start, places.matrix(values), columns)
+        ctx.save_for_backward(columns if ctx.needs_input_grad[1] else None, values)
+        ctx.places, ctx.x_shape = places, x.shape
+        return result.t().view(*x.shape[:-1], places.shape[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        columns, values = ctx.saved_tensors
+        places: KeptPlaces = ctx.places
+        outputs = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
+        of_x = of_values = of_bias = None
+        if ctx.needs_input_grad[0]:
+            start = values.new_zeros(1, 1)
+            of_x = torch.addmm(start, places.transposed(values), outputs).t().reshape(ctx.x_shape)
+        if ctx.needs_input_grad[1]:
+            of_values = torch.zeros_like(values)
+            matrix = places.matrix(of_values)
+            torch.sparse.sampled_addmm(matrix, outputs, columns.t(), out=matrix)
+        if ctx.needs_input_grad[2]:
+            of_bias = outputs.sum(1)
+        return of_x, of_values, of_bias, None
+
+
+def _compressed(counts: Tensor) -> Tensor:
+    """The row pointers of a CSR matrix with these numbers of values in its rows."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+
+
+def _csr(crow: Tensor, col: Tensor, values: Tensor, shape: Any) -> Tensor:
+    return torch.sparse_csr_tensor(crow, col, values.detach(), tuple(shape), check_invariants=False)

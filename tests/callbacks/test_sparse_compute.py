@@ -1,0 +1,175 @@
+"""Levels computed from kept values train as dense ones do, leave the same files, and resume to the same bits."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch import nn
+from torch.nn.functional import linear
+
+from lth.callbacks import EMA, Regrow
+from lth.callbacks.within._kept_layer import KeptLayer, linear_layers, pays
+from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
+from lth.modules import KeptWeights, PenalisedWeights
+from tests.support.harness import rows, state, train, train_apart
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+PRUNED = ("method=random", "sparsity=one_shot", "sparsity.density=0.3", "method.plan._target_=lth.plan.single")
+RECIPES = {
+    "sgd": ("recipe.weight_decay=0.01", "recipe.clip=0.5", "recipe.ema=0.8"),
+    "adamw": ("recipe/optimizer=adamw", "recipe.lr=0.01", "recipe.weight_decay=0.1", "recipe.accumulate=2"),
+    "schedule_free": ("recipe/optimizer=schedule_free_sgd", "recipe/schedule=schedule_free", "recipe.lr=1"),
+}
+
+
+def layers(folder):
+    """The column `compute` of layers.csv."""
+    with (folder / "layers.csv").open(newline="") as file:
+        return [row.get("compute") for row in csv.DictReader(file)]
+
+
+def tensors(value, prefix=""):
+    """The tensors of a checkpoint by their place in it."""
+    if torch.is_tensor(value):
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {name: t for key, item in items for name, t in tensors(item, f"{prefix}/{key}").items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_level_in_float64_equals_the_dense_one_up_to_rounding(recipe, tmp_path):
+    held = []
+
+    class Look(Callback):
+        reads_weights, logs_in_steps = False, False
+
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            weight = pl_module.net.classifier.weight
+            copies = [a for c in trainer.callbacks if isinstance(c, EMA) for a in c.average if a.ndim > 1]
+            states = [v.ndim for s in trainer.optimizers[0].state.values() for v in s.values() if torch.is_tensor(v)]
+            held.append((weight.ndim, max(states, default=0), len(copies)))
+
+    given = (*PRUNED, *RECIPES[recipe], "recipe.precision=64-true")
+    train(tmp_path / "dense", *given)
+    with pytest.MonkeyPatch.context() as patch:
+        init = SparseCompute.on_train_start
+        patch.setattr(SparseCompute, "on_train_start", lambda s, t, m: (init(s, t, m), t.callbacks.append(Look()))[0])
+        train(tmp_path / "sparse", *given, "compute=sparse")
+    assert layers(tmp_path / "sparse") == ["sparse"] * 3
+    assert layers(tmp_path / "dense") == [None] * 3
+    # no matrix is left in weights, optimizer state and averages; a batch that only accumulates comes before any state
+    assert set(held) - {(1, 0, 0)} == {(1, 1, 0)}
+    dense, sparse = (tensors(checkpoint(tmp_path / name)) for name in ("dense", "sparse"))
+    assert dense.keys() == sparse.keys()
+    for name, tensor in dense.items():
+        assert torch.allclose(sparse[name].double(), tensor.double(), rtol=0, atol=1e-10), name
+    names = [name for name in rows(tmp_path / "dense")[0] if name.endswith("accuracy")]
+    assert [[r[n] for n in names] for r in rows(tmp_path / "dense")] == [
+        [r[n] for n in names] for r in rows(tmp_path / "sparse")
+    ]
+
+
+def checkpoint(folder):
+    """The checkpoint of the only level."""
+    (path,) = folder.glob("level_*/last.ckpt")
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path):
+    # the rewind point lies within level 0; level 1 is killed in its third epoch
+    given = ["method=imp", "method.rewind=2", "sparsity=list", "sparsity.densities=[0.3]", "recipe.ema=0.8"]
+    given += ["compute=sparse", "recipe.clip=0.5"]
+    assert train_apart(tmp_path / "killed", given, ("step", 22)) == -9
+    for name in ("whole", "killed"):
+        assert train_apart(tmp_path / name, given) == 0
+    assert layers(tmp_path / "killed") == ["dense"] * 3 + ["sparse"] * 3 == layers(tmp_path / "whole")
+    assert state(tmp_path / "killed") == state(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_method_that_moves_masks_is_computed_densely_and_says_so(tmp_path, capsys):
+    train(tmp_path, "method=rigl", "sparsity.density=0.3", "method.every=2", "compute=sparse")
+    assert "computed densely: masks move, or whole weights are read: Regrow" in capsys.readouterr().out
+    assert set(layers(tmp_path)) == {"dense"}
+
+
+def trainer(**changes):
+    """What a Trainer says of a level that can be computed from kept values, but for `changes`."""
+    from pytorch_lightning.plugins.precision import Precision
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+    usual = {"world_size": 1, "precision": "32-true", "precision_plugin": Precision(), "callbacks": []}
+    return SimpleNamespace(**usual | {"optimizers": [optimizer]} | changes)
+
+
+def test_what_stands_against_it_is_said():
+    class Own(Callback):
+        pass
+
+    module = object.__new__(KeptWeights)
+    nn.Module.__init__(module)
+    module.net, module._device = nn.Linear(2, 2), torch.device("cpu")
+    assert _obstacle(trainer(), module) is None
+    assert "2 processes" in _obstacle(trainer(world_size=2), module)
+    assert "Adagrad" in _obstacle(trainer(optimizers=[torch.optim.Adagrad(module.parameters())]), module)
+    assert "bf16" in _obstacle(trainer(precision="bf16-mixed", precision_plugin=None), module)
+    assert "Own" in _obstacle(trainer(callbacks=[Own()]), module)
+    module._device = torch.device("cuda", 0)
+    assert "cuda" in _obstacle(trainer(), module)
+    assert _reads_weights(object.__new__(PenalisedWeights))
+    assert _reads_weights(object.__new__(Regrow))
+
+
+def test_it_pays_for_large_layers_with_few_weights():
+    def mask(size, density):
+        return (torch.arange(size * size) < density * size * size).view(size, size)
+
+    assert pays(mask(500, 0.05), samples=128)
+    assert not pays(mask(500, 0.3), samples=128)  # too dense
+    assert not pays(mask(30, 0.05), samples=128)  # too small
+    assert not pays(mask(30, 1), samples=128)
+
+
+class Borrowed(nn.Module):
+    """A network that multiplies by the weight of a layer itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return linear(self.one(x.flatten(1)), self.two.weight)
+
+
+def test_a_weight_used_outside_of_its_layer_stays_a_matrix():
+    net = Borrowed()
+    before, compute = (
+        net(torch.ones(1, 1, 2, 2)),
+        SparseCompute(SimpleNamespace(index=0), (1, 2, 2), None, mode="sparse"),
+    )
+    module = SimpleNamespace(net=net, mask_in_steps=list)
+    for name, done in (("one", True), ("two", False)):
+        layer = KeptLayer(getattr(net, name), torch.ones(4, 4))
+        assert compute._enter([layer], module) == done
+        if done:
+            assert net.one.weight.shape == (16,)
+            assert net.state_dict()["one.weight"].shape == (4, 4)
+            layer.leave()
+        assert torch.allclose(net(torch.ones(1, 1, 2, 2)), before)
+        assert getattr(net, name).weight.shape == (4, 4)
+
+
+def test_shared_frozen_and_other_layers_are_no_candidates():
+    class Own(nn.Linear):
+        pass
+
+    net = nn.Sequential(
+        nn.Linear(2, 2), nn.Linear(2, 2), Own(2, 2), nn.Conv2d(1, 1, 1), nn.Linear(2, 2), nn.Linear(2, 2)
+    )
+    net[1].weight = net[0].weight
+    net[4].weight.requires_grad_(False)
+    assert list(linear_layers(net, ["0.weight", "2.weight", "3.weight", "4.weight", "5.weight"])) == ["5.weight"]
