@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -54,7 +55,8 @@ def run(cfg: DictConfig) -> float | None:
                 raise
             return Loop(experiment).show()
         series, levels = series_configuration(cfg), len(experiment.levels)
-        folder.claim(experiment.config, environment(), cfg.overwrite, series, levels, default_keys(cfg))
+        record = {**environment(), "overrides": _overrides()}
+        folder.claim(experiment.config, record, cfg.overwrite, series, levels, default_keys(cfg))
         stack.enter_context(folder.explained())
         stack.enter_context(stopped_by_signals())  # within `explained`: a run that a signal ended has not failed
         return Loop(experiment).train()
@@ -203,6 +205,11 @@ class Loop:
         topology = single_run.topology(outcomes, title)
         if topology is not None:
             save_picture(topology, self.folder.path / "topology.png")
+
+
+def _overrides() -> list[str] | None:
+    """The command line's overrides, for the record; None without one (in a test)."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
 
 
 def _check_loggers(loggers: Mapping[str, Any]) -> None:
