@@ -35,12 +35,12 @@ def page(panels: Sequence[tuple[Section, Sequence[Series]]], runs: Sequence[Run]
     templates = Environment(
         loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    scripts = [get_plotlyjs(), "\n".join(["'use strict';(()=>{", *map(_text, _SCRIPTS), "})();"])]
+    scripts = [get_plotlyjs().replace("\r\n", "\n"), "\n".join(["'use strict';(()=>{", *map(_text, _SCRIPTS), "})();"])]
     return templates.get_template("page.html").render(
         **contents(panels, runs, judged, column),
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
-        hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
+        hashes=Markup(" ".join(f"'sha256-{_hash(script)}'" for script in scripts)),
         data=Markup(as_json(payload(panels, places(runs), column))),
     )
 

@@ -18,8 +18,8 @@ _DROPPED = re.compile(r"overwrite=|folder=''$")
 
 
 def short(value: Any) -> Any:
-    """A number with six significant digits; None for what is no number in JSON."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """A float with six significant digits, None for what is no number in JSON; other values as they are."""
+    if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if abs(value) < float("inf") else None
 

@@ -201,10 +201,7 @@ class RunFolder:
         return dict(self.stored()["config"])
 
     def stored(self, shared: bool = False) -> dict[str, Any]:
-        """All of config.yaml: configuration, record, levels, series. Raises ValueError where there is none.
-
-        shared: equal parts of several files are one object, which must not be changed; quicker for many files
-        """
+        """All of config.yaml. Raises ValueError where there is none. shared: quicker for many; not to be changed."""
         stored = _content_of(self.path / "config.yaml", load_shared if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")

@@ -37,8 +37,11 @@ function makeFigure(parent, section, choices, openPoint) {
     legend.replaceChildren(...buttons);
   }
 
+  const note = el('p', { class: 'note' });
+
   function update() {
     toggles();
+    note.textContent = `${DATA.intervals} Click a point for the runs behind it; drag to zoom, double click to zoom out. Of more than ${BANDS} series, points are moved sideways by up to ${100 * ASIDE} % of their density, so that their bars do not hide one another.${explained(section, choices)}`;
     figure(chart, () => drawSeries(chart, section, choices, openPoint));
   }
 
@@ -56,7 +59,7 @@ function makeFigure(parent, section, choices, openPoint) {
     el('button', { type: 'button', onclick: () => set(series.map((one) => one.label)) }, 'show all'),
     el('button', { type: 'button', onclick: () => set([]) }, 'none'),
     series.length > section.readable.length && el('button', { type: 'button', onclick: () => set(section.readable) }, `best ${section.readable.length}`));
-  parent.append(bar, chart, buttons, legend, el('p', { class: 'note' }, `${DATA.intervals} Click a point for the runs behind it; drag to zoom, double click to zoom out. Of more than ${BANDS} series, points are moved sideways by up to ${100 * ASIDE} % of their density, so that their bars do not hide one another.${explained(section, choices)}`));
+  parent.append(bar, chart, buttons, legend, note);
   document.addEventListener('theme', toggles);
   update();
   return { showOnly: set };
