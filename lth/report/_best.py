@@ -42,7 +42,7 @@ def _order(points: Sequence[tuple[int, Point]]) -> list[list[Any]]:
 
 
 def readable(series: Sequence[Series], most: int) -> list[Series]:
-    """At most `most` series: a dense network, and the best ones at the sparsest density that at least half of them share.
+    """At most `most` series: a dense network, and the best ones at the sparsest density that at least half share.
 
     All, where they are no more. Series that lack the density, or whose column is no fraction, come in their order.
     """

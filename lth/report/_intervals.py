@@ -9,8 +9,8 @@ from lth.analysis.interval import Interval, of_difference, t_quantile
 FEWEST = 3  # seeds; fewer give no interval, but their values
 CONFIDENCE = 0.95
 METHOD = (
-    "Intervals are 95 % t intervals on the logit scale (delta method), which stay within 0 to 100 %; from three seeds on. "
-    "With fewer, the seeds are shown."
+    "Intervals are 95 % t intervals on the logit scale (delta method), which stay within 0 to 100 %; from three seeds "
+    "on. With fewer, the seeds are shown."
 )
 METHOD_OF_LOSS = "Intervals are 95 % t intervals, from three seeds on. With fewer, the seeds are shown."
 
@@ -45,8 +45,8 @@ def lead(best: Mapping[int, float], other: Mapping[int, float], comparisons: int
     best, other: seed -> value; paired where the seeds are the same, else Welch's
     comparisons: how many others the best is compared with
 
-    The outcome is `close` where the interval holds 0, `behind` where it lies above 0 and does so, too, at the confidence
-    at which all comparisons together hold at 95 % (Bonferroni), else `probable`.
+    The outcome is `close` where the interval holds 0, `behind` where it lies above 0 and does so, too, at the
+    confidence at which all comparisons together hold at 95 % (Bonferroni), else `probable`.
     """
     if min(len(best), len(other)) < FEWEST:
         return None

@@ -1,4 +1,4 @@
-"""The report as one HTML page: text and tables from page.html, figures and tables to explore from the scripts beside it.
+"""The report as one HTML page: text from page.html, figures and tables to explore from the scripts beside it.
 
 Nothing is loaded from elsewhere, and a content security policy allows only the page's own scripts, by their hashes.
 """

@@ -1,4 +1,4 @@
-"""What the page's scripts read: sections with series, comparisons and runs, as plain lists, dictionaries and numbers."""
+"""What the page's scripts read: sections with series, comparisons and runs, as plain containers and numbers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,8 @@ from typing import Any
 from lth.report._best import comparisons, readable
 from lth.report._intervals import METHOD, METHOD_OF_LOSS
 from lth.report._run_data import LEVEL_COLUMNS, run_data, settings, short
-from lth.report._series import Point, Series, is_fraction
 from lth.report._sections import Section
-from lth.report.collect import Run
+from lth.report._series import Point, Series, is_fraction
 
 _READABLE = 12  # series shown at first
 

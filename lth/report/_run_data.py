@@ -46,9 +46,9 @@ def run_data(run: Run, place: str, group: Group, names: list[tuple[str, ...]]) -
 
 
 def settings(runs: Sequence[Run]) -> dict[str, Any]:
-    """The configurations of runs: `common`, key -> value, and `varying`, key -> {values, of: index of each run's value}.
+    """The configurations: `common`, key -> value, and `varying`, key -> {values, of: index of each run's value}.
 
-    A run without the key has the index -1. Keys that follow from the seed or say where and how a run works are left out.
+    A run without the key has the index -1. Seeds, and keys that say where and how a run works, are left out.
     """
     every = [_shown(run) for run in runs]
     common: dict[str, str] = {}

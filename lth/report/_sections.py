@@ -103,7 +103,7 @@ def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Secti
 
 
 def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Words of each group: method, ladder where several are used, and settings in which the groups of a method differ."""
+    """Words of each group: method, ladder where several are used, settings in which the groups of a method differ."""
     methods = [group[0].choices["method"] for group in groups]
     labels = []
     for group, method, own in zip(groups, methods, options, strict=True):

@@ -19,7 +19,9 @@ def server():
 
 
 def get(server, path, host=None):
-    request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", headers={"Host": host} if host else {})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.server_port}{path}", headers={"Host": host} if host else {}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()

@@ -7,7 +7,7 @@ const AXES = {
   multiply_adds: { title: 'multiply-adds of all training until then', of: (point) => point.multiply_adds },
   seconds: { title: 'seconds of all training until then', of: (point) => point.seconds },
 };
-const ERRORS = [1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001];
+const ERRORS = [1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001];
 
 const isDense = (one) => one.points.length === 1 && one.points[0].density === 1;
 
@@ -105,7 +105,7 @@ function aside(index, shown, choices) {
 }
 
 function yAxis(points, choices) {
-  const title = { text: DATA.column + (choices.yscale === 'error' ? ' (error on a log axis)' : '') };
+  const title = { text: DATA.column + (choices.yscale === 'error' ? ' (error on a log axis)' : ''), standoff: 10 };
   if (choices.yscale === 'error') {
     return { title, type: 'log', autorange: 'reversed', tickvals: ERRORS, ticktext: ERRORS.map((value) => `${Number((100 * (1 - value)).toFixed(2))} %`) };
   }

@@ -44,7 +44,7 @@ function lineFigure(parent, section, { title, note, xaxis, yaxis, lines }) {
     const labels = [...new Set(section.runs.map((run) => run.label))];
     const traces = section.runs.flatMap((run) => lines(run).map((line, index) => ({
       ...line, mode: 'lines+markers', hovertemplate: '%{text}<extra></extra>', meta: run.place,
-      line: { color: palette[labels.indexOf(run.label) % palette.length], dash: DASHES[(line.dash ?? index) % DASHES.length], width: 1.5 }, marker: { size: 4 },
+      line: { color: palette[labels.indexOf(run.label) % palette.length], dash: DASHES[index % DASHES.length], width: 1.5 }, marker: { size: 4 },
     })));
     Plotly.react(chart, traces, layout(chart, xaxis, yaxis), CONFIG);
     chart.removeAllListeners('plotly_click');
@@ -80,21 +80,21 @@ function makeMeasured(parent, section) {
       xaxis: { title: { text: 'alpha: fraction of the later level’s weights' } }, yaxis: { title: { text: 'loss' } },
       lines: of('connectivity', (run, table) => [...new Set(table.level)].map((level) => {
         const at = table.level.map((one, index) => (one === level ? index : -1)).filter((index) => index >= 0);
-        return { dash: 0, x: at.map((i) => table.alpha[i]), y: at.map((i) => table.loss[i]), text: at.map((i) => say(run, `level ${table.source[i]} to ${level}, alpha ${density(table.alpha[i])}<br>loss ${amount(table.loss[i])}, accuracy ${percent(table.accuracy[i])} %`)) };
+        return { x: at.map((i) => table.alpha[i]), y: at.map((i) => table.loss[i]), text: at.map((i) => say(run, `level ${table.source[i]} to ${level}, alpha ${density(table.alpha[i])}<br>loss ${amount(table.loss[i])}, accuracy ${percent(table.accuracy[i])} %`)) };
       })),
     });
   }
   if (having('around_pruning').length) {
     lineFigure(parent, section, {
       title: 'Accuracy around each pruning', note: 'Just before (solid) and just after (dashed) the weights were removed, before any training.',
-      xaxis: { title: { text: 'density after pruning' }, type: 'log', autorange: 'reversed' }, yaxis: { title: { text: 'accuracy' }, tickformat: '.0%' },
+      xaxis: { title: { text: 'density after pruning' }, type: 'log', autorange: 'reversed', ...densityTicks(0) }, yaxis: { title: { text: 'accuracy' }, tickformat: '.0%' },
       lines: of('around_pruning', (run, table) => ['before', 'after'].map((when) => ({ x: table.density_after, y: table[`accuracy_${when}`], text: table.density_after.map((value, index) => say(run, `${when} pruning to ${density(value)}<br>accuracy ${percent(table[`accuracy_${when}`][index])} %`)) }))),
     });
   }
   if (having('hessian').length) {
     lineFigure(parent, section, {
       title: 'Largest eigenvalue of the Hessian', note: 'Where each level began (solid) and ended (dashed).',
-      xaxis: { title: { text: 'density' }, type: 'log', autorange: 'reversed' }, yaxis: { title: { text: 'eigenvalue' }, type: 'log' },
+      xaxis: { title: { text: 'density' }, type: 'log', autorange: 'reversed', ...densityTicks(0) }, yaxis: { title: { text: 'eigenvalue' }, type: 'log' },
       lines: of('hessian', (run, table) => ['start', 'end'].map((when) => {
         const at = table.at.map((one, index) => (one === when ? index : -1)).filter((index) => index >= 0);
         return { x: at.map((i) => table.density[i]), y: at.map((i) => table.eigenvalue[i]), text: at.map((i) => say(run, `${when} of level ${table.level[i]}: ${amount(table.eigenvalue[i])}`)) };
