@@ -20,7 +20,7 @@ from lth.experiment._given_keys import in_experiment
 from lth.experiment._unused_keys import unused
 from lth.experiment.build import recipe_of
 from lth.plan import Level
-from lth.report.cost import images_of_training
+from lth.report._cost import images_of_training
 
 CONF = Path(__file__).parent.parent / "conf"
 RATE = 1e13  # multiply-adds a second: an assumption, not a measurement

@@ -1,15 +1,19 @@
-"""`lth report RUNS... [--out FOLDER]`: tables, pictures and one page of all runs found."""
+"""`lth report RUNS... [--out FOLDER] [--watch]`: tables, pictures and one page of all runs found.
+
+With --watch nothing is written: the page is served on this machine and follows the runs until Ctrl-C.
+"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from lth.cli._errors import short_errors
+from lth.report.watch import watch
 from lth.report.write import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the report; print its tables, the runs left out and the path of the page.
+    """Write the report; print its tables, the runs left out and the path of the page. With --watch, serve the page.
 
     arguments: the command line; None = that of the process
     """
@@ -19,6 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--column", default="test_accuracy", help="of results.csv: val_loss, ... (default: test_accuracy)"
     )
+    parser.add_argument("--watch", action="store_true", help="serve the page on localhost and refresh it; Ctrl-C ends")
+    parser.add_argument("--port", type=int, default=8765, help="of --watch; 0 = any that is free (default: 8765)")
+    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="of --watch, to look (default: 5)")
     given = parser.parse_args(arguments)
     with short_errors():
-        print(write_report(given.runs, given.out, given.column))
+        if given.watch:
+            watch(given.runs, given.column, given.port, given.every)
+        else:
+            print(write_report(given.runs, given.out, given.column))

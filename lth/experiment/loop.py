@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -55,7 +56,8 @@ def run(cfg: DictConfig) -> float | None:
                 raise
             return Loop(experiment).show()
         series, levels = series_configuration(cfg), len(experiment.levels)
-        folder.claim(experiment.config, environment(), cfg.overwrite, series, levels, default_keys(cfg))
+        record = {**environment(), "overrides": _overrides()}
+        folder.claim(experiment.config, record, cfg.overwrite, series, levels, default_keys(cfg))
         stack.enter_context(folder.explained())
         stack.enter_context(stopped_by_signals())  # within `explained`: a run that a signal ended has not failed
         return Loop(experiment).train()
@@ -220,6 +222,11 @@ def _what_is_to_do(levels: Sequence[Level], done: int) -> str:
         return f"{done} of {len(levels)} levels are finished already"
     densities = dict.fromkeys(f"{level.density:.4g}" for level in (levels[0], levels[-1]))
     return f"{len(levels)} level{'s' if len(levels) > 1 else ''}, density {' to '.join(densities)}"
+
+
+def _overrides() -> list[str] | None:
+    """The command line's overrides, for the record; None without one (in a test)."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
 
 
 def _check_loggers(loggers: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lth.report.collect import UNREAD, Run
@@ -23,15 +24,30 @@ class Group:
     method: its name
     sparsity: name of the sparsity group
     overrides: other settings of the command line, `key=value`
-    label: short, unique in its section
+    words: in what it differs from other groups of its section: method, sparsity, `key=value`; a unique list
     runs: of every state
     """
 
     method: str
     sparsity: str
     overrides: tuple[str, ...]
-    label: str
+    words: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    @property
+    def label(self) -> str:
+        """Its words: short, unique in its section."""
+        return " ".join(self.words)
+
+    @property
+    def traits(self) -> dict[str, str]:
+        """Name -> value of each of its words: `method`, `sparsity`, and keys without their prefix."""
+        named = {"method": self.method}
+        for word in self.words[1:]:
+            key, found, value = word.partition("=")
+            name = key if found else "sparsity" if word == self.sparsity else "variant"
+            named[name] = f"{named[name]} {value or key}" if name in named else value or key
+        return named
 
 
 @dataclass(frozen=True)
@@ -80,14 +96,14 @@ def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Secti
     shared = tuple(option for option in given[0] if all(option in options for options in given))
     labels = _labels(groups, [[o for o in options if o not in shared] for options in given])
     made = [
-        Group(group[0].choices["method"], _sparsity_of(group[0]), options, label, tuple(group))
-        for group, options, label in zip(groups, given, labels, strict=True)
+        Group(group[0].choices["method"], _sparsity_of(group[0]), options, words, tuple(group))
+        for group, options, words in zip(groups, given, labels, strict=True)
     ]
     return Section(dataset, model, shared, tuple(sorted(made, key=lambda group: group.label)))
 
 
-def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[str]:
-    """One label a group: method, ladder where several are used, and settings in which the groups of a method differ."""
+def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Words of each group: method, ladder where several are used, settings in which the groups of a method differ."""
     methods = [group[0].choices["method"] for group in groups]
     labels = []
     for group, method, own in zip(groups, methods, options, strict=True):
@@ -97,11 +113,11 @@ def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -
         words = [method, *([_sparsity_of(group[0])] if len(ladders) > 1 else [])]
         differing = [option for option in own if not all(option in given for given in others)]
         words += [_last_part(option) for option in own if option in differing or option.startswith(_ALWAYS_SHOWN)]
-        labels.append(" ".join(words))
+        labels.append(tuple(words))
     for label in {label for label in labels if labels.count(label) > 1}:  # runs whose folders have the same name
         same = [index for index, other in enumerate(labels) if other == label]
         for index, difference in zip(same, _differences([groups[i][0] for i in same]), strict=True):
-            labels[index] = f"{label} {difference}"
+            labels[index] = (*label, *difference)
     return labels
 
 
@@ -112,16 +128,16 @@ def _last_part(option: str) -> str:
     return f"{key.rpartition('.')[2]}={value}"
 
 
-def _differences(runs: Sequence[Run]) -> list[str]:
+def _differences(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """For each run up to three settings that together no other run has; where these do not suffice, a number."""
-    flat = [_flat(_neutral(run)) for run in runs]
-    keys = sorted({key for one in flat for key in one}, key=lambda key: (_rank(key), key))
-    differing = [key for key in keys if len({repr(one.get(key)) for one in flat}) > 1]
+    every = [_neutral(run) for run in runs]
+    keys = sorted({key for one in every for key in one}, key=lambda key: (_rank(key), key))
+    differing = [key for key in keys if len({repr(one.get(key)) for one in every}) > 1]
     for count in range(1, min(len(differing), 3) + 1):
-        named = [" ".join(_last_part(f"{key}={one.get(key, 'absent')}") for key in differing[:count]) for one in flat]
+        named = [tuple(_last_part(f"{key}={one.get(key, 'absent')}") for key in differing[:count]) for one in every]
         if len(set(named)) == len(named):
             return named
-    return [f"#{number}" for number in range(1, len(runs) + 1)]
+    return [(f"#{number}",) for number in range(1, len(runs) + 1)]
 
 
 def _rank(key: str) -> int:
@@ -130,7 +146,7 @@ def _rank(key: str) -> int:
 
 def _identity(run: Run) -> str:
     """A text that is equal for runs of one group: the configuration without seeds, densities, folders and devices."""
-    return repr([_sparsity_of(run), sorted(_flat(_neutral(run)).items(), key=lambda item: item[0])])
+    return repr([_sparsity_of(run), sorted(_neutral(run).items(), key=lambda item: item[0])])
 
 
 def _neutral(run: Run) -> Mapping[str, Any]:
@@ -142,20 +158,26 @@ def _neutral(run: Run) -> Mapping[str, Any]:
     if run.series is not None:
         return {
             key: _neutral_value(value)
-            for key, value in _flat(run.series).items()
-            if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+            for key, value in flat(run.series).items()
+            if not is_of_place(key)
             and value not in (SEED, DENSITY)  # as below, so that replicates of both versions are one series
         }
     density = run.config.get("sparsity", {}).get("density")
     return {
         key: _neutral_value(value)
-        for key, value in _flat(run.config).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+        for key, value in flat(run.config).items()
+        if not is_of_place(key)
         and key.split(".")[0] != "seeds"
         and not _is_seed(key)
         and key != "sparsity.density"
         and not (density is not None and not key.startswith("support.") and value == density and "dens" in key)
     }
+
+
+@lru_cache(maxsize=10_000)
+def is_of_place(key: str) -> bool:
+    """Whether a key says where and how a run works, not what it computes."""
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def _is_seed(key: str) -> bool:
@@ -166,7 +188,10 @@ def _is_seed(key: str) -> bool:
 
 def _neutral_value(value: Any) -> Any:
     """A value without the seeds and densities in the paths of tickets, which come from a run of the same seed."""
-    return _DENSITY_NAME.sub("*", _SEED_NAME.sub("seed*", value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = _SEED_NAME.sub("seed*", value)
+    return _DENSITY_NAME.sub("*", text) if "/" in text or "level_" in text else text  # the pattern alone is slow
 
 
 def _folder_parts(run: Run) -> tuple[str, str] | None:
@@ -180,8 +205,8 @@ def _folder_parts(run: Run) -> tuple[str, str] | None:
     return None
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(config, Mapping) and config:
         items = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in config.items()]
-        return {name: leaf for key, value in items for name, leaf in _flat(value, key).items()}
+        return {name: leaf for key, value in items for name, leaf in flat(value, key).items()}
     return {prefix: config}

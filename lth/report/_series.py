@@ -3,14 +3,15 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from lth.analysis.interval import of_mean
+from lth.report._cost import Cost, costs
+from lth.report._intervals import of_values
 from lth.report._sections import Group, Section
 from lth.report.collect import Run
-from lth.report.cost import Cost, costs
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
 _SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network
@@ -27,9 +28,11 @@ class Point:
     n: number of seeds
     mean: over seeds, of the measured column
     sd: sample standard deviation; None where n is 1
-    low, high: ends of the 95 % t interval of the mean; None where n is 1
+    low, high: ends of the 95 % interval of the mean, for fractions within 0..1; None where n is below 3
     cost: of all training up to this point, mean over seeds
     column: the measured column of results.csv
+    seeds: seed -> its value
+    runs: folders of the runs that were averaged
     """
 
     density: float
@@ -40,11 +43,13 @@ class Point:
     high: float | None
     cost: Cost
     column: str = "test_accuracy"
+    seeds: Mapping[int, float] = field(default_factory=dict)
+    runs: tuple[Path, ...] = ()
 
     @property
     def percent(self) -> bool:
         """Whether the column holds a fraction of which more is better; tables show it in percent."""
-        return bool(_FRACTION.search(self.column))
+        return is_fraction(self.column)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
     return [
         Series(s.label, s.group, s.stage, tuple(replace(p, density=shown[p.density]) for p in s.points)) for s in found
     ]
+
+
+def is_fraction(column: str) -> bool:
+    """Whether a column of results.csv holds a fraction of which more is better, by its name."""
+    return bool(_FRACTION.search(column))
 
 
 def _rounded(densities: Iterable[float]) -> dict[float, float]:
@@ -142,29 +152,33 @@ def _points(runs: Sequence[Run], stage: str, column: str) -> list[Point]:
     totals = {id(run): max(_total(row) for row in run.rows) for run in runs}
     free = any(_missed(row, totals[id(run)]) for run, row in rows)
     targets = _rounded([_target(row) for _, row in rows])
-    measured: dict[Any, dict[int, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    measured: dict[Any, dict[int, dict[Path, Any]]] = defaultdict(lambda: defaultdict(dict))
     price = {id(run): costs(run) for run in runs}
     for run, row in rows:
         target = targets[_target(row)]
         key = (target, row["level"] if free else None)
-        measured[key][run.seed][id(run)] = (
+        measured[key][run.seed][run.path] = (
             row["density"] if free else target,
             row[column],
             price[id(run)][row["level"]][1],
         )
-    points = [_point(list(of_seeds.values()), column) for of_seeds in measured.values()]
+    points = [_point(of_seeds, column) for of_seeds in measured.values()]
     return sorted(points, key=lambda point: -point.density)
 
 
-def _point(of_seeds: Sequence[Mapping[int, tuple[float, float, Cost]]], column: str) -> Point:
-    """The point of some seeds. A seed counts once, as a mean, where several of its runs share the density."""
-    densities = [_mean([density for density, _, _ in seed.values()]) for seed in of_seeds]
-    values = [_mean([value for _, value, _ in seed.values()]) for seed in of_seeds]
-    cost = Cost.mean([Cost.mean([cost for _, _, cost in seed.values()]) for seed in of_seeds])
-    mean, n = _mean(values), len(values)
-    interval = of_mean(values)
-    sd = stdev(values) if n > 1 else None
-    return Point(_mean(densities), n, mean, sd, interval.low, interval.high, cost, column)
+def _point(of_seeds: Mapping[int, Mapping[Path, tuple[float, float, Cost]]], column: str) -> Point:
+    """The point of some seeds. A seed counts once, as a mean, where several of its runs share the density.
+
+    of_seeds: seed -> folder of the run -> density, value, cost of all training so far
+    """
+    found = [list(runs.values()) for runs in of_seeds.values()]
+    density = _mean([_mean([density for density, _, _ in runs]) for runs in found])
+    seeds = {seed: _mean([value for _, value, _ in runs.values()]) for seed, runs in of_seeds.items()}
+    cost = Cost.mean([Cost.mean([cost for _, _, cost in runs]) for runs in found])
+    values = list(seeds.values())
+    low, high = of_values(values, is_fraction(column)) or (None, None)
+    sd, runs = stdev(values) if len(values) > 1 else None, tuple(path for runs in of_seeds.values() for path in runs)
+    return Point(density, len(values), _mean(values), sd, low, high, cost, column, seeds, runs)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -25,6 +25,10 @@ class Run:
     layers: level -> rows of layers.csv
     epochs_density: level -> density after each epoch
     series: configuration with seed and density masked; None in folders of earlier versions
+    record: versions and hardware that the run started with, and its overrides of the command line
+    measured: name of a table that some runs have (topology, connectivity, around_pruning, hessian) -> its rows; of
+        topology those of all layers together
+    error: error.txt, of a failed run
     """
 
     path: Path
@@ -35,6 +39,9 @@ class Run:
     layers: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     epochs_density: Mapping[int, Sequence[float]] = field(default_factory=dict)
     series: Mapping[str, Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    error: str = ""
 
     @property
     def complete(self) -> bool:
@@ -58,19 +65,39 @@ class Run:
         return self.config["choices"]
 
 
-def collect(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs under `paths`, by folder name, each once. Raises ValueError when there is none."""
+def collect(paths: Iterable[str | Path], known: dict[Path, tuple[Any, Run]] | None = None) -> list[Run]:
+    """The runs under `paths`, by folder name, each once.
+
+        paths: folders that hold runs, at any depth
+        known: what an earlier call has read, and this one adds to; runs without changes since are not read again
+
+    Raises ValueError when there is none.
+    """
     found = sorted({file.parent.resolve() for path in paths for file in Path(path).rglob("config.yaml")})
     if not found:
         raise ValueError(f"no run under {', '.join(map(str, paths))}: a run's folder holds a config.yaml")
-    return [_read(folder) for folder in found]
+    if known is None:
+        return [_read(folder) for folder in found]
+    for folder in found:
+        stamp = _stamp(folder)
+        if folder not in known or known[folder][0] != stamp:
+            known[folder] = stamp, _read(folder)
+    return [known[folder][1] for folder in found]
+
+
+def _stamp(folder: Path) -> tuple[Any, ...]:
+    """A value that changes when a file changes that `_read` reads, and when the run begins or ends."""
+    files = [*folder.glob("level_*"), *folder.glob("level_*/finished"), *folder.glob("*.csv")]
+    files += [folder / name for name in ("config.yaml", "error.txt", "curve.png")]
+    times = [(file.name, file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]
+    return (*times, _held(folder / ".lock"))
 
 
 def _read(folder: Path) -> Run:
     """The run in a folder. One whose files cannot be read has the state failed."""
     run = RunFolder(folder)
     try:
-        stored = run.stored()
+        stored = run.stored(shared=True)
         config, series, planned = stored["config"], stored.get("series"), stored.get("levels")
         if not all(isinstance(config["choices"][key], str) for key in ("method", "model", "dataset")):
             raise ValueError("names must be text")
@@ -91,7 +118,44 @@ def _read(folder: Path) -> Run:
     state, reason = _state(folder, rows, epochs, planned)
     layers = {outcome["row"]["level"]: outcome.get("layers", []) for outcome in outcomes}
     densities = {level: [float(row["density"]) for row in of_level] for level, of_level in epochs.items()}
-    return Run(folder, config, rows, state, reason, layers, densities, series)
+    record, error = stored.get("record"), _error(folder) if state == "failed" else ""
+    record, measured = record if isinstance(record, Mapping) else {}, _measured(folder, outcomes)
+    return Run(folder, config, rows, state, reason, layers, densities, series, record, measured, error)
+
+
+def _error(folder: Path) -> str:
+    try:
+        return (folder / "error.txt").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _measured(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """The tables that only some runs have. Rows that cannot be read are left out with their table."""
+    topology = [
+        {"level": outcome["row"]["level"], **row}
+        for outcome in outcomes
+        for row in outcome.get("topology") or ()
+        if row.get("layer") == "total"
+    ]
+    tables = {name: _numbers(folder / f"{name}.csv") for name in ("connectivity", "around_pruning", "hessian")}
+    return {name: rows for name, rows in {"topology": topology, **tables}.items() if rows}
+
+
+def _numbers(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file, with numbers where the cells are numbers; empty where it cannot be read."""
+    try:
+        with path.open(newline="") as file:
+            return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _number(text: Any) -> Any:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return text
 
 
 def _state(

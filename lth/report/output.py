@@ -95,6 +95,7 @@ def save_picture(figure: Any, *paths: Path) -> None:
     for path in paths:
         options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
         write_with(path, partial(styled(figure.savefig), dpi=150, **options))
+        figure.set_layout_engine("none")  # the places found for the first file hold for the others
 
 
 def _no_formula(value: Any) -> Any:

@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from lth.report._best import readable
 from lth.report._page import page, places
 from lth.report._sections import Section, sections
 from lth.report._series import level_rows, series_of
 from lth.report._tables import grids, latex, markdown, notes, summary_rows
+from lth.report._verdicts import judge_all, verdict_text
 from lth.report.collect import Run, collect
 from lth.report.figures import _comparison as comparison
 from lth.report.figures._comparison import Panel
 from lth.report.figures._leaderboard import ranking, ranking_picture, ranking_table
 from lth.report.output import save_picture, write_csv
 from lth.storage.atomic import write_text
+
+_MOST_DRAWN = 20  # series of a picture; the lines of more cannot be told apart
+_MOST_RANKED = 60  # series of the ranking
 
 
 def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy") -> str:
@@ -28,16 +34,34 @@ def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_acc
     found = sections(runs)
     panels, without = _panels(found, column)
     out.mkdir(parents=True, exist_ok=True)
-    verdict, left_out = _verdict(runs), [*without, *_left_out(runs)]
+    judged = judge_all(runs)
+    verdict, left_out = verdict_text(judged), [*without, *_left_out(runs)]
     text = "\n\n".join([*(_in_markdown(panel) for panel in panels), *([verdict] if verdict else []), *left_out])
     write_csv(out / "report.csv", level_rows(found, column))
     write_csv(out / "summary.csv", [row for panel in panels for row in summary_rows(*panel)])
     write_text(out / "report.md", text + "\n")
     write_text(out / "report.tex", "\n".join(latex(table) for panel in panels for table in grids(*panel)))
-    ylabel = column.replace("_", " ")
-    _draw(panels, out, ylabel)
-    write_text(out / "report.html", page(panels, runs, verdict, ylabel))
+    _draw(panels, out, column.replace("_", " "))
+    write_text(out / "report.html", page(_with_unfinished(found, panels), runs, judged, column))
     return f"{text}\n\n{out / 'report.html'}"
+
+
+def live_page(paths: Sequence[str | Path], column: str, known: dict[Path, tuple[Any, Run]]) -> str:
+    """The text of the page on all runs under `paths`, also where none has begun or finished; nothing is written.
+
+    paths, column: as for `write_report`
+    known: what an earlier call has read, and this one adds to
+    """
+    try:
+        runs = collect(paths, known)
+    except ValueError:
+        return page([], [], [], column)
+    found = sections(runs)
+    try:
+        panels, _ = _panels(found, column)
+    except ValueError:  # no run has the column yet
+        panels = []
+    return page(_with_unfinished(found, panels), runs, judge_all(runs), column)
 
 
 def _panels(found: Sequence[Section], column: str) -> tuple[list[Panel], list[str]]:
@@ -60,18 +84,10 @@ def _panels(found: Sequence[Section], column: str) -> tuple[list[Panel], list[st
     return panels, without
 
 
-def _verdict(runs: Sequence[Run]) -> str:
-    """The verdict on each model and dataset that has sanity checks, in words; empty where there are none."""
-    texts = []
-    for section in sections(run for run in runs if run.is_sanity_check):
-        from lth.report.sanity_checks import in_words, verdicts  # imported here: torch comes with it
-
-        try:
-            words = in_words(verdicts([run for group in section.groups for run in group.runs]))
-        except ValueError as error:
-            words = f"no verdict: {error}"
-        texts.append(f"{section.title}\n\n{words.strip()}")
-    return "\n\n".join(texts)
+def _with_unfinished(found: Sequence[Section], panels: Sequence[Panel]) -> list[Panel]:
+    """All sections: those without a finished run, or without the column, have no series but their runs are shown."""
+    series = {id(section): of_section for section, of_section in panels}
+    return [(section, series.get(id(section), [])) for section in found]
 
 
 def _in_markdown(panel: Panel) -> str:
@@ -88,10 +104,21 @@ def _left_out(runs: Sequence[Run]) -> list[str]:
 def _draw(panels: Sequence[Panel], out: Path, ylabel: str) -> None:
     if not panels:
         return
-    save_picture(comparison.curves(panels, ylabel), out / "report.png", out / "report.svg")
-    save_picture(comparison.cost(panels, ylabel), out / "cost.png")
-    ranked, heat = ranking_picture(panels, ylabel), comparison.layers(panels)
-    if ranked is not None:
-        save_picture(ranked, out / "ranking.png")
-    if heat is not None:
-        save_picture(heat, out / "layers.png")
+    drawn = [(section, readable(series, _MOST_DRAWN)) for section, series in panels]
+    ranked = [(section, readable(series, _MOST_RANKED)) for section, series in panels]
+    for figure, names in (
+        (_noted(comparison.curves(drawn, ylabel), drawn, panels), ("report.png", "report.svg")),
+        (_noted(comparison.cost(drawn, ylabel), drawn, panels), ("cost.png",)),
+        (_noted(ranking_picture(ranked, ylabel), ranked, panels), ("ranking.png",)),
+        (_noted(comparison.layers(drawn), drawn, panels), ("layers.png",)),
+    ):
+        if figure is not None:
+            save_picture(figure, *(out / name for name in names))
+
+
+def _noted(figure: Any, drawn: Sequence[Panel], panels: Sequence[Panel]) -> Any:
+    """The figure; below it a line says how many series were left out, if any were."""
+    shown, every = (sum(len(series) for _, series in some) for some in (drawn, panels))
+    if figure is not None and shown < every:
+        figure.supxlabel(f"the best {shown} of {every} series; report.html and summary.csv have all", fontsize="small")
+    return figure

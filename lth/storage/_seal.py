@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 KEY = "seal"  # under which a mapping holds its seal
+_PLAIN = {str, int, float, bool, type(None)}
 _TRAILER = "# sha256: "  # the last line of config.yaml starts with it
 
 
@@ -81,7 +82,9 @@ def _place(path: Path) -> str:
 
 def _feed(digest: Any, value: Any) -> None:
     """Add a value to a digest: tensors by their bytes, containers by their items, other values by their `repr`."""
-    if hasattr(value, "untyped_storage"):  # a tensor; torch is not imported here
+    if type(value) in _PLAIN:  # first: most values are
+        digest.update(repr(value).encode())
+    elif hasattr(value, "untyped_storage"):  # a tensor; torch is not imported here
         digest.update(f"tensor {value.dtype} {list(value.shape)}".encode())
         flat = value.detach().cpu().contiguous().flatten()
         digest.update(flat.view(dtype=sys.modules["torch"].uint8).numpy())

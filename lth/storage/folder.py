@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
-from lth.storage._yaml import load_yaml
+from lth.storage._yaml import load_shared, load_yaml
 from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED
 
@@ -200,9 +200,9 @@ class RunFolder:
         """The resolved configuration of the run that the folder holds. Raises ValueError where it holds none."""
         return dict(self.stored()["config"])
 
-    def stored(self) -> dict[str, Any]:
-        """All of config.yaml: configuration, record, levels, series. Raises ValueError where there is none."""
-        stored = _content_of(self.path / "config.yaml")
+    def stored(self, shared: bool = False) -> dict[str, Any]:
+        """All of config.yaml. Raises ValueError where there is none. shared: quicker for many; not to be changed."""
+        stored = _content_of(self.path / "config.yaml", load_shared if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
         return dict(stored)
@@ -242,13 +242,13 @@ class RunFolder:
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
 
 
-def _content_of(path: Path) -> Any:
+def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:
     """The content of a config.yaml; None where there is none. Raises ValueError for one of someone else's."""
     if not path.exists():
         return None
     try:
         data = path.read_bytes()
-        content = load_yaml(data)
+        content = load(data)
     except (yaml.YAMLError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not {"config", "record"} <= set(content):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lth.datamodules._splits import stratified
-from lth.report.cost import images_of_training
+from lth.report._cost import images_of_training
 
 IMBALANCED = torch.tensor([0] * 40 + [1] * 31 + [2] * 7 + [4] * 101 + [5])[torch.randperm(180)]
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import yaml
@@ -32,8 +33,14 @@ def test_the_page_escapes_names_and_seeds(tmp_path):
     (odd / "config.yaml").write_text(yaml.safe_dump(content))
     write_report([tmp_path / "runs"], tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<script" not in page
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
+    assert [line[:40] for line in re.findall("<script.*", page)] == [
+        '<script type="application/json" id="data',
+        "<script>/**",
+        "<script>'use strict';(()=>{",
+    ]
 
 
 @pytest.mark.parametrize("row", [{"level": "x", "density": 0.1}, {"level": 0, "density": None}, {"level": 0}])

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import pytest
 import yaml
 
-from lth.analysis.interval import of_mean
+from lth.report._intervals import of_values
 from lth.report._sections import sections
 from lth.report._series import series_of
 from lth.report._tables import grids, latex, markdown
@@ -71,9 +71,10 @@ def test_runs_that_differ_in_density_and_seed_alone_are_one_curve(tmp_path):
     assert series.label == "erk"
     assert [(p.density, p.n) for p in series.points] == [(0.1, 3), (0.05, 3), (0.02, 3)]
     values = [0.9, 0.91, 0.92]
-    first, expected = series.points[0], of_mean(values)
+    first = series.points[0]
     assert (first.mean, first.sd) == pytest.approx((fmean(values), stdev(values)))
-    assert (first.low, first.high) == pytest.approx((expected.low, expected.high))
+    assert (first.low, first.high) == of_values(values, fraction=True)
+    assert first.seeds == pytest.approx({0: 0.9, 1: 0.91, 2: 0.92})
 
 
 def test_a_method_trained_otherwise_than_others_says_so_even_alone(tmp_path):

@@ -8,6 +8,7 @@ from lth.report.collect import collect
 from lth.report.figures._leaderboard import MANY, ranking
 from lth.report.write import write_report as report
 from tests.report.test_report import write_run
+from tests.report.test_report_page import data_of
 
 pytestmark = pytest.mark.slow
 
@@ -70,4 +71,6 @@ def test_a_report_holds_the_ranking_first_and_draws_it(tmp_path):
     assert "| 1 | method00 | 80.05 ± 0.07 | 90.05 ± 0.07 | 2 |" in text
     assert text.index("Sorted by accuracy at density 0.02") < text.index("| method |")
     assert (tmp_path / "out" / "ranking.png").stat().st_size > 1000
-    assert "Best first" in (tmp_path / "out" / "report.html").read_text()
+    (section,) = data_of(tmp_path / "out" / "report.html")["sections"]
+    order = [section["series"][index]["label"] for index, *_ in section["best"][-1]["order"]]
+    assert order == METHODS

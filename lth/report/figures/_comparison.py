@@ -19,12 +19,11 @@ _MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
 
 
 @styled
-def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
+def curves(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any:
     """Figure: mean over seeds against density, with 95 % intervals as bands or bars, one row of axes a section.
 
         panels: sections with their series
         ylabel: name of the measured column
-        titles: whether each row has its section's title
 
     Series of one dense network are dashed horizontal lines.
     """
@@ -32,7 +31,7 @@ def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool 
     for (section, series), (axes,) in zip(panels, rows, strict=True):
         for index, one in enumerate(series):
             _curve(axes, one, line_style(index), banded=len(series) <= _MOST_BANDS)
-        axes.set(title=section.title if titles else None)
+        axes.set(title=section.title)
         _mean_axis(axes, series, ylabel)
         _density_axis(axes, series)
         _legend(axes)
@@ -40,7 +39,7 @@ def curves(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool 
 
 
 @styled
-def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any:
+def cost(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any:
     """Figure: accuracy against the cost of training, all levels before a point included.
 
     One column of axes for seconds and for each other cost that differs between points; arguments as in `curves`.
@@ -61,14 +60,13 @@ def cost(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = 
             axes.set(xlabel=f"{name} until then")
             _mean_axis(axes, series, ylabel if axes is row[0] else "")
             _cost_axis(axes, [value for one in series for p in one.points if (value := price(p))])
-        if titles:
-            row[0].set_title(section.title, loc="left")
+        row[0].set_title(section.title, loc="left")
         _legend(row[-1])
     return figure
 
 
 @styled
-def layers(panels: Sequence[Panel], titles: bool = True) -> Any | None:
+def layers(panels: Sequence[Panel]) -> Any | None:
     """Figure: density of each layer in each method's last level, mean over seeds; None without such tables."""
     tables = [(section, names, lines) for section, series in panels for names, lines in _layer_tables(series)]
     if not tables:
@@ -77,7 +75,7 @@ def layers(panels: Sequence[Panel], titles: bool = True) -> Any | None:
     figure, rows = make_figure(sizes, 1)
     for (section, names, lines), (axes,) in zip(tables, rows, strict=True):
         _heat(figure, axes, names, lines)
-        axes.set(title=f"{section.title}: density of each layer, last level" if titles else None)
+        axes.set(title=f"{section.title}: density of each layer, last level")
     return figure
 
 

@@ -73,7 +73,7 @@ def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
 
 
 @styled
-def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titles: bool = True) -> Any | None:
+def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any | None:
     """Figure: one line a method, one mark a density with a bar of one standard deviation to each side.
 
     Arguments as in `curves`. None where no section has a ranking.
@@ -99,7 +99,7 @@ def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy", titl
         if one.dense is not None:
             axes.axvline(one.dense, color="#808080", linestyle="--", lw=1, label="dense")
         means = [point.mean for points in one.points.values() for point in points.values()]
-        axes.set(xlabel=ylabel, ylim=(len(one.points) - 0.5, -0.5), title=one.section.title if titles else None)
+        axes.set(xlabel=ylabel, ylim=(len(one.points) - 0.5, -0.5), title=one.section.title)
         if max(means) > 0.8 and max(means) - min(means) > _WIDE:
             error_axis(axes, "x", 1.0)
             axes.set(xlabel=f"{ylabel} (error on a log axis)", xlim=(max(0.0, min(means) - 0.05), 1.0))

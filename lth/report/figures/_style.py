@@ -1,6 +1,5 @@
-"""The style of all pictures: colours, markers, fonts, axes, SVG text."""
+"""The style of all pictures: colours, markers, fonts, axes."""
 
-import io
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -20,16 +19,16 @@ _COLOURS = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "d")
 _DASHES = ("-", "--", ":", "-.")
-INK = "#2b2b2c"  # text and axes; the HTML page replaces it by its own text colour
+_INK = "#2b2b2c"  # text and axes
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "lth",
     "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#808080",
@@ -61,14 +60,6 @@ def line_style(index: int) -> dict[str, Any]:
         "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
         "markersize": 4,
     }
-
-
-@styled
-def svg_text(figure: Any) -> str:
-    """A figure as SVG text with a transparent background. Equal figures give equal text."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()
 
 
 def density_axis(axes: Any, densities: Sequence[float]) -> None:

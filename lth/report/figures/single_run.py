@@ -14,21 +14,39 @@ _MOST_NAMED = 12  # layers; more would fill the axes with their legend
 def accuracy_curve(rows: Sequence[Row], title: str) -> Any:
     """Figure: test, validation and training accuracy (fractions) of each level against its density.
 
-    rows: of results.csv
+        rows: of results.csv
+
+    The dense network's test accuracy is a horizontal line. The limits hold test and validation accuracies; a training
+    accuracy beyond them is cut off, and the legend says so.
     """
     from matplotlib.figure import Figure  # imported here, as in every function below: it takes a second
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    for index, name in enumerate(("test", "val", "train")):
-        points = [(row["density"], row[f"{name}_accuracy"]) for row in rows if row.get(f"{name}_accuracy") is not None]
+    found = {name: _accuracies(rows, name) for name in ("test", "val", "train")}
+    held = [accuracy for name in ("test", "val") for _, accuracy in found[name]]
+    low, high = (min(held), max(held)) if held else (0.0, 1.0)
+    margin = max(0.08 * (high - low), 0.004)
+    bottom, top = max(low - margin, -0.02), min(high + margin, 1.02)
+    for index, (name, points) in enumerate(found.items()):
         if points:
             label = "validation" if name == "val" else name
+            outside = [accuracy for _, accuracy in points if not bottom <= accuracy <= top]
+            ends = dict.fromkeys(f"{end(outside):.3g}" for end in (min, max)) if outside else {}
+            label += f" ({' to '.join(ends)}, beyond the axis)" if ends else ""
             axes.plot(*zip(*points, strict=True), label=label, **line_style(index))
-    axes.set(ylabel="accuracy", title=title)
+    dense = next((accuracy for density, accuracy in found["test"] if density == 1), None)
+    if dense is not None and len(found["test"]) > 1:
+        axes.axhline(dense, color="#808080", linestyle="--", lw=1, label=f"dense, test: {dense:.4f}", zorder=1)
+    axes.set(ylabel="accuracy", title=title, ylim=(bottom, top))
     density_axis(axes, [row["density"] for row in rows])
-    axes.legend()
+    axes.legend(fontsize="small")
     return figure
+
+
+def _accuracies(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
+    column = f"{name}_accuracy"
+    return [(row["density"], row[column]) for row in rows if row.get(column) is not None]
 
 
 @styled
