@@ -50,7 +50,7 @@ def readable(series: Sequence[Series], most: int) -> list[Series]:
         return list(series)
     found = comparisons(series)
     largest = max((len(one["order"]) for one in found), default=0)
-    common = next((one["order"] for one in reversed(found) if 2 * len(one["order"]) >= largest), [])
+    common: list[Any] = next((one["order"] for one in reversed(found) if 2 * len(one["order"]) >= largest), [])
     ranked = [series[entry[0]] for entry in common]
     rest = [one for one in series if one not in ranked]
     dense = [one for one in rest if [point.density for point in one.points] == [1.0]][:1]

@@ -206,6 +206,7 @@ def _folder_parts(run: Run) -> tuple[str, str] | None:
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value of each leaf of a configuration."""
     if isinstance(config, Mapping) and config:
         items = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in config.items()]
         return {name: leaf for key, value in items for name, leaf in flat(value, key).items()}

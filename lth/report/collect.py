@@ -118,9 +118,9 @@ def _read(folder: Path) -> Run:
     state, reason = _state(folder, rows, epochs, planned)
     layers = {outcome["row"]["level"]: outcome.get("layers", []) for outcome in outcomes}
     densities = {level: [float(row["density"]) for row in of_level] for level, of_level in epochs.items()}
-    record, error = stored.get("record"), _error(folder) if state == "failed" else ""
+    record, failure = stored.get("record"), _error(folder) if state == "failed" else ""
     record, measured = record if isinstance(record, Mapping) else {}, _measured(folder, outcomes)
-    return Run(folder, config, rows, state, reason, layers, densities, series, record, measured, error)
+    return Run(folder, config, rows, state, reason, layers, densities, series, record, measured, failure)
 
 
 def _error(folder: Path) -> str:

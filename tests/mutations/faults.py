@@ -338,8 +338,8 @@ FAULTS = [
     Fault(
         "intervals are those of a normal distribution with one seed more",
         "lth/analysis/interval.py",
-        "n - 1)) * stdev",
-        "n)) * stdev",
+        "n - 1) * stdev",
+        "n) * stdev",
         "tests/analysis/test_interval.py",
     ),
     Fault(

@@ -244,3 +244,29 @@ def test_a_loss_is_compared_as_it_is_and_a_section_without_it_is_named(tmp_path)
     both = report([tmp_path / "runs", tmp_path / "other"], tmp_path / "out", "val_loss")
     assert "left out: no level of lenet on digits has the column 'val_loss'; --column can be one of" in both
     assert "2 ± 0.7071" in both
+
+
+def test_runs_without_changes_are_not_read_again(tmp_path):
+    first = write_run(tmp_path, seed=0)
+    known = {}
+    collect([tmp_path], known)
+    held = known[first.resolve()]
+    write_run(tmp_path, seed=1)
+    assert [run.seed for run in collect([tmp_path], known)] == [0, 1]
+    assert known[first.resolve()] is held
+    (first / "error.txt").write_text("ValueError: no")
+    assert collect([tmp_path], known)[0].state == "failed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "config:\n  a: 1\n  b:\n  - x\n  - {y: 2}\n  c:\n    d: 'two\n\n      lines'\nrecord: {}\n",
+        "config:\n  a: &id001\n    x: 1\n  b: *id001\nrecord: null\n",
+        'config:\n  "on": 1\n  b: 2\nrecord:\n  a: 1\n',
+    ],
+)
+def test_configurations_read_part_by_part_are_those_read_at_once(text):
+    from lth.storage._yaml import load_shared, load_yaml
+
+    assert load_shared(text.encode()) == load_yaml(text.encode())
