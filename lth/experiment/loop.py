@@ -75,7 +75,9 @@ class Loop:
         for logger in loggers:
             logger.log_hyperparams(self.experiment.config)
         outcomes: list[dict[str, Any]] = []
-        self._say_what_is_to_do()
+        if not rank_zero_only.rank:
+            done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
+            self.console.print(_what_is_to_do(self.levels, done), soft_wrap=True)
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -178,16 +180,6 @@ class Loop:
                 soft_wrap=True,
             )
 
-    def _say_what_is_to_do(self) -> None:
-        """Print how many levels there are, and how many of them are finished already."""
-        done, count = sum(self.folder.finished(level.folder) is not None for level in self.levels), len(self.levels)
-        densities = dict.fromkeys(f"{level.density:.4g}" for level in (self.levels[0], self.levels[-1]))
-        text = f"{count} level{'s' if count > 1 else ''}, density {' to '.join(densities)}"
-        if done:
-            text = f"{done} of {count} levels are finished already"
-        if not rank_zero_only.rank:
-            self.console.print(text, soft_wrap=True)
-
     def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
         """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
         write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
@@ -215,6 +207,14 @@ class Loop:
         topology = single_run.topology(outcomes, title)
         if topology is not None:
             save_picture(topology, self.folder.path / "topology.png")
+
+
+def _what_is_to_do(levels: Sequence[Level], done: int) -> str:
+    """How many levels there are, and how many of them are finished already."""
+    if done:
+        return f"{done} of {len(levels)} levels are finished already"
+    densities = dict.fromkeys(f"{level.density:.4g}" for level in (levels[0], levels[-1]))
+    return f"{len(levels)} level{'s' if len(levels) > 1 else ''}, density {' to '.join(densities)}"
 
 
 def _check_loggers(loggers: Mapping[str, Any]) -> None:
