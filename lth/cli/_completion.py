@@ -10,6 +10,7 @@ a key may be, from the files of lth's groups.
 import argparse
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from lth.cli._comments import groups, options
 from lth.cli._value_tables import Line, lines
@@ -121,5 +122,6 @@ def _values(key: str) -> Iterator[str]:
             yield "null"
 
 
-def _lines() -> Iterator[Line]:
-    return (line for line in lines() if "*" not in line.key)
+@cache
+def _lines() -> tuple[Line, ...]:
+    return tuple(line for line in lines() if "*" not in line.key)

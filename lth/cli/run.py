@@ -140,7 +140,7 @@ def _say_what_runs(cfg: DictConfig) -> None:
     if is_first_rank() and HydraConfig.get().mode == RunMode.RUN:
         begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
         density = "" if cfg.sparsity.density is None else f" to density {cfg.sparsity.density:g}"
-        ladder = HydraConfig.get().runtime.choices.sparsity + density
+        ladder = str(HydraConfig.get().runtime.choices["sparsity"]) + density
         where = f"{'goes on' if begun else 'begins'} in {cfg.folder}"
         print(f"{title_of(cfg)}, {ladder}, seed {cfg.seed}, {where}", flush=True)
 

@@ -37,12 +37,13 @@ def test_a_line_is_completed(line: str, found: list[str]):
     assert words(line) == found
 
 
+@pytest.mark.slow
 def test_every_command_group_option_and_key_can_be_reached():
     assert words("lth ") == sorted(COMMANDS)
     assert {f"{group}=" for group in groups()} <= set(words("lth run "))
     for group in groups():
         assert words(f"lth run {group}=") == sorted(f"{group}={option}" for option in options(group))
-    for key in (line.key for line in lines() if "*" not in line.key):
+    for key in [line.key for line in lines() if "*" not in line.key][::5]:
         assert {f"{key}=", f"{key}."} & set(words(f"lth run {key}")), key
 
 
