@@ -42,6 +42,14 @@ def test_it_computes_what_the_masked_matrix_does(dtype, error):
         torch.testing.assert_close(tensor.grad, gradient, rtol=error, atol=100 * error)
 
 
+def test_large_products_in_parts_are_the_whole_product(monkeypatch):
+    places = KeptPlaces(torch.arange(600).reshape(20, 30) % 7 == 0)
+    x, values, bias = inputs(places, 70)
+    whole = places.linear(x, values, bias)
+    monkeypatch.setattr("lth.pruning.kept_places._CACHE", 0)
+    assert torch.equal(places.linear(x, values, bias), whole)
+
+
 def test_values_are_written_back_to_their_places():
     matrix = torch.arange(12.0).reshape(3, 4) + 1
     places = KeptPlaces(MASK)
