@@ -59,10 +59,10 @@ def exists(path):
 @pytest.mark.parametrize("name", EARLIER)
 def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, tmp_path):
     (tmp_path / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
-    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {})
+    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {}, is_default="compute".__eq__)  # a key added since
     changed = resolved([*EARLIER[name], "recipe.lr=0.123"])
     with pytest.raises(ValueError, match=r"these keys differ \(there -> now\): recipe\.lr: .* -> 0\.123\. Choose"):
-        RunFolder(tmp_path).claim(changed, {})
+        RunFolder(tmp_path).claim(changed, {}, is_default="compute".__eq__)
 
 
 @pytest.mark.slow
