@@ -20,6 +20,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
 
 
+LONGEST = (  # files of tests of engines that take minutes, the longest first
+    "test_sweeps_ray.py",
+    "test_wheel.py",
+    "test_sweeps_slurm.py",
+    "test_sweeps.py",
+    "test_valid_commands.py",
+    "test_ranks_killed.py",
+    "test_tutorials.py",
+    "test_documented_commands.py",
+    "test_script_levels_ranks.py",
+    "test_sweeps_optuna.py",
+    "test_screens.py",
+    "test_report_browser.py",
+    "test_ddp.py",
+)
 _LIBC, _TESTS = ctypes.CDLL(None), count()
 
 
@@ -42,7 +57,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     skipped = set(path.read_text().splitlines() if path.exists() else [])
     chosen = [item for item in items if item.get_closest_marker("engine") or _ids(item.nodeid) & skipped]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = chosen
+    items[:] = _longest_first(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The tests in an order in which each worker begins with some of the files that take minutes.
+
+    xdist gives each worker one part of the list, equal by number; a worker without tests takes half of another's rest.
+    A test of ten minutes near the end of a part would leave the other workers idle.
+    """
+    rank = {name: index for index, name in enumerate(LONGEST)}
+    files = sorted({item.path for item in items}, key=lambda path: (rank.get(path.name, len(rank)), path))
+    by_file = {path: [item for item in items if item.path == path] for path in files}
+    long = [path for path in files if path.name in rank]
+    first = [[item for path in long[worker::workers] for item in by_file[path]] for worker in range(workers)]
+    rest = [item for item in items if item.path.name not in rank]
+    size = -(-len(items) // workers)
+    ordered: list[pytest.Item] = []
+    for begun in first:
+        count = max(0, size - len(begun))
+        ordered += begun + rest[:count]
+        rest = rest[count:]
+    return ordered + rest
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures, which may train
