@@ -26,7 +26,7 @@ def screen(width: int, *arguments: str, cwd: Path, interrupt_at: str | None = No
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     name = os.ttyname(slave)
-    process = forks().Process(target=run_in_process, args=("lth", arguments, str(cwd), name, name))
+    process = forks().Process(target=_run_in_terminal, args=(arguments, str(cwd), name))
     process.start()
     printed = ""
     while True:
@@ -41,6 +41,15 @@ def screen(width: int, *arguments: str, cwd: Path, interrupt_at: str | None = No
     os.close(master)
     process.join()
     return process.exitcode or 0, printed
+
+
+def _run_in_terminal(arguments: tuple[str, ...], cwd: str, name: str) -> None:
+    os.environ["TERM"] = (
+        "xterm"  # of a terminal named dumb, as in a continuous integration, Rich does not ask the width
+    )
+    for variable in ("COLUMNS", "LINES", "NO_COLOR"):
+        os.environ.pop(variable, None)
+    run_in_process("lth", arguments, cwd, name, name)
 
 
 def plain(printed: str) -> str:
