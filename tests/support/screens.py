@@ -44,9 +44,7 @@ def screen(width: int, *arguments: str, cwd: Path, interrupt_at: str | None = No
 
 
 def _run_in_terminal(arguments: tuple[str, ...], cwd: str, name: str) -> None:
-    os.environ["TERM"] = (
-        "xterm"  # of a terminal named dumb, as in a continuous integration, Rich does not ask the width
-    )
+    os.environ["TERM"] = "xterm"  # Rich does not ask a terminal named dumb for its width
     for variable in ("COLUMNS", "LINES", "NO_COLOR"):
         os.environ.pop(variable, None)
     run_in_process("lth", arguments, cwd, name, name)
