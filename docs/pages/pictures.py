@@ -3,17 +3,25 @@
 Densities in the pictures are those of the functions in `lth/pruning` that training uses.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lth.pruning import ladder, paths
-from lth.report.figures._style import INK, line_style, styled, svg_text
+from lth.report.figures._style import line_style, styled
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 BLUE, ORANGE, GREEN = (line_style(index)["color"] for index in range(3))
 Curve = list[tuple[float, float]]
-GREY = "#808080"
+GREY, INK = "#808080", "#2b2b2c"
+
+
+def svg_text(figure: Any) -> str:
+    """A figure as SVG text with a transparent background. Equal figures give equal text."""
+    text = io.StringIO()
+    styled(figure.savefig)(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue()
 
 
 def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:

@@ -61,9 +61,8 @@ def test_the_pictures_are_those_that_the_code_draws():
     import matplotlib
 
     from docs.pages import pictures
-    from lth.report.figures._style import svg_text
 
     for name, draw in pictures.PICTURES.items():
         stored = (pictures.FOLDER / name).read_text()
         if f"Matplotlib v{matplotlib.__version__}," in stored:  # other versions write other SVG
-            assert stored == svg_text(draw()), "run: python -m docs.pages.pictures"
+            assert stored == pictures.svg_text(draw()), "run: python -m docs.pages.pictures"
