@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from lth.storage._temporaries import remove_left_by_dead
 from lth.storage.atomic import write_with
@@ -236,8 +237,10 @@ def _sweep(folder: str) -> None:
             f"os.rename({folder!r} + '/new', {folder!r} + '/pid'); time.sleep(100)",
         ]
 
+    launcher = ProcessLauncher(preload=False)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": folder}}})
     try:
-        ProcessLauncher(preload=False).run([Sleeps()])
+        launcher.run([Sleeps()])
     except KeyboardInterrupt:
         os._exit(130)
 
