@@ -57,6 +57,7 @@ class Module(pl.LightningModule):
 
 def main(folder: str = "runs/own_module") -> None:
     """Train the ladder in `folder`."""
+    torch.manual_seed(0)  # of the initial weights
     model, data = Module(), Digits()
     masks = lth.Masks.ones(model)  # lth 2
     for level in lth.levels(lth.geometric(0.05, rate=0.5), folder):  # lth 3
