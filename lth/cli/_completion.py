@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     scripts = {"bash": _BASH, "zsh": _ZSH}
-    print(scripts[given.shell] if given.shell in scripts else "\n".join(words(given.line)))
+    print(scripts[given.shell] if given.shell in scripts else "\n".join(candidates(given.line)))
 
 
-def words(line: str) -> list[str]:
+def candidates(line: str) -> list[str]:
     """What may stand at the end of a command line, each a whole word. A word that ends in `=`, `.` or `,` goes on.
 
     line: up to the cursor, beginning with `lth`

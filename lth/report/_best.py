@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lth.report._intervals import lead
+from lth.report._intervals import compare
 from lth.report._series import Point, Series
 
 _MOST = 60  # densities; ladders of other rates have no rung in common
@@ -14,7 +14,7 @@ def comparisons(series: Sequence[Series]) -> list[dict[str, Any]]:
     """One entry for each density at which two or more series were measured, by falling density.
 
     Its `order` holds [index of the series, outcome, lead, low, high], best mean first. The lead is the best mean minus
-    that of the series, with its interval; the outcome is `best`, one of `lead`, or `few` (fewer than three seeds).
+    that of the series, with its interval; the outcome is `best`, one of `compare`, or `few` (fewer than three seeds).
     Empty where it is not known whether more is better. Dense networks compete at no density.
     """
     at: dict[float, list[tuple[int, Point]]] = {}
@@ -32,7 +32,7 @@ def _order(points: Sequence[tuple[int, Point]]) -> list[list[Any]]:
     (first, best), others = ranked[0], ranked[1:]
     order: list[list[Any]] = [[first, "best", 0.0, None, None]]
     for index, point in others:
-        found = lead(best.seeds, point.seeds, len(others))
+        found = compare(best.seeds, point.seeds, len(others))
         if found is None:
             order.append([index, "few", best.mean - point.mean, None, None])
         else:
@@ -41,7 +41,7 @@ def _order(points: Sequence[tuple[int, Point]]) -> list[list[Any]]:
     return order
 
 
-def readable(series: Sequence[Series], most: int) -> list[Series]:
+def best_series(series: Sequence[Series], most: int) -> list[Series]:
     """At most `most` series: a dense network, and the best ones at the sparsest density that at least half share.
 
     All, where they are no more. Series that lack the density, or whose column is no fraction, come in their order.

@@ -15,7 +15,7 @@ METHOD = (
 METHOD_OF_LOSS = "Intervals are 95 % t intervals, from three seeds on. With fewer, the seeds are shown."
 
 
-def of_values(values: Sequence[float], fraction: bool) -> tuple[float, float] | None:
+def interval_of_mean(values: Sequence[float], fraction: bool) -> tuple[float, float] | None:
     """The 95 % interval of the mean; None with fewer than three values.
 
     values: one a seed
@@ -37,7 +37,7 @@ def of_values(values: Sequence[float], fraction: bool) -> tuple[float, float] | 
     return float(expit(logit(mean) - half / scale)), float(expit(logit(mean) + half / scale))
 
 
-def lead(best: Mapping[int, float], other: Mapping[int, float], comparisons: int) -> tuple[str, Interval] | None:
+def compare(best: Mapping[int, float], other: Mapping[int, float], comparisons: int) -> tuple[str, Interval] | None:
     """Outcome, and the mean of `best` minus that of `other` with its own 95 % t interval.
 
     None where one has fewer than three seeds.

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lth.report._payload import as_json, payload
+from lth.report._page_data import as_json, page_data
 from lth.report._sections import Section
 from lth.report._series import Series
 from lth.report._tables import Grid, cell, grids, measured, notes
-from lth.report._verdicts import HEADINGS, matrices
+from lth.report._verdicts import HEADINGS, condition_matrices
 from lth.report.collect import Run
 
 _FILES = Path(__file__).parent / "page"
@@ -37,15 +37,15 @@ def page(panels: Sequence[tuple[Section, Sequence[Series]]], runs: Sequence[Run]
     )
     scripts = [get_plotlyjs().replace("\r\n", "\n"), "\n".join(["'use strict';(()=>{", *map(_text, _SCRIPTS), "})();"])]
     return templates.get_template("page.html").render(
-        **contents(panels, runs, judged, column),
+        **template_values(panels, runs, judged, column),
         style=Markup(_text("page.css")),
         scripts=[Markup(script) for script in scripts],
         hashes=Markup(" ".join(f"'sha256-{_hash(script)}'" for script in scripts)),
-        data=Markup(as_json(payload(panels, places(runs), column))),
+        data=Markup(as_json(page_data(panels, places(runs), column))),
     )
 
 
-def contents(
+def template_values(
     panels: Sequence[tuple[Section, Sequence[Series]]], runs: Sequence[Run], judged: Any, column: str
 ) -> dict[str, Any]:
     """The values of the template that are text and tables."""
@@ -56,7 +56,7 @@ def contents(
         "total": len(runs),
         "states": " and ".join(f"{count} {state}" for state, count in states.items() if count),
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs if run.complete}))) or "none",
-        "verdicts": matrices(judged),
+        "verdicts": condition_matrices(judged),
         "headings": HEADINGS,
         "column": column.replace("_", " "),
         "sections": [_section(section, series) for section, series in panels],

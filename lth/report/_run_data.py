@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lth.report._cost import costs
-from lth.report._sections import Group, flat, is_of_place
+from lth.report._sections import Group, flat_keys, is_execution_key
 from lth.report.collect import Run
 
 LEVEL_COLUMNS = ("level", "name", "stage", "density", "test_accuracy", "val_accuracy", "train_accuracy", "train_loss")
@@ -17,7 +17,7 @@ _MOST_EPOCHS = 120  # records of a table over epochs; of more, every second, thi
 _DROPPED = re.compile(r"overwrite=|folder=''$")
 
 
-def short(value: Any) -> Any:
+def json_number(value: Any) -> Any:
     """A float with six significant digits, None for what is no number in JSON; other values as they are."""
     if not isinstance(value, float):
         return value
@@ -34,8 +34,8 @@ def run_data(run: Run, place: str, group: Group, names: list[tuple[str, ...]]) -
     command, rebuilt = _command(run, group)
     price = costs(run)
     levels = [
-        [short(row.get(column)) for column in LEVEL_COLUMNS]
-        + [short(vars(price[row["level"]][1])[name]) for name in _COST_COLUMNS]
+        [json_number(row.get(column)) for column in LEVEL_COLUMNS]
+        + [json_number(vars(price[row["level"]][1])[name]) for name in _COST_COLUMNS]
         for row in run.rows
     ]
     tables = {name: _columns(rows) for name, rows in run.measured.items()}
@@ -65,8 +65,8 @@ def settings(runs: Sequence[Run]) -> dict[str, Any]:
 def _shown(run: Run) -> dict[str, str]:
     return {
         key: _text(value)
-        for key, value in flat(run.config).items()
-        if not is_of_place(key) and not key.startswith("seeds.")
+        for key, value in flat_keys(run.config).items()
+        if not is_execution_key(key) and not key.startswith("seeds.")
     }
 
 
@@ -111,7 +111,7 @@ def _rounded(value: Any) -> float | None:
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     step = -(-len(rows) // _MOST_EPOCHS)
     kept = [row for index, row in enumerate(rows) if index % step == 0 or index == len(rows) - 1]
-    return {key: [short(row.get(key)) for row in kept] for key in rows[0]}
+    return {key: [json_number(row.get(key)) for row in kept] for key in rows[0]}
 
 
 def _made_with(record: Mapping[str, Any]) -> str:

@@ -158,15 +158,15 @@ def _neutral(run: Run) -> Mapping[str, Any]:
     if run.series is not None:
         return {
             key: _neutral_value(value)
-            for key, value in flat(run.series).items()
-            if not is_of_place(key)
+            for key, value in flat_keys(run.series).items()
+            if not is_execution_key(key)
             and value not in (SEED, DENSITY)  # as below, so that replicates of both versions are one series
         }
     density = run.config.get("sparsity", {}).get("density")
     return {
         key: _neutral_value(value)
-        for key, value in flat(run.config).items()
-        if not is_of_place(key)
+        for key, value in flat_keys(run.config).items()
+        if not is_execution_key(key)
         and key.split(".")[0] != "seeds"
         and not _is_seed(key)
         and key != "sparsity.density"
@@ -175,7 +175,7 @@ def _neutral(run: Run) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=10_000)
-def is_of_place(key: str) -> bool:
+def is_execution_key(key: str) -> bool:
     """Whether a key says where and how a run works, not what it computes."""
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
@@ -205,9 +205,9 @@ def _folder_parts(run: Run) -> tuple[str, str] | None:
     return None
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat_keys(config: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value of each leaf of a configuration."""
     if isinstance(config, Mapping) and config:
         items = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in config.items()]
-        return {name: leaf for key, value in items for name, leaf in flat(value, key).items()}
+        return {name: leaf for key, value in items for name, leaf in flat_keys(value, key).items()}
     return {prefix: config}

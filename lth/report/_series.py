@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lth.report._cost import Cost, costs
-from lth.report._intervals import of_values
+from lth.report._intervals import interval_of_mean
 from lth.report._sections import Group, Section
 from lth.report.collect import Run
 
@@ -176,7 +176,7 @@ def _point(of_seeds: Mapping[int, Mapping[Path, tuple[float, float, Cost]]], col
     seeds = {seed: _mean([value for _, value, _ in runs.values()]) for seed, runs in of_seeds.items()}
     cost = Cost.mean([Cost.mean([cost for _, _, cost in runs]) for runs in found])
     values = list(seeds.values())
-    low, high = of_values(values, is_fraction(column)) or (None, None)
+    low, high = interval_of_mean(values, is_fraction(column)) or (None, None)
     sd, runs = stdev(values) if len(values) > 1 else None, tuple(path for runs in of_seeds.values() for path in runs)
     return Point(density, len(values), _mean(values), sd, low, high, cost, column, seeds, runs)
 

@@ -48,7 +48,7 @@ def verdict_text(judged: "Judged") -> str:
     return "\n\n".join(f"{title}\n\n{problem or in_words(found).strip()}" for title, found, problem in judged)
 
 
-def matrices(judged: "Judged") -> list[dict[str, Any]]:
+def condition_matrices(judged: "Judged") -> list[dict[str, Any]]:
     """For the page: title, problem, and one row a verdict with the cells of the five conditions and the words."""
     return [
         {"title": title, "problem": problem, "rows": [_row(name, verdict) for name, verdict in found.items()]}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lth.report._best import readable
+from lth.report._best import best_series
 from lth.report._page import page, places
 from lth.report._sections import Section, sections
 from lth.report._series import level_rows, series_of
@@ -104,8 +104,8 @@ def _left_out(runs: Sequence[Run]) -> list[str]:
 def _draw(panels: Sequence[Panel], out: Path, ylabel: str) -> None:
     if not panels:
         return
-    drawn = [(section, readable(series, _MOST_DRAWN)) for section, series in panels]
-    ranked = [(section, readable(series, _MOST_RANKED)) for section, series in panels]
+    drawn = [(section, best_series(series, _MOST_DRAWN)) for section, series in panels]
+    ranked = [(section, best_series(series, _MOST_RANKED)) for section, series in panels]
     for figure, names in (
         (_noted(comparison.curves(drawn, ylabel), drawn, panels), ("report.png", "report.svg")),
         (_noted(comparison.cost(drawn, ylabel), drawn, panels), ("cost.png",)),

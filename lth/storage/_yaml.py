@@ -27,7 +27,7 @@ def load_yaml(data: bytes) -> Any:
     return yaml.load(data, _LOADER)
 
 
-def load_shared(data: bytes) -> Any:
+def load_cached(data: bytes) -> Any:
     """The content of a file that lth wrote, which the caller must not change: equal parts of files are one object.
 
     The mappings of the two outermost levels are parsed key by key, and a key whose text was seen before is not parsed

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
-from lth.storage._yaml import load_shared, load_yaml
+from lth.storage._yaml import load_cached, load_yaml
 from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED
 
@@ -202,7 +202,7 @@ class RunFolder:
 
     def stored(self, shared: bool = False) -> dict[str, Any]:
         """All of config.yaml. Raises ValueError where there is none. shared: quicker for many; not to be changed."""
-        stored = _content_of(self.path / "config.yaml", load_shared if shared else load_yaml)
+        stored = _content_of(self.path / "config.yaml", load_cached if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
         return dict(stored)

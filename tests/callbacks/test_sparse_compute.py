@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from lth.callbacks import EMA, Regrow
-from lth.callbacks.within._kept_layer import KeptLayer, linear_layers, pays
+from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
 from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
 from lth.modules import KeptWeights, PenalisedWeights
 from tests.support.harness import rows, state, train, train_apart
@@ -128,10 +128,10 @@ def test_it_pays_for_large_layers_with_few_weights():
     def mask(size, density):
         return (torch.arange(size * size) < density * size * size).view(size, size)
 
-    assert pays(mask(500, 0.05), samples=128)
-    assert not pays(mask(500, 0.3), samples=128)  # too dense
-    assert not pays(mask(30, 0.05), samples=128)  # too small
-    assert not pays(mask(30, 1), samples=128)
+    assert is_faster_sparse(mask(500, 0.05), samples=128)
+    assert not is_faster_sparse(mask(500, 0.3), samples=128)  # too dense
+    assert not is_faster_sparse(mask(30, 0.05), samples=128)  # too small
+    assert not is_faster_sparse(mask(30, 1), samples=128)
 
 
 class Borrowed(nn.Module):

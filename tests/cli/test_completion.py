@@ -10,7 +10,7 @@ import pytest
 
 from lth.cli import _completion
 from lth.cli._comments import groups, options
-from lth.cli._completion import words
+from lth.cli._completion import candidates
 from lth.cli._value_tables import lines
 from lth.cli.main import COMMANDS, main
 
@@ -34,17 +34,17 @@ from lth.cli.main import COMMANDS, main
     ],
 )
 def test_a_line_is_completed(line: str, found: list[str]):
-    assert words(line) == found
+    assert candidates(line) == found
 
 
 @pytest.mark.slow
 def test_every_command_group_option_and_key_can_be_reached():
-    assert words("lth ") == sorted(COMMANDS)
-    assert {f"{group}=" for group in groups()} <= set(words("lth run "))
+    assert candidates("lth ") == sorted(COMMANDS)
+    assert {f"{group}=" for group in groups()} <= set(candidates("lth run "))
     for group in groups():
-        assert words(f"lth run {group}=") == sorted(f"{group}={option}" for option in options(group))
+        assert candidates(f"lth run {group}=") == sorted(f"{group}={option}" for option in options(group))
     for key in [line.key for line in lines() if "*" not in line.key][::5]:
-        assert {f"{key}=", f"{key}."} & set(words(f"lth run {key}")), key
+        assert {f"{key}=", f"{key}."} & set(candidates(f"lth run {key}")), key
 
 
 def test_the_commands_of_lth_ticket_are_all_there(capsys):

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import pytest
 import yaml
 
-from lth.report._intervals import of_values
+from lth.report._intervals import interval_of_mean
 from lth.report._sections import sections
 from lth.report._series import series_of
 from lth.report._tables import grids, latex, markdown
@@ -73,7 +73,7 @@ def test_runs_that_differ_in_density_and_seed_alone_are_one_curve(tmp_path):
     values = [0.9, 0.91, 0.92]
     first = series.points[0]
     assert (first.mean, first.sd) == pytest.approx((fmean(values), stdev(values)))
-    assert (first.low, first.high) == of_values(values, fraction=True)
+    assert (first.low, first.high) == interval_of_mean(values, fraction=True)
     assert first.seeds == pytest.approx({0: 0.9, 1: 0.91, 2: 0.92})
 
 
@@ -267,6 +267,6 @@ def test_runs_without_changes_are_not_read_again(tmp_path):
     ],
 )
 def test_configurations_read_part_by_part_are_those_read_at_once(text):
-    from lth.storage._yaml import load_shared, load_yaml
+    from lth.storage._yaml import load_cached, load_yaml
 
-    assert load_shared(text.encode()) == load_yaml(text.encode())
+    assert load_cached(text.encode()) == load_yaml(text.encode())

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lth.report._payload import as_json
+from lth.report._page_data import as_json
 from lth.report.write import write_report as report
 from tests.report.test_report import write_run
 

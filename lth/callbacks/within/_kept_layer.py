@@ -73,7 +73,7 @@ def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
     return found
 
 
-def pays(mask: Tensor, samples: int) -> bool:
+def is_faster_sparse(mask: Tensor, samples: int) -> bool:
     """Whether training a linear layer from its kept values is expected to be faster than from the matrix.
 
     mask: of its weight

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lth.analysis.layers import uses_per_image
-from lth.callbacks.within._kept_layer import KeptLayer, linear_layers, pays
+from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
 from lth.callbacks.within.ema import EMA
 from lth.plan import Level
 
@@ -90,7 +90,7 @@ class SparseCompute(Callback):
         if self.mode == "sparse" or not pruned:
             return pruned
         uses, batch = uses_per_image(net, self.image_shape), module.recipe.batch_size
-        return [name for name in pruned if pays(masks[name], batch * uses.get(name, 0))]
+        return [name for name in pruned if is_faster_sparse(masks[name], batch * uses.get(name, 0))]
 
     def _enter(self, layers: Sequence[KeptLayer], module: Any) -> bool:
         """Replace matrices by kept values, unless the network then computes something else; returns whether it did."""

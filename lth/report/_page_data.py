@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lth.report._best import comparisons, readable
+from lth.report._best import best_series, comparisons
 from lth.report._intervals import METHOD, METHOD_OF_LOSS
-from lth.report._run_data import LEVEL_COLUMNS, run_data, settings, short
+from lth.report._run_data import LEVEL_COLUMNS, json_number, run_data, settings
 from lth.report._sections import Section
 from lth.report._series import Point, Series, is_fraction
 
@@ -16,7 +16,7 @@ _READABLE = 12  # series shown at first
 Panel = tuple[Section, Sequence[Series]]
 
 
-def payload(panels: Sequence[Panel], places: Mapping[Path, str], column: str) -> dict[str, Any]:
+def page_data(panels: Sequence[Panel], places: Mapping[Path, str], column: str) -> dict[str, Any]:
     """The page's data.
 
     panels: sections with their series, which may be none
@@ -48,7 +48,7 @@ def _section(section: Section, series: Sequence[Series], places: Mapping[Path, s
         "title": section.title,
         "shared": section.overrides,
         "series": [_series(one, position) for one in series],
-        "readable": [one.label for one in readable(series, _READABLE)],
+        "readable": [one.label for one in best_series(series, _READABLE)],
         "best": [_comparison(one) for one in comparisons(series)],
         "runs": [run_data(run, places[run.path], group, names) for run, group in of_group],
         "settings": settings([run for run, _ in of_group]),
@@ -62,12 +62,12 @@ def _series(one: Series, position: Mapping[Path, int]) -> dict[str, Any]:
 
 
 def _point(point: Point, position: Mapping[Path, int]) -> dict[str, Any]:
-    found = {name: short(getattr(point, name)) for name in ("density", "n", "mean", "sd", "low", "high")}
-    found |= {name: short(value) for name, value in vars(point.cost).items()}
-    seeds = [[seed, short(value)] for seed, value in point.seeds.items()]
+    found = {name: json_number(getattr(point, name)) for name in ("density", "n", "mean", "sd", "low", "high")}
+    found |= {name: json_number(value) for name, value in vars(point.cost).items()}
+    seeds = [[seed, json_number(value)] for seed, value in point.seeds.items()]
     return {**found, "seeds": seeds, "runs": [position[path] for path in point.runs]}
 
 
 def _comparison(one: Mapping[str, Any]) -> dict[str, Any]:
-    order = [[short(value) for value in entry] for entry in one["order"]]
-    return {"density": short(one["density"]), "order": order}
+    order = [[json_number(value) for value in entry] for entry in one["order"]]
+    return {"density": json_number(one["density"]), "order": order}
