@@ -57,10 +57,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     skipped = set(path.read_text().splitlines() if path.exists() else [])
     chosen = [item for item in items if item.get_closest_marker("engine") or _ids(item.nodeid) & skipped]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = _longest_first(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    items[:] = longest_first(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
-def _longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """The tests in an order in which each worker begins with some of the files that take minutes.
 
     xdist gives each worker one part of the list, equal by number; a worker without tests takes half of another's rest.

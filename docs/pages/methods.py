@@ -40,7 +40,7 @@ def ranked(methods: Sequence[str]) -> str:
 
 
 def said(name: str) -> str:
-    """The first sentences of the method's file."""
+    """The description of a method: the comment at the top of its YAML file."""
     return purpose(FOLDER / f"{name}.yaml")
 
 
@@ -75,7 +75,7 @@ def _chosen(file: Path) -> list[str]:
 
 
 def unplaced(text: str) -> list[str]:
-    """The methods that no mark `<!-- methods: ... -->` in a text names, or that several name."""
+    """Methods that do not stand in exactly one comment `<!-- methods: ... -->` of the text, and names that are no method."""
     named = [name for mark in re.findall(r"<!-- methods: ([\w ]+) -->", text) for name in mark.split()]
     return sorted(
         {name for name in options("method") if named.count(name) != 1} | (set(named) - set(options("method")))

@@ -87,6 +87,6 @@ def _published(name: str) -> dict[str, Any]:
 
 @cache
 def _rows() -> dict[str, str]:
-    """Experiment -> the cells of its row in docs/recipes.md, which tests/conf/test_recipes.py keeps true."""
+    """The table of docs/recipes.md: name of an experiment -> the cells of its row."""
     found = map(_ROW.fullmatch, (ROOT / "docs" / "recipes.md").read_text().splitlines())
     return {match[2]: match[3] for match in found if match}

@@ -178,9 +178,13 @@ class _Failed(JobReturn):
     Hydra asks for its value at the end of a sweep, and then leaves with exit code 1 and without another message.
     """
 
-    @property  # type: ignore[misc]
+    @property
     def return_value(self) -> Any:
         raise SystemExit(1)
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        raise AttributeError("a job that failed has no value")
 
 
 def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:

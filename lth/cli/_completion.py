@@ -80,7 +80,7 @@ def candidates(line: str) -> list[str]:
 
 
 def _of_run(last: str) -> Iterator[str]:
-    """Overrides: `group=option`, `key=value`, with lists for sweeps, `a,b`."""
+    """Completions of an override: `group=option`, `key=value`, or a comma-separated list of values for a sweep."""
     name, sets, value = last.partition("=")
     sign = name[: len(name) - len(name.lstrip("+~"))]
     if not sets:

@@ -48,7 +48,7 @@ class Point:
 
     @property
     def percent(self) -> bool:
-        """Whether the column holds a fraction of which more is better; tables show it in percent."""
+        """Whether the column is an accuracy, which tables show in percent."""
         return is_fraction(self.column)
 
 
@@ -83,7 +83,7 @@ def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
 
 
 def is_fraction(column: str) -> bool:
-    """Whether a column of results.csv holds a fraction of which more is better, by its name."""
+    """Whether the name of a column of results.csv is that of an accuracy: a fraction, 0..1, higher is better."""
     return bool(_FRACTION.search(column))
 
 

@@ -64,5 +64,6 @@ def test_the_pictures_are_those_that_the_code_draws():
 
     for name, draw in pictures.PICTURES.items():
         stored = (pictures.FOLDER / name).read_text()
-        if f"Matplotlib v{matplotlib.__version__}," in stored:  # other versions write other SVG
-            assert stored == pictures.svg_text(draw()), "run: python -m docs.pages.pictures"
+        if f"Matplotlib v{matplotlib.__version__}," not in stored:
+            pytest.skip("drawn by another version of matplotlib, whose SVG differs")
+        assert stored == pictures.svg_text(draw()), "run: python -m docs.pages.pictures"

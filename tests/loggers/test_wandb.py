@@ -1,6 +1,5 @@
-"""What the trackers record of an experiment; read back with their own readers, offline."""
+"""What W&B records of an experiment, offline, read back with its own reader."""
 
-import csv
 import json
 import os
 import struct
@@ -16,11 +15,12 @@ import pytest
 import yaml
 
 from lth.experiment.loop import run
-from lth.loggers import CurvesCSV, ExperimentTensorBoard, ExperimentWandb
+from lth.loggers import ExperimentWandb
 from lth.storage.folder import RunFolder
-from tests.support.harness import SMALL, configuration, curves, rows, train, train_apart
+from tests.support.harness import SMALL, configuration, curves, rows, train
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
+CHOSEN = "choices.method=imp", "choices.model=mlp", "choices.dataset=synthetic"
 
 
 def log_records(data: bytes) -> Iterator[bytes]:
@@ -44,9 +44,6 @@ def wandb_records(folder: Path) -> list:
     return [
         Record.FromString(data) for file in sorted(folder.rglob("*.wandb")) for data in log_records(file.read_bytes())
     ]
-
-
-CHOSEN = "choices.method=imp", "choices.model=mlp", "choices.dataset=synthetic"
 
 
 @pytest.fixture(scope="module")
@@ -155,140 +152,6 @@ def test_a_job_of_a_wandb_sweep_belongs_to_it_and_nobody_warns(tmp_path):
     configured = {u.key: json.loads(u.value_json) for run in runs for u in run.config.update}
     assert configured["seed"] == chosen["seed"]["value"]
     assert plan["metric"]["name"] in {key for row in histories(records) for key in row}
-
-
-@pytest.fixture(scope="module")
-def resumed(tmp_path_factory) -> Path:
-    """A run with TensorBoard that was killed in its second level and resumed."""
-    folder, given = tmp_path_factory.mktemp("resumed"), (*LADDER, *CHOSEN, "logger=[csv,tensorboard]")
-    assert train_apart(folder, given, ("step", 18)) == -9
-    train(folder, *given, draw=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def events(resumed: Path):
-    """TensorBoard's own reader, over the one event file of a resumed run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (file,) = (resumed / "tensorboard").glob("events.*")
-    accumulator = EventAccumulator(str(file), {"images": 0, "scalars": 0, "histograms": 0})
-    accumulator.Reload()
-    return accumulator
-
-
-@pytest.mark.slow
-def test_tensorboard_has_each_epoch_and_level_of_a_resumed_run_once_in_one_file(resumed: Path, events):
-    table = rows(resumed)
-    assert [point.step for point in events.Scalars("train_loss")] == [int(row["step"]) for row in curves(resumed)]
-    assert [point.step for point in events.Scalars("level/test_accuracy")] == [0, 1, 2]
-    accuracies = [point.value for point in events.Scalars("level/test_accuracy")]
-    assert accuracies == pytest.approx([float(row["test_accuracy"]) for row in table])
-
-
-@pytest.mark.slow
-def test_tensorboard_has_accuracy_against_density_and_histograms_of_layer_densities(resumed: Path, events):
-    points = {point.step: point.value for point in events.Scalars("by_density/test_accuracy")}
-    wanted = {round(10_000 * float(row["density"])): float(row["test_accuracy"]) for row in rows(resumed)}
-    assert list(points) == sorted(wanted)
-    assert points == pytest.approx(wanted)
-    assert [point.step for point in events.Histograms("layer_densities")] == [0, 1, 2]
-    assert events.Histograms("layer_densities")[0].histogram_value.min == 1
-    assert any(name.startswith("layer_density/") for name in events.Tags()["scalars"])
-    assert events.Images("picture/curve")[0].width > 100
-
-
-@pytest.mark.slow
-def test_the_tab_hparams_has_the_keys_of_all_runs_and_the_results_of_the_last_level(resumed: Path, tmp_path: Path):
-    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-    from tensorboard.context import RequestContext
-    from tensorboard.plugins.base_plugin import TBContext
-    from tensorboard.plugins.hparams.backend_context import Context
-
-    other = ExperimentTensorBoard(str(tmp_path))
-    chosen = {"choices": {"method": "rigl"}, "seed": 0, "method": {"every": "2%", "stages": {}, "_target_": "x"}}
-    other.log_hyperparams(chosen)
-    other.close()
-    runs = EventMultiplexer({"resumed": str(resumed / "tensorboard"), "other": str(tmp_path / "tensorboard")})
-    runs.Reload()
-    plugin, request = Context(TBContext(data_provider=MultiplexerDataProvider(runs, ""))), RequestContext()
-    given = plugin.hparams_metadata(request, ""), plugin.hparams_from_data_provider(request, "", 100)
-    found = plugin.experiment_from_metadata(request, "", True, *given)
-    names = {info.name: info for info in found.hparam_infos}
-    assert {"method", "model", "dataset", "seed", "recipe.batch_size", "method.every"} <= set(names)
-    assert not {"method._target_", "method.stages"} & set(names)
-    assert names["method"].differs
-    metrics = {f"{info.name.group}{info.name.tag}" for info in found.metric_infos}
-    assert {"final/density", "final/val_accuracy", "final/test_accuracy"} <= metrics
-
-
-@pytest.mark.slow
-def test_logger_none_still_leaves_results(tmp_path):
-    train(tmp_path, *LADDER, "logger=none")
-    assert not (tmp_path / "metrics.csv").exists()
-    assert (tmp_path / "results.csv").exists()
-
-
-def test_curves_append_without_reading_and_widen_for_new_columns(tmp_path):
-    logger = CurvesCSV(tmp_path / "metrics.csv")
-    logger.log_metrics({"level": 0, "step": 1, "a": 1.0}, 1)
-    logger.log_metrics({"level": 0, "step": 2, "a": 2.0}, 2)
-    logger.log_metrics({"level": 0, "step": 3, "a": 3.0, "b": 9.0}, 3)
-    with (tmp_path / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["1", "2", "3"]
-    assert rows[0]["b"] == ""
-    assert rows[2]["b"] == "9.0"
-
-
-def logged(path, level, steps) -> list[dict[str, object]]:
-    """Rows of a level, in the file and returned."""
-    rows = [{"level": level, "step": step, "a": 0.1 * step} for step in steps]
-    for row in rows:
-        CurvesCSV(path).log_metrics(row, row["step"])
-    return rows
-
-
-def test_rows_after_the_resumed_step_are_dropped(tmp_path):
-    path = tmp_path / "metrics.csv"
-    rows = logged(path, 0, (4, 8, 12))
-    whole = path.read_bytes()
-    CurvesCSV(path).restore(0, rows[:2], 8)
-    assert path.read_bytes() == whole[: whole.index(b"0,12,")]
-    CurvesCSV(path).log_metrics(rows[2], 12)
-    assert path.read_bytes() == whole
-
-
-DAMAGE = {
-    "gone": lambda data: None,
-    "empty": lambda data: b"",
-    "torn in the last line": lambda data: data[:-3],
-    "torn in an earlier level": lambda data: data[: len(data) // 3],
-    "another number": lambda data: data.replace(b"0.4", b"7.4"),
-    "another level": lambda data: data.replace(b"1,16,", b"7,16,"),
-    "a null byte": lambda data: data.replace(b"0,8", b"0\x00,8"),
-    "no text": lambda data: b"\xff\xfe" + data,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_written_again_from_what_the_levels_left(damage, tmp_path):
-    path = tmp_path / "metrics.csv"
-    rows = [*logged(path, 0, (4, 8)), *logged(path, 1, (12, 16))]
-    whole, left = path.read_bytes(), DAMAGE[damage](path.read_bytes())
-    path.unlink() if left is None else path.write_bytes(left)
-    CurvesCSV(path).restore(1, rows, 16)
-    assert path.read_bytes() == whole
-
-
-def test_rows_of_levels_that_left_none_stay(tmp_path):
-    """Earlier versions kept the rows of finished levels in this file alone."""
-    path = tmp_path / "metrics.csv"
-    rows = [*logged(path, 0, (4, 8)), *logged(path, 1, (12, 16))]
-    whole = path.read_bytes()
-    CurvesCSV(path).restore(1, rows[2:3], 12)
-    assert path.read_bytes() == whole[: whole.index(b"1,16,")]
 
 
 def test_a_tracker_that_is_not_installed_is_missed_before_a_folder_exists(tmp_path, monkeypatch):
