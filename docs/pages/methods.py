@@ -75,7 +75,7 @@ def _chosen(file: Path) -> list[str]:
 
 
 def unplaced(text: str) -> list[str]:
-    """Methods that do not stand in exactly one comment `<!-- methods: ... -->` of the text, and names that are no method."""
+    """Methods that are not in exactly one comment `<!-- methods: ... -->` of the text, and names that are no method."""
     named = [name for mark in re.findall(r"<!-- methods: ([\w ]+) -->", text) for name in mark.split()]
     return sorted(
         {name for name in options("method") if named.count(name) != 1} | (set(named) - set(options("method")))
