@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def commands() -> list[list[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line) if line.startswith(("lth run ", "python run.py ")) else []
             if words and not any(sign in line for sign in ("$", "...", "<")):
-                found.append(words[2:])
+                found.append(list(takewhile(lambda word: word not in ("|", "||", "&&"), words[2:])))
     return found
 
 

@@ -1,6 +1,6 @@
 """The cost of changing masks: a training step of RigL with a mask update (drop and grow) and one without."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -86,6 +86,9 @@ class Held(SimpleNamespace):
     def remask_(self) -> None:
         """`KeptWeights.remask_` on these attributes."""
         KeptWeights.remask_(cast(KeptWeights, self))
+
+    def mask_in_steps(self, without: Sequence[Tensor]) -> None:
+        """Nothing: these steps mask all weights."""
 
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:

@@ -43,14 +43,14 @@ def test_a_sweep_uses_both_nodes_and_a_failing_job_ends_no_other(cluster, tmp_pa
 
 
 def test_what_a_lost_node_was_doing_goes_on_elsewhere_to_the_same_bits(cluster, tmp_path: Path):
-    sweeping = sweep(tmp_path, *on(cluster, "recipe.epochs=100", "seed=0"))
+    sweeping = sweep(tmp_path, *on(cluster, "recipe.epochs=40", "seed=0"))
     wait_for(lambda: _epochs(tmp_path) > 4 or sweeping.poll() is not None)
     cluster.remove_node(cluster.first, allow_graceful=False)
     cluster.add_node(num_cpus=1)
     assert sweeping.wait() == 0, output(tmp_path)
     assert output(tmp_path).count("job again: ") == 1
     assert "from its last checkpoint" in output(tmp_path)
-    train(tmp_path / "whole", *LADDER, "recipe.epochs=100", "seed=0")
+    train(tmp_path / "whole", *LADDER, "recipe.epochs=40", "seed=0")
     assert state(run_folders(tmp_path)[0]) == state(tmp_path / "whole")
 
 
