@@ -64,8 +64,9 @@ def commands() -> list[list[str]]:
     for _, block in BLOCKS:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line) if line.startswith(("lth run ", "python run.py ")) else []
-            if words and not any(sign in line for sign in ("$", "...", "<")):
-                found.append(list(takewhile(lambda word: word not in ("|", "||", "&&"), words[2:])))
+            fails = "||" in words  # a page shows a refusal with `|| true`
+            if words and not fails and not any(sign in line for sign in ("$", "...", "<")):
+                found.append(list(takewhile(lambda word: word not in ("|", "&&"), words[2:])))
     return found
 
 

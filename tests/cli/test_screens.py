@@ -151,7 +151,7 @@ def frames(text: str) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", engine_but(WIDTHS, 60))
 def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Path):
-    arguments = ["run", *SMALL, "sparsity=list", "sparsity.densities=[0.5]", "recipe.epochs=200", "folder=here"]
+    arguments = ["run", *SMALL, "sparsity=list", "sparsity.densities=[0.5]", "recipe.epochs=500", "folder=here"]
     code, text = screen(width, *arguments, "recipe.lr=-1", cwd=tmp_path)  # refused
     assert (code, plain(text)) == (1, "error: recipe.lr=-1: must be a number over 0\n")
     code, text = screen(width, *arguments, cwd=tmp_path, interrupt_at="val acc")  # start, running, interrupted
@@ -159,7 +159,8 @@ def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Pa
     assert lines[0] == "imp of mlp on synthetic, list, seed 0, begins in here"
     assert lines[1] == "2 levels, density 1 to 0.5"
     running = list(frames(plain(text)))
-    assert re.match(r"level 0 \(1/2\) .*\d%  0:\d\d:\d\d left  val acc [01]\.\d{4}", running[-1])
+    shown = re.match(r"level ([01]) \([12]/2\) .*\d%  0:\d\d:\d\d left  val acc [01]\.\d{4}", running[-1])
+    assert shown
     assert max(map(len, running)) <= width
     assert code == 130
     assert lines[-1] == "stopped; the same command goes on from the last checkpoint"
@@ -167,7 +168,7 @@ def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Pa
     lines = plain(text).splitlines()
     assert code == 0
     assert lines[0] == "imp of mlp on synthetic, list, seed 0, goes on in here"
-    assert "resuming level 0 from its last checkpoint" in lines
+    assert f"resuming level {shown[1]} from its last checkpoint" in lines  # a signal may arrive late on a busy machine
     ending = [line.strip() for line in lines[lines.index("here/results.csv") :]]
     assert ending[1:4] == ["here/curve.png", "", "next:"]
     assert ending[4:] == ["lth report .", "lth ticket show here/level_01_density_0.5/ticket.safetensors"]
