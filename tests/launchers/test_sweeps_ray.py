@@ -18,10 +18,11 @@ LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 
 @pytest.fixture
-def cluster():
+def cluster(monkeypatch):
     """A head that runs no job, and one node of one CPU; tests add the second."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default 15: beside other tests its jobs get hardly any time
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     cluster.first = cluster.add_node(num_cpus=1)
     yield cluster
