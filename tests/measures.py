@@ -4,6 +4,7 @@ import ast
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,9 +16,15 @@ def sources() -> list[Path]:
     return sorted((ROOT / "lth").rglob("*.py"))
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def definitions(path: Path) -> Iterator[Definition]:
     """Functions and classes at a module's top level."""
-    yield from (node for node in ast.parse(path.read_text()).body if isinstance(node, Definition))
+    yield from (node for node in tree(path).body if isinstance(node, Definition))
 
 
 def is_internal(path: Path) -> bool:
@@ -39,13 +46,13 @@ def public_names() -> list[str]:
 def functions() -> Iterator[tuple[Path, ast.FunctionDef]]:
     """Every function and method."""
     for path in sources():
-        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        yield from ((path, node) for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef))
 
 
 def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
     """Every class."""
     for path in sources():
-        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+        yield from ((path, node) for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
 
 
 def length(node: Definition) -> int:

@@ -12,6 +12,7 @@ from lth.cli.help import explain, main
 from tests.support.harness import CONF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", list(lines()), ids=lambda line: line.key)
 def test_every_key_has_a_meaning_that_help_prints(line):
     means = meaning(line.group, line.name)

@@ -148,6 +148,7 @@ def explained(*overrides: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["model=mynet", "experiment=mine/first"])
 def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mistake: str, tmp_path: Path):
     assert "options of your own: --config-dir FOLDER, or 'hydra.searchpath=" in explained(mistake)
@@ -155,6 +156,7 @@ def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mis
     assert "--config-dir" not in explained(f"hydra.searchpath=[file://{tmp_path}]", mistake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "answer"),
     [

@@ -48,12 +48,14 @@ def composed(name: str) -> DictConfig:
     return composed_by_hydra([*CHOSEN[name], "folder=runs/some"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_composed_configuration_is_valid_and_every_key_has_a_line(name: str):
     check(composed(name))
     assert [entry.key for entry in entries(composed(name)) if entry.valid is None] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_every_wrong_value_is_refused_by_a_line_that_names_its_key(name: str):
     """A value is valid by its expression, or `check` raises ValueError that names key and value in one line."""

@@ -29,6 +29,7 @@ def test_a_method_is_ready_as_it_is_named_or_names_the_command_that_makes_its_ti
     Experiment(cfg, RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "expected"),
     [

@@ -75,6 +75,7 @@ def refused(tmp_path: Path, match: str, *overrides: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -91,6 +92,7 @@ def test_a_network_that_gives_no_logits_is_refused(network, message, tmp_path):
     refused(tmp_path, f"^model: .*{message}", f"model._target_={__name__}.{network}")
 
 
+@pytest.mark.slow
 def test_a_network_is_left_as_it_was(tmp_path):
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -118,6 +120,7 @@ def test_batch_norm_and_a_batch_of_one_sample_is_refused(overrides, message, tmp
     refused(tmp_path, message, *one_left(*overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -132,6 +135,7 @@ def test_other_last_batches_are_trained(overrides, tmp_path):
     built(tmp_path, *one_left(*overrides))
 
 
+@pytest.mark.slow
 def test_a_criterion_reads_no_incomplete_batch_that_training_leaves_out(tmp_path):
     for dropped, sizes in ((False, [20] * 4 + [1]), (True, [20] * 4)):
         experiment = built(tmp_path, *one_left("dataset.drop_last=true"))
@@ -160,6 +164,7 @@ def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
     refused(tmp_path, r"^trainer \(accelerator=gpu, devices=1\)", "trainer.accelerator=gpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -192,6 +197,7 @@ def test_weights_of_a_ticket_that_do_not_fit_are_refused(how, change, message, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "multistep", "cosine", "trapezoidal"])
 def test_a_warm_up_longer_than_the_level_is_refused(schedule, tmp_path):
     with pytest.raises(ValueError, match=r"recipe\.schedule\.warmup=4 epochs is longer than a level or cycle of 3"):

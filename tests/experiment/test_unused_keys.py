@@ -23,6 +23,7 @@ def idle(choices: str, stages: list[str], *keys: str) -> list[str]:
     return [sentence for _, sentence in unused(cfg, stages, given)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "stages", "key", "answer"),
     [
@@ -57,6 +58,7 @@ def test_a_key_that_no_stage_reads_is_named_with_the_key_that_would_act(choices,
     assert re.search(answer, sentence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "stages", "key"),
     [

@@ -61,6 +61,7 @@ def test_an_init_redraws_all_conv_and_linear_weights(factory):
     assert all(weight.abs().max() == weight.abs().min() > 0 for weight in weights)
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_biases_and_batch_norm_parameters_can_be_taken_away(factory):
     net = build(factory, NORMED[factory], bias=False, affine=False)

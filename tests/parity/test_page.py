@@ -4,9 +4,12 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_every_test_that_the_page_names_is_defined():
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", (TESTS.parent / "docs" / "fidelity.md").read_text())
     assert len(named) > 40

@@ -142,6 +142,7 @@ def test_a_method_prunes_every_layer_exactly(network: str, method: str, tmp_path
     assert Ticket.load(next((tmp_path / "run").glob("level_*/ticket.safetensors"))).total == total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["lstm", "gru", "transposed", "spectral", "own"])
 def test_a_search_computes_with_the_weights_that_it_chooses(network: str, tmp_path: Path):
     cfg = configuration(tmp_path, *given(network, "method=edge_popup", "sparsity.density=0.3"))
@@ -214,6 +215,7 @@ def test_none_of_these_transforms_its_weights(network: str):
     assert standardised(net, Masks.ones(net, include), IMAGE) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "message"),
     [

@@ -87,6 +87,7 @@ def test_the_names_made_here_are_those_of_synaptic_flow():
     assert theirs("resnet20", "layer3.2.bn2.weight") == "blocks.8.bn2.weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_masks_and_weights_are_read_under_the_names_of_lth(network, tmp_path: Path):
     path, net, masks = written(tmp_path / "model.pt", network)
@@ -96,6 +97,7 @@ def test_masks_and_weights_are_read_under_the_names_of_lth(network, tmp_path: Pa
     assert fingerprint(ticket.weights) == fingerprint(net.state_dict())
 
 
+@pytest.mark.slow
 def test_biases_before_batch_norm_go_into_its_running_mean(tmp_path: Path):
     _, net, _ = written(tmp_path / "plain.pt", "vgg16")
     with_bias = small("vgg16")
@@ -125,6 +127,7 @@ def test_factors_on_identity_shortcuts_are_left_out_and_said(tmp_path: Path, cap
         read(path)
 
 
+@pytest.mark.slow
 def test_pruned_biases_are_refused_and_other_networks_keep_their_names(tmp_path: Path):
     path, *_ = written(tmp_path / "biases.pt", "vgg16", **{"fc.bias_mask": torch.zeros(4)})
     with pytest.raises(ValueError, match=r"pruned, but are not prunable weights: \['classifier.bias'\]"):
@@ -134,6 +137,7 @@ def test_pruned_biases_are_refused_and_other_networks_keep_their_names(tmp_path:
     assert list(read(tmp_path / "other.pt").masks) == ["features.0.weight"]
 
 
+@pytest.mark.slow
 def test_the_starting_weights_may_have_a_file_of_their_own(tmp_path: Path):
     path, _, masks = written(tmp_path / "model.pt", "vgg16")
     torch.manual_seed(7)

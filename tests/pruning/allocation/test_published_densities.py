@@ -227,6 +227,7 @@ LADDERS = [  # allocation and its published variant
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("allocate", "variant"), LADDERS, ids=lambda part: getattr(part, "__name__", part))
 def test_a_published_allocation_goes_down_a_whole_ladder_and_no_layer_grows(allocate, variant):
     net = networks.resnet20(10, 3, 32)
