@@ -25,7 +25,7 @@ class SweepConfigurations:
     def __init__(self, loader: ConfigLoader):
         self._by_hydra: Callable[[DictConfig, list[str]], DictConfig] = loader.load_sweep_config
         self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._is_group = cache(lambda name: bool(loader.get_group_options(name)))
+        self._is_group = cache(lambda name: bool(loader.get_group_options(name, None)))  # None: folders too
 
     def __call__(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         """The configuration of the job with `sweep_overrides`. master_config: of the sweep."""

@@ -67,6 +67,17 @@ def test_a_choice_is_composed_once_and_jobs_do_not_see_each_others_values(loader
 
 
 @pytest.mark.slow
+def test_a_recipe_is_a_choice_though_all_recipes_lie_in_folders(loader, sweep, monkeypatch):
+    composed = []
+    by_hydra = loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda *args: composed.append(args[1]) or by_hydra(*args))
+    ours = SweepConfigurations(loader)
+    recipe = "experiment=own/digits_sanity"
+    assert [ours(sweep, [f"seed={seed}", recipe]).seed for seed in (1, 2)] == [1, 2]
+    assert composed == [[recipe]]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["recipe.rate=1", "recipe.lr.deep=1", "metod=imp", "method=ipm"])
 def test_a_mistake_is_hydras_error(mistake: str, loader, sweep):
     with pytest.raises(HydraException) as hydras:
