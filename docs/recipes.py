@@ -69,15 +69,19 @@ def recipes() -> list[str]:
 
 @cache
 def lines(name: str) -> tuple[Any, ...]:
-    """An experiment's file, then those it builds on, as plain data."""
+    """An experiment's file, then those it builds on, as plain data; of several that set a key, the first holds."""
     text = yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())
     above = [e.removeprefix("/experiment/") for e in text.get("defaults", []) if isinstance(e, str)]
-    return (text, *(file for parent in above for file in lines(parent)))
+    return (text, *(file for parent in reversed(above) for file in lines(parent)))
 
 
 def block(name: str) -> dict[str, Any]:
     """What an experiment says was published, with what it inherits; empty when it says nothing."""
-    return {key: value for file in reversed(lines(name)) for key, value in (file.get("published") or {}).items()}
+    merged = OmegaConf.merge(*(file.get("published") or {} for file in reversed(lines(name))))
+    published: Any = OmegaConf.to_container(merged)
+    if "differs" in published:  # null takes an inherited sentence away
+        published["differs"] = {key: said for key, said in published["differs"].items() if said is not None}
+    return published
 
 
 @cache
@@ -211,7 +215,7 @@ def differences() -> list[str]:
     """The lines of the page's second part: recipes that differ in the same, then in what."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in recipes():
-        if differs := tuple(block(name).get("differs") or ()):
+        if differs := tuple(block(name).get("differs", {}).values()):
             groups.setdefault(differs, []).append(name)
     named = [(", ".join(f"`{name}`" for name in names), differs) for differs, names in groups.items()]
     return [text for names, differs in named for text in (f"* {names}", *(f"  * {one}" for one in differs))]

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import yaml
+from docs.recipes import block
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "experiment"
@@ -59,7 +58,7 @@ def _recipe(paper: str, file: Path) -> Iterator[str]:
     if row := _rows().get(name):
         head = "method", "network", "dataset", "density", "expected", "sure", "multiply-adds", "hours"
         yield from (f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", f"| {row} |", "")
-    yield from (f"* Differs: {said}" for said in _published(name).get("differs") or ())
+    yield from (f"* Differs: {said}" for said in block(name).get("differs", {}).values())
     yield from ("", f'??? note "conf/experiment/{name}.yaml"', "    ```yaml")
     yield from (f"    {line}".rstrip() for line in file.read_text().splitlines())
     yield from ("    ```", "")
@@ -73,16 +72,6 @@ def _comment(file: Path) -> str:
             break
         said.append(line.lstrip("# "))
     return " ".join(said).replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_")
-
-
-def _published(name: str) -> dict[str, Any]:
-    """What a recipe says was published, with what it inherits."""
-    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    above = [
-        entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry.startswith("/experiment/")
-    ]
-    inherited = [_published(entry.removeprefix("/experiment/")) for entry in above]
-    return {key: value for block in (*inherited, content.get("published") or {}) for key, value in block.items()}
 
 
 @cache

@@ -103,11 +103,11 @@ def _option(group: str, option: str, width: int) -> str:
     file = CONFIGURATIONS / group / f"{option}.yaml"
     head = textwrap.wrap(f"{group}={option}: {purpose(file)}", width)
     if group == "experiment":
-        published = _composed(group, option).published or {}
+        published = dict(_composed(group, option).published or {})
+        sentences = [said for said in (published.pop("differs", None) or {}).values() if said is not None]
+        rows = [(key, str(value)) for key, value in published.items()] + [("differs", said) for said in sentences]
         whole = f"lth run experiment={option} --cfg job    prints every key"
-        return "\n".join(
-            [*head, "", *_table([(key, str(value)) for key, value in published.items()], width), "", whole]
-        )
+        return "\n".join([*head, "", *_table(rows, width), "", whole])
     own = list(keys_of(file))
     rows = [
         (f"{entry.key}={shown(entry.value)}", _about(entry.line, entry.valid.says, option))

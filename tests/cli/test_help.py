@@ -93,6 +93,12 @@ def test_a_recipe_shows_what_was_published():
     assert "confidence" in text
 
 
+def test_a_recipe_shows_each_difference_in_a_line_and_none_that_it_takes_away():
+    texts = [explain(f"experiment=granet/resnet50_imagenet_{name}", 200) or "" for name in ("granet", "gmp")]
+    assert [text.count("\n  differs ") for text in texts] == [2, 0]
+    assert "{" not in "".join(texts)
+
+
 @pytest.mark.parametrize(
     ("mistake", "near"),
     [("metod", "did you mean method"), ("method=rigel", "method=rigl"), ("recipe.acumulate", "recipe.accumulate")],

@@ -13,7 +13,7 @@ from tests.support.harness import CONF
 
 BLOCK = 4  # consecutive lines
 LIMIT = 0.1  # fraction of a group's lines
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "experiment")
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
 def lines(file: Path) -> list[str]:

@@ -28,7 +28,11 @@ PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     published, cfg = recipes.block(name), recipes.configuration(name)
     assert set(published) - {"differs"} == {"paper", "where", "expected", "confidence"}
-    assert all(isinstance(difference, str) and len(difference) > 20 for difference in published.get("differs", []))
+    differs = published.get("differs", {})
+    assert all(isinstance(sentence, str) and len(sentence) > 20 for sentence in differs.values())
+    composed = OmegaConf.to_container(cfg.published)
+    taken_away = dict.fromkeys((composed.get("differs") or {}).keys() - differs)
+    assert composed == published | ({"differs": differs | taken_away} if "differs" in composed else {})
     assert published["confidence"] in ("high", "medium", "low")
     assert (
         re.search(r"\d", published["expected"])

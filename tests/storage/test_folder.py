@@ -153,6 +153,15 @@ def test_where_and_how_something_runs_may_change(key, tmp_path):
     folder.claim(changed(key, "other"), RECORD)
 
 
+def test_what_is_said_of_a_published_run_may_change_its_form(tmp_path):
+    """`published.differs` was a list; a folder stored then is resumed by a mapping, and the reverse."""
+    forms = ["A sentence."], {"images": "A sentence."}, None
+    for n, (old, new) in enumerate((old, new) for old in forms for new in forms):
+        folder = RunFolder(tmp_path / str(n))
+        folder.claim(CONFIG | {"published": {"paper": "a", "differs": old}}, RECORD)
+        folder.claim(CONFIG | {"published": {"paper": "a", "differs": new}}, RECORD)
+
+
 def test_loggers_may_change_all_they_hold(tmp_path):
     claimed(tmp_path).claim(changed("logger.wandb.project", "other"), RECORD)
 
