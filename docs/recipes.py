@@ -45,7 +45,7 @@ COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "exp
 HEAD = f"""# Published recipes
 
 Every recipe that a paper or its code states and whose parts exist here, one command away:
-`python run.py experiment=<paper>/<name>`. Where a family differs in density, seed or one choice only, the file's first
+`lth run experiment=<paper>/<name>`. Where a family differs in density, seed or one choice only, the file's first
 lines name the others. `python -m docs.recipes > docs/recipes.md` makes this page from `conf/experiment`.
 Experiments once had other names: [renamed_experiments.md](renamed_experiments.md) lists both.
 
@@ -53,7 +53,8 @@ Experiments once had other names: [renamed_experiments.md](renamed_experiments.m
 - **sure**: how well the number is documented, or the recipe where there is none: *high*: in released configurations,
   result files or a public page; *medium*: read off a figure, or comments of released code, or only part of the recipe;
   *low*: from memory or from a version that was not the published one. Do not test against those.
-- **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing.
+- **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing here.
+  A report counts those of kept weights.
   Scoring, validation and testing are left out.
 - **hours**: those multiply-adds at {RATE:.0e} a second, which is an assumption about a GPU and kinder to large networks
   than to small ones.

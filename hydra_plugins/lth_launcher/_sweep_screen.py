@@ -75,10 +75,8 @@ class SweepScreen:
             cause = f"{cause} (output: {self.log_of(index)})"
             self._print(failure(job, cause))
             return cause
-        score = job.score()
-        accuracy = "" if score is None else f"  accuracy {score:.4f}"
         total = "" if self._bar is not None else f"  [{self.total()}]"
-        self._print(f"finished: {job}{accuracy}  {seconds:.1f} s{total}")
+        self._print("  ".join(filter(None, (f"finished: {job}", job.result(), f"{seconds:.1f} s"))) + total)
         return ""
 
     def total(self) -> str:

@@ -74,12 +74,22 @@ class Job:
 
     def score(self) -> float | None:
         """The last level's validation accuracy, or its test accuracy where nothing was kept for validation."""
+        last = self._last_row()
+        return float(last.get("val_accuracy") or last["test_accuracy"]) if last else None
+
+    def result(self) -> str:
+        """Validation and test accuracy of the last level, in words; empty where the run did not come to its end."""
+        last = self._last_row()
+        named = {"val": last.get("val_accuracy"), "test": last.get("test_accuracy")}
+        return "  ".join(f"{name} accuracy {float(value):.4f}" for name, value in named.items() if value)
+
+    def _last_row(self) -> dict[str, str]:
+        """The last level's row of results.csv; empty where the run did not come to its end."""
         if not self.done():
-            return None
+            return {}
         assert self.folder
         with (self.folder / "results.csv").open(newline="") as file:
-            last = list(csv.DictReader(file))[-1]
-        return float(last.get("val_accuracy") or last["test_accuracy"])
+            return list(csv.DictReader(file))[-1]
 
     def _stored(self) -> dict[str, Any]:
         """What config.yaml in its folder holds; nothing where there is none."""
@@ -219,7 +229,11 @@ def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
     failures: position in `jobs` -> what went wrong
     """
     print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs finished", flush=True)
-    for index in sorted(failures):
+    causes = list(failures.values())
+    for cause in dict.fromkeys(causes):
+        if causes.count(cause) > 1:
+            print(f"failed, {causes.count(cause)} jobs: {cause}", flush=True)
+    for index in sorted(index for index, cause in failures.items() if causes.count(cause) == 1):
         say_failed(jobs[index], failures[index])
 
 

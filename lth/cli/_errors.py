@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lth.cli._own_parts import composed, configuration_folders, hydra_options, search_path_override
 from lth.training.signals import listen
 
+_SHOWN = 6  # options in a message
 _MISTAKES = (ValueError, FloatingPointError, ImportError)
 # errno of an OSError -> what the user can do
 _REMEDIES = {
@@ -62,13 +65,12 @@ def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
     overrides: the command line
     """
     from hydra.errors import HydraException  # imported here: Hydra takes a second
-    from yaml import YAMLError
 
     try:
         yield
     except HydraException as error:
         raise ValueError(" ".join(_explain(error, directory, overrides).split())) from None
-    except YAMLError as error:
+    except yaml.YAMLError as error:
         raise ValueError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from None
 
 
@@ -128,14 +130,36 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
         return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
     if key:
-        wrong = (key[1] or key[2]).lstrip("+~").partition("=")[0]
-        group = wrong.partition(".")[0]
-        if any(re.match(rf"{group}=.*,", override) for override in overrides):
-            return f"not every {group} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
-        config = _configuration(directory, overrides)
-        keys = [*_groups(directory, overrides), *_dotted(config, "")]
-        return f"there is no key {wrong!r}{nearest(wrong, list(dict.fromkeys(keys)))}{_addition(wrong, config)}"
+        return _no_key((key[1] or key[2]).lstrip("+~").partition("=")[0], directory, overrides)
     return message
+
+
+def _no_key(wrong: str, directory: Path, overrides: Sequence[str]) -> str:
+    """What to write instead of a key that the configuration does not have."""
+    group, groups = wrong.partition(".")[0], _groups(directory, overrides)
+    having = _options_with(wrong, directory, overrides)
+    swept = [name for name in groups if any(re.match(rf"{re.escape(name)}=.*,", override) for override in overrides)]
+    if group in swept or (swept and having):
+        every = group if group in swept else swept[0]
+        return f"not every {every} of this sweep has the key {wrong!r}; write ++{wrong}=... for those that do"
+    if having:
+        names = ", ".join(having[:_SHOWN]) + (", ..." if len(having) > _SHOWN else "")
+        return f"the {group} chosen here, or by the method, has no key {wrong!r}; these have: {names}"
+    config = _configuration(directory, overrides)
+    keys = list(dict.fromkeys([*groups, *_dotted(config, "")]))
+    return f"there is no key {wrong!r}{nearest(wrong, keys)}{_addition(wrong, config)}"
+
+
+def _options_with(key: str, directory: Path, overrides: Sequence[str]) -> list[str]:
+    """The options of a key's group, as `group=option`, whose files have the key."""
+    group, _, below = key.partition(".")
+    found = set()
+    for folder in configuration_folders(directory, overrides):
+        for file in (folder / group).glob("[!_]*.yaml"):
+            content = yaml.safe_load(file.read_text())
+            if below and below in _dotted(content, "")[1:]:
+                found.add(f"{group}={file.stem}")
+    return sorted(found)
 
 
 def _unreadable(error: Exception, message: str) -> str:

@@ -208,12 +208,19 @@ def _refuse(entry: Entry) -> None:
 def _hint(entry: Entry) -> str:
     """A question for a density in percent."""
     values = entry.value if isinstance(entry.value, list) else [entry.value]
+    values = [_percent(value) for value in values]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if "densit" not in entry.key or not numbers or entry.valid is None:
         return ""
     fractions = [value / 100 for value in values]
     meant = fractions if isinstance(entry.value, list) else fractions[0]
     return f"; densities are fractions: did you mean {shown(meant)}?" if entry.valid.accepts(meant) else ""
+
+
+def _percent(value: Any) -> Any:
+    """The number of a text such as `5%`; other values as they are."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
+    return float(number[1]) if number else value
 
 
 def _option(group: Table) -> Valid:

@@ -53,6 +53,14 @@ def on_command_line(overrides: Sequence[str], is_group: Callable[[str], bool]) -
     return found
 
 
+def forced() -> set[str]:
+    """The keys of the present command line that begin with `++`; none outside of a command line."""
+    if not HydraConfig.initialized():
+        return set()
+    overrides = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    return {override.key_or_group for override in overrides if override.is_force_add()}
+
+
 def in_experiment(name: str, read: Callable[[str], Mapping[str, Any]]) -> list[Given]:
     """The keys that the file of an experiment sets, and the files that it builds on.
 

@@ -1,5 +1,6 @@
 """The callbacks that `lth.levels` gives a script's Trainer besides those that prune and rewind."""
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from lth.plan import Budget, Level
 from lth.pruning.seeds import derive
 from lth.storage.atomic import write_with
 from lth.storage.checkpoint import copy_state_, load_checkpoint, write_checkpoint
+
+_log = logging.getLogger(__name__)
 
 
 class LevelState(Callback):
@@ -48,6 +51,8 @@ class LevelState(Callback):
         if trainer.ckpt_path:
             return
         if last is not None:
+            if trainer.is_global_zero:
+                print(f"resuming level {self.level.index} from its last checkpoint")
             _resume(trainer, last)
             return
         source = start(self.level)
@@ -106,6 +111,11 @@ class Outcome(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begun = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        empty = [name for name, mask in masked_module(trainer, pl_module).masks.items() if not mask.any()]
+        if empty and trainer.is_global_zero:
+            _log.warning("level %d (%s): empty layers: %s", self.level.index, self.level.name, empty)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take(trainer)

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lth.callbacks.watch.last_checkpoint import AtomicCheckpointIO
@@ -26,6 +27,7 @@ from lth.experiment._checks import (
     check_sync_batchnorm,
     check_trainer,
 )
+from lth.experiment._given_keys import forced
 from lth.experiment._stored_configuration import resolved
 from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
@@ -68,7 +70,7 @@ class Experiment:
         if cfg.trainer.get("sync_batchnorm"):
             check_sync_batchnorm(self.net, cfg.trainer.accelerator)
         self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
-        densities = instantiate(cfg.sparsity, start=self.support.density)
+        densities = instantiate(_ladder(cfg.sparsity), start=self.support.density)
         check_densities(densities, self.masks.total)
         if min(densities) < 1:
             check_covered(self.net, self.masks, cfg.prunable.exclude)
@@ -193,6 +195,13 @@ class Experiment:
         check_last_batch(self.net, self.image_shape, self.data, self.config["trainer"], steps)
         budgets = {stage: recipe.budget(-(-steps // recipe.accumulate)) for stage, recipe in self.recipes.items()}
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
+
+
+def _ladder(sparsity: DictConfig) -> DictConfig:
+    """The ladder without keys that `++` adds, for the other methods of a sweep, and that it does not take."""
+    taken, added = signature(get_object(sparsity._target_)).parameters, forced()
+    left_out = [key for key in sparsity if f"sparsity.{key}" in added and key not in taken]
+    return OmegaConf.masked_copy(sparsity, [key for key in sparsity if key not in left_out]) if left_out else sparsity
 
 
 def recipe_of(cfg: DictConfig, stage: str) -> Recipe:

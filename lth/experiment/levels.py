@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
-from lth.experiment.environment import environment, quiet_lightning
+from lth.experiment.environment import command_line, environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
 from lth.pruning.criteria import magnitude
@@ -147,7 +147,7 @@ def levels(
         else:
             stack.enter_context(run.locked())
             series = {**config, "seed": SEED}
-            run.claim(config, environment(), overwrite, series, len(plan))
+            run.claim(config, {**environment(), "command": command_line()}, overwrite, series, len(plan))
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")

@@ -10,24 +10,23 @@ FEWEST = 3  # seeds; fewer give no interval, but their values
 CONFIDENCE = 0.95
 METHOD = (
     "Intervals are 95 % t intervals on the logit scale (delta method), which stay within 0 to 100 %; from three seeds "
-    "on. With fewer, the seeds are shown."
+    "on. With fewer, or where all seeds have one value, the seeds are shown. Intervals leave out the error of the test "
+    "set, which all runs share."
 )
 METHOD_OF_LOSS = "Intervals are 95 % t intervals, from three seeds on. With fewer, the seeds are shown."
 
 
 def interval_of_mean(values: Sequence[float], fraction: bool) -> tuple[float, float] | None:
-    """The 95 % interval of the mean; None with fewer than three values.
+    """The 95 % interval of the mean; None with fewer than three values, and where all are equal.
 
     values: one a seed
     fraction: whether they are fractions, 0..1. Then the t interval is that of logit(mean), whose standard error is
         that of the mean over mean (1 - mean), so its ends lie within 0..1.
     """
     n = len(values)
-    if n < FEWEST:
+    if n < FEWEST or len(set(values)) == 1:  # equal counts of few images: their spread says nothing
         return None
     mean, sd = fmean(values), stdev(values)
-    if len(set(values)) == 1:
-        return values[0], values[0]
     half = t_quantile((1 + CONFIDENCE) / 2, n - 1) * sd / sqrt(n)
     if not (fraction and 0 < mean < 1):
         return mean - half, mean + half

@@ -40,7 +40,14 @@ def run_data(run: Run, place: str, group: Group, names: list[tuple[str, ...]]) -
     ]
     tables = {name: _columns(rows) for name, rows in run.measured.items()}
     layers = _layers(run, names)
-    found = {"place": place, "seed": run.seed, "state": run.state, "reason": run.reason, "label": group.label}
+    found = {
+        "place": place,
+        "folder": run.typed,
+        "seed": run.seed,
+        "state": run.state,
+        "reason": run.reason,
+        "label": group.label,
+    }
     found |= {"command": command, "rebuilt": rebuilt, "levels": levels, "error": run.error[-_LONGEST_ERROR:]}
     return {**found, "layers": layers, "tables": tables, "made": _made_with(run.record)}
 
@@ -77,9 +84,14 @@ def _text(value: Any) -> str:
 
 def _command(run: Run, group: Group) -> tuple[str, bool]:
     """The command line, and whether it was put together from the folder's name, for lack of a recorded one."""
+    started = run.record.get("command")  # of a script
+    if isinstance(started, Sequence) and not isinstance(started, str) and all(isinstance(one, str) for one in started):
+        return shlex.join(started), False
     given = run.record.get("overrides")
     if isinstance(given, Sequence) and not isinstance(given, str) and all(isinstance(one, str) for one in given):
         return shlex.join(["lth", "run", *(one for one in given if not _DROPPED.match(one))]), False
+    if "settings" in run.config:  # of a script, whose command is not known
+        return "", False
     density = run.config.get("sparsity", {}).get("density")
     words = [f"{name}={run.choices[name]}" for name in ("method", "model", "dataset")]
     words += [f"sparsity={group.sparsity}"] if group.sparsity else []

@@ -60,6 +60,12 @@ class Run:
         return current_path(str(plan.get("_target_", ""))).startswith("lth.plan.sanity_plan")
 
     @property
+    def typed(self) -> str:
+        """Its path as one types it: relative to the working folder where it lies in it, else whole."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here)) if self.path.is_relative_to(here) else str(self.path)
+
+    @property
     def choices(self) -> Mapping[str, str]:
         """The names of its method, model and dataset."""
         return self.config["choices"]

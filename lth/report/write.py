@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lth.report._best import best_series
-from lth.report._page import page, places
+from lth.report._page import page
 from lth.report._sections import Section, sections
 from lth.report._series import level_rows, series_of
 from lth.report._tables import grids, latex, markdown, notes, summary_rows
@@ -97,8 +97,7 @@ def _in_markdown(panel: Panel) -> str:
 
 
 def _left_out(runs: Sequence[Run]) -> list[str]:
-    shown = places(runs)
-    return [f"{run.state}, left out: {shown[run.path]} ({run.reason})" for run in runs if not run.complete]
+    return [f"{run.state}, left out: {run.typed} ({run.reason})" for run in runs if not run.complete]
 
 
 def _draw(panels: Sequence[Panel], out: Path, ylabel: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from hydra.utils import instantiate
 
 import lth
@@ -210,6 +211,29 @@ def test_gradual_pruning_of_a_script_ends_at_the_density(tmp_path):
 
 
 @slow
+@slow
+def test_a_level_with_an_empty_layer_warns_before_training(tmp_path, caplog):
+    def lopsided(net, masks, batches):
+        return {name: torch.full_like(mask, float(index)) for index, (name, mask) in enumerate(masks.items())}
+
+    ladder(tmp_path, densities=(1.0, 0.3), criterion=lopsided)
+    assert [record.message for record in caplog.records if "empty layers" in record.message] == [
+        "level 1 (density_0.3): empty layers: ['body.0.weight']"
+    ]
+
+
+@slow
+def test_a_script_records_its_command_and_says_that_it_resumes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["mine.py", "a b"])
+    process = harness.forks().Process(target=_seeded_ladder, args=(tmp_path,), kwargs={"dies_at": 6})
+    process.start()
+    process.join()
+    _seeded_ladder(tmp_path)
+    assert "resuming level 1 from its last checkpoint" in capsys.readouterr().out
+    stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert stored["record"]["command"][0] == "python"
+
+
 def test_a_loop_that_does_not_train_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="level 0 was not trained to its end"):
         for _ in lth.levels([1.0, 0.5], tmp_path):

@@ -51,9 +51,9 @@ function openPointOf(section) {
 function runView(section, index) {
   const run = section.runs[index];
   const parts = [el('p', {}, el('strong', {}, run.state), run.reason ? `: ${run.reason}` : '', run.made ? ` · ${run.made}` : '')];
-  parts.push(el('h3', {}, 'Command'), copyable(run.command));
+  if (run.command) parts.push(el('h3', {}, 'Command'), copyable(run.command));
   if (run.rebuilt) parts.push(el('p', { class: 'note' }, 'Put together from the configuration and the folder’s name: this run did not record its command.'));
-  parts.push(el('h3', {}, 'Folder'), copyable(run.place));
+  parts.push(el('h3', {}, 'Folder'), copyable(run.folder));
   if (run.error) parts.push(el('h3', {}, 'Error'), el('pre', {}, run.error));
   const differing = differences(section, index);
   parts.push(el('h3', {}, 'Settings that differ from most runs of this method'));
