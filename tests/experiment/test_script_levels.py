@@ -229,7 +229,7 @@ def test_a_script_records_its_command_and_says_that_it_resumes(tmp_path, capsys,
     process.start()
     process.join()
     _seeded_ladder(tmp_path)
-    assert "resuming level 1 from its last checkpoint" in capsys.readouterr().out
+    assert "resuming level 0 from its last checkpoint" in capsys.readouterr().out
     stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert stored["record"]["command"][0] == "python"
 
