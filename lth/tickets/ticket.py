@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from lth.pruning.masks import fingerprint
 from lth.storage.atomic import write_with
+from lth.storage.packing import pack, unpack
 
 FORMAT = "lth-ticket-1"
 
@@ -131,19 +131,6 @@ def _checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict
         "masks": fingerprint(masks),
         "weights": fingerprint(rest),
     }
-
-
-def pack(mask: Tensor) -> Tensor:
-    """The bits of a 0/1 tensor, eight in a byte, in flat index order: uint8, 1-D."""
-    return torch.from_numpy(np.packbits(mask.bool().contiguous().cpu().numpy().reshape(-1)))
-
-
-def unpack(bits: Tensor, shape: list[int]) -> Tensor:
-    """The bool tensor of `shape` whose bits `pack` returned. Raises ValueError if their number does not fit."""
-    count = int(np.prod(shape, dtype=np.int64))
-    if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
-        raise ValueError(f"{bits.numel()} packed bytes of {bits.dtype} do not hold a mask of shape {shape}")
-    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
 
 
 def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:
