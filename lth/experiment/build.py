@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,6 +36,7 @@ from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import RunFolder
+from lth.tickets import Ticket
 from lth.training.recipe import LENGTHS
 from lth.training.signals import answer_for
 from lth.training.step_loop import use_step_loop
@@ -134,9 +136,11 @@ class Experiment:
             module.masks.copy_(module.support)
             module.load_previous(None)
             return
-        previous = load_checkpoint(self.levels[level.source].folder / "last.ckpt")
+        before = self.levels[level.source].folder
+        previous = load_checkpoint(before / "last.ckpt")
         copy_state_(module.net, final_weights(previous))
         module.masks.copy_(previous["masks"])
+        module.missing_weights = _missing_weights(before / "ticket.safetensors")
         module.load_previous(previous)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
@@ -228,6 +232,15 @@ def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
     if not isinstance(callback, pl.Callback):
         raise ValueError(f"{key} makes a {type(callback).__name__}, which is no callback of pytorch_lightning")
     return callback
+
+
+def _missing_weights(path: Path) -> str:
+    """The file that a level's ticket lacks because the run began with a ticket that lacked it; else ""."""
+    try:
+        header = Ticket.load(path, weights=False).header
+    except (ValueError, FileNotFoundError):  # damaged: no level is trained from it
+        return ""
+    return str(header["starting_weights"]) if header.get("stored_weights") == "kept" else ""
 
 
 def _batches_of_epoch(count: int, limit: int | float | None) -> int:

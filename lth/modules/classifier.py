@@ -48,6 +48,7 @@ class Classifier(pl.LightningModule):
         self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
         self.validated, self.tested = dict[str, float](), dict[str, float]()  # of the last validation and the last test
         self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
+        self.missing_weights = ""  # the file with the weights of pruned places, where the ticket at hand lacks them
         self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did
         self.events: list[dict[str, Any]] = []  # rows of events.csv
         self._summary: dict[str, float] = {}

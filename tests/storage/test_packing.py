@@ -85,7 +85,13 @@ def test_a_negative_zero_is_not_the_zero():
 def test_bytes_of_another_length_are_refused():
     packed = Packed.of(torch.tensor([0.0] * 70 + [-0.0, 1.0]))
     assert packed is not None
-    for data in (packed.data[:-1], torch.cat([packed.data, packed.data[:1]]), packed.data[:3], packed.data.int()):
+    for data in (
+        packed.data[:-1],
+        packed.data[:-11],
+        torch.cat([packed.data, packed.data[:1]]),
+        packed.data[:3],
+        packed.data.int(),
+    ):
         with pytest.raises(ValueError, match="packed"):
             Packed(data, packed.dtype, packed.shape).tensor()
     for dtype, shape in (("float64", [72]), ("int32", [72]), ("save", [72]), ("float32", [720]), ("bool", [72])):
@@ -98,7 +104,10 @@ def content():
     sparse, mask = torch.zeros(30, 10), torch.rand(30, 10) > 0.5
     sparse[::7] = 1.5
     sparse[1] = -0.0
-    state = OrderedDict(a=sparse, tied=sparse, row=sparse[3], steps=torch.tensor(3), none=torch.zeros(0, 4))
+    square = torch.zeros(20, 20)
+    square[2, 3] = 1
+    state = OrderedDict(a=sparse, tied=sparse, row=sparse[3], square=square, transposed=square.t())
+    state |= {"steps": torch.tensor(3), "none": torch.zeros(0, 4)}
     return {"state_dict": state, "masks": {"a": mask}, "list": [torch.zeros(99), (1, "x")], "epoch": 3, "nothing": None}
 
 

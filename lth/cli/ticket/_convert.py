@@ -35,7 +35,10 @@ def add_commands(commands: Commands) -> None:
     """Add `export` and `thin` to the parser of `lth ticket`."""
     export = add_command(commands, "export", _export, "the ticket in the form of another program")
     export.add_argument("ticket", type=Path)
-    export.add_argument("--format", required=True, choices=_FORMATS)
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--format", choices=_FORMATS)
+    text = "a ticket that stands alone, without the file of starting weights in its run's folder"
+    form.add_argument("--complete", action="store_true", help=text)
     export.add_argument("--batch", type=int, default=1, help="csr: images a batch when its speed is measured (1)")
     export.add_argument("--threads", type=int, help="csr: threads of torch when its speed is measured")
     add_network(export)
@@ -50,8 +53,13 @@ def add_commands(commands: Commands) -> None:
 
 def _export(arguments: Namespace) -> None:
     ticket, path, kind = Ticket.load(arguments.ticket), arguments.out, arguments.format
+    if kind != "masks":
+        ticket.check_weights(arguments.ticket, _needs_all(arguments))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind in _NETWORKS:
+    if arguments.complete:
+        ticket.save(path)
+        written = "a ticket that stands alone"
+    elif kind in _NETWORKS:
         written = _of_network(ticket, path, kind, arguments)
     elif kind in _EXCHANGE:
         LAYOUTS[kind].write(ticket, path)
@@ -62,6 +70,13 @@ def _export(arguments: Namespace) -> None:
     else:
         written = _state(ticket, path, kind)
     console().print(f"{path}: {written}", soft_wrap=True)
+
+
+def _needs_all(arguments: Namespace) -> str:
+    """What needs the starting weights of pruned places too, in words; empty where kept ones will do."""
+    if arguments.complete:
+        return "--complete"
+    return f"--format {arguments.format}" if arguments.format in _EXCHANGE else ""
 
 
 def _state(ticket: Ticket, path: Path, kind: str) -> str:

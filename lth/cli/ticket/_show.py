@@ -27,7 +27,7 @@ _LAYERS = {
     "macs": "mult-adds",
     "macs_kept": "of kept",
 }
-_NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density")
+_NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density", "starting_weights", "stored_weights")
 
 
 def add_commands(commands: Commands) -> None:

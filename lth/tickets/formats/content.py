@@ -31,6 +31,7 @@ class Content:
     recipes: how the network was thinned, in the order applied
     source: name and SHA-256 of the file
     header: of a ticket or thinned file, else empty
+    missing: the file that holds the weights of pruned places, where a ticket lacks them; else empty
     """
 
     weights: Mapping[str, Tensor]
@@ -39,6 +40,7 @@ class Content:
     recipes: tuple[Any, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     header: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
 
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
@@ -51,7 +53,7 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
     """
     if has_header(path, "lth"):
         ticket = Ticket.load(path)
-        return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header)
+        return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header, ticket.missing)
     if has_header(path, "lth_thin"):
         small = ThinnedFile.load(path)
         return Content(small.weights, small.masks, "", (small.recipe,), source_of(path), small.header)

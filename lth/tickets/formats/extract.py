@@ -40,6 +40,9 @@ def extract(
         raise ValueError(
             f"the initial weights are not untrained: {initial.trained}; give rewind_step=STEP if that is intended"
         )
+    if initial.header:
+        start = Ticket(initial.masks or {}, initial.weights, dict(initial.header), initial.missing)
+        start.check_weights(str(initial.source.get("file")), "extract")
     _check_names(initial.weights, trained.weights)
     maps = index_maps({n: w.shape for n, w in initial.weights.items()}, trained.recipes)
     _check_shapes(initial.weights, trained.weights, maps)
