@@ -1,6 +1,6 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,6 +20,7 @@ from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.callbacks.within.sparse_compute import SparseCompute
+from lth.experiment._finished_levels import tidy
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
 from lth.experiment.environment import environment, quiet_lightning
@@ -81,6 +82,7 @@ class Loop:
         if not rank_zero_only.rank:
             done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
             self.console.print(_what_is_to_do(self.levels, done), soft_wrap=True)
+            self._tidy(None)
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -88,6 +90,7 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
+                    self._tidy(level.index + 1, {level.index, level.source})
             progress.close()
             if not rank_zero_only.rank:
                 self._complete(outcomes, loggers)
@@ -196,6 +199,21 @@ class Loop:
         for logger in loggers:
             if hasattr(logger, "log_run"):
                 logger.log_run(outcomes, pictures)
+
+    def _tidy(self, begun: int | None, only: Collection[Any] | None = None) -> None:
+        """Let finished levels keep what `keep` says.
+
+        begun: how many levels have been trained or were finished; None = ask each
+        only: indices of the levels to look at; None = all
+        """
+        if rank_zero_only.rank:
+            return
+        finished = (
+            range(begun)
+            if begun is not None
+            else [level.index for level in self.levels if (level.folder / "finished").is_file()]
+        )
+        tidy(self.levels, finished, self.experiment.cfg.keep, only)
 
     def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows, title = [outcome["row"] for outcome in outcomes], title_of(self.experiment.config)

@@ -31,6 +31,7 @@ NOT_IDENTITY = (
     "overwrite",
     "logger",
     "checkpoint_seconds",
+    "keep",
     "threads",
     "dataset.root",
     "dataset.cache",
@@ -68,6 +69,7 @@ ARTEFACTS = (
     _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
+    _Artefact(f"starting_weights_{'[0-9a-f]' * 32}.safetensors", "lth.tickets._shared"),
     _Artefact("metrics.csv", "lth.storage.curves_file"),
     _Artefact("tensorboard", "lth.loggers.tensorboard"),
     _Artefact("wandb", "lth.loggers.weights_and_biases"),
@@ -185,7 +187,7 @@ class RunFolder:
         for level in reversed(self.levels):
             (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
-        for path in (self.path / artefact.pattern for artefact in ARTEFACTS if not artefact.stays):
+        for path in _removable(self.path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -240,6 +242,12 @@ class RunFolder:
     def levels(self) -> list[Path]:
         """The folders of the levels that were begun, in their order."""
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+
+
+def _removable(folder: Path) -> list[Path]:
+    """What a run wrote besides levels, in the order of `ARTEFACTS`."""
+    patterns = [each.pattern for each in ARTEFACTS if not each.stays and each.pattern != "level_*"]
+    return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:

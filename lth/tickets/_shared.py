@@ -14,13 +14,13 @@ from lth.storage.atomic import write_with
 from lth.storage.packing import Packed
 from lth.tickets._stored import smaller
 
-_PATTERN = "starting_weights_*.safetensors"
+_NAME = "starting_weights_{}.safetensors"
 _ENTRY = "lth_starting_weights"  # of the metadata: dtype and shape of each weight
 
 
 def name_of(weights: Mapping[str, Tensor]) -> str:
     """The name of the file that holds these masked weights: it says which they are."""
-    return _PATTERN.replace("*", fingerprint(weights)[:32])
+    return _NAME.format(fingerprint(weights)[:32])
 
 
 def write_shared(run: Path, weights: Mapping[str, Tensor], name: str) -> None:
@@ -71,8 +71,8 @@ def headers(run: Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
 
 
 def remove_unneeded(run: Path) -> None:
-    """Remove the files of starting weights of a run that no ticket needs. Nothing is removed beside a damaged ticket."""
-    found = list(run.glob(_PATTERN))
+    """Remove the files of starting weights of a run that no ticket needs; none where a ticket is damaged."""
+    found = list(run.glob(_NAME.format("[0-9a-f]" * 32)))
     known = [header for _, header in headers(run)] if found else []
     if None in known:
         return

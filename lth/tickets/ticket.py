@@ -15,7 +15,7 @@ from torch import Tensor
 from lth.pruning.masks import fingerprint
 from lth.storage.atomic import write_with
 from lth.storage.packing import unpack
-from lth.tickets._shared import find_shared, headers, name_of, read_shared, write_shared
+from lth.tickets._shared import find_shared, headers, name_of, read_shared, remove_unneeded, write_shared
 from lth.tickets._stored import masked_weights, to_tensors, to_weights
 
 FORMAT = "lth-ticket-2"
@@ -133,6 +133,11 @@ class Ticket:
             return cls._checked(path, header, tensors, weights)
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+
+    @staticmethod
+    def remove_unneeded(run: Path) -> None:
+        """Remove the files of starting weights in a run's folder that no ticket of its levels needs."""
+        remove_unneeded(run)
 
     @classmethod
     def _checked(cls, path: str | Path, header: dict[str, Any], tensors: Mapping[str, Tensor], whole: bool) -> "Ticket":

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lth.plan.budget import STRATEGIES
+from lth.storage.checkpoint import load_checkpoint
 from tests.support.harness import curves, rows, state, train, train_apart, train_on_ranks
 from tests.support.tiers import engine_but
 
@@ -36,7 +37,7 @@ def test_the_first_cycle_is_a_plain_level_of_its_length(tmp_path):
     cycled = "recipe.epochs=5", "recipe.cycles.n=2", "recipe.cycles.strategy=linear_increase"  # 2 and 3 epochs
     train(tmp_path / "cycles", *ONE, *cycled, "method.rewind=2ep")  # saves the state after two epochs
     train(tmp_path / "plain", *ONE, "recipe.epochs=2")
-    saved = torch.load(tmp_path / "cycles" / "rewind.ckpt", weights_only=True)["weights"]
+    saved = load_checkpoint(tmp_path / "cycles" / "rewind.ckpt")["weights"]
     trained = checkpoint(tmp_path / "plain")["state_dict"]
     assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in saved.items())
 

@@ -138,7 +138,7 @@ def test_a_packed_checkpoint_is_sealed(tmp_path: Path):
     stored = torch.load(path, weights_only=True)
     stored["state_dict"]["a"]["data"][0] ^= 1
     torch.save(stored, path)
-    with pytest.raises(ValueError, match="a.ckpt is damaged .*seal does not fit"):
+    with pytest.raises(ValueError, match=r"a\.ckpt is damaged .*seal does not fit"):
         load_checkpoint(path)
 
 
@@ -150,7 +150,7 @@ def test_damaged_packed_tensors_without_seal_are_refused(tmp_path: Path):
         del stored["seal"]
         stored["state_dict"]["a"].update(damage)
         torch.save(stored, tmp_path / "b.ckpt")
-        with pytest.raises(ValueError, match="b.ckpt is damaged"):
+        with pytest.raises(ValueError, match=r"b\.ckpt is damaged"):
             load_checkpoint(tmp_path / "b.ckpt")
 
 

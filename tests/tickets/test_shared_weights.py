@@ -78,6 +78,31 @@ def test_other_weights_and_dense_tickets_make_no_file(tmp_path: Path):
     assert fingerprint(Ticket.load(path).weights) == fingerprint(weights)
 
 
+def test_a_ticket_that_is_saved_again_shares_with_itself_nothing(tmp_path: Path):
+    path = of_run(tmp_path, 0, ticket())
+    of_run(tmp_path, 0, Ticket.load(path))
+    assert not list(tmp_path.glob("starting_weights_*"))
+
+
+def test_files_that_no_ticket_needs_are_removed(tmp_path: Path):
+    _, second = two_of_a_run(tmp_path)
+    path = shared_file(tmp_path)
+    own = tmp_path / "starting_weights_mine.safetensors"
+    own.write_text("")
+    other = tmp_path / f"starting_weights_{'0' * 32}.safetensors"
+    other.write_text("")
+    sound = second.read_bytes()
+    second.write_bytes(sound[:100])
+    Ticket.remove_unneeded(tmp_path)  # the damaged ticket may need it
+    assert other.exists()
+    second.write_bytes(sound)
+    Ticket.remove_unneeded(tmp_path)
+    assert (path.exists(), own.exists(), other.exists()) == (True, True, False)
+    Ticket(Ticket.load(second).masks, {}).save(second)
+    Ticket.remove_unneeded(tmp_path)
+    assert not path.exists()
+
+
 def test_zeros_of_pruned_places_are_not_stored(tmp_path: Path):
     weight = torch.zeros(100, 100)
     weight[:3] = 1.5

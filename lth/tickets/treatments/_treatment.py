@@ -38,8 +38,8 @@ def treated(treatment: Treatment, ticket: Ticket, path: str = "at hand", **given
     path: of the ticket, for the message
     given: `draw`, `seed` and `scores`, as of `Treatment`
 
-    Raises ValueError for a ticket that lacks the weights of pruned places if the treatment uses them. They are NaN while
-    it works, so that what it makes of them shows. Only no treatment at all, or new weights everywhere, can do without.
+    Raises ValueError for a ticket that lacks the weights of pruned places if the treatment uses them. They are NaN
+    while it works, so that what it makes of them shows. Only no treatment, or new weights everywhere, can do without.
     """
     weights = dict(ticket.weights)
     covered = masked_weights(ticket.masks, weights) if ticket.missing else {}
