@@ -18,12 +18,14 @@ from lth.tickets import Ticket
 _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 
 
-def tidy(levels: Sequence[Level], finished: Collection[int], keep: str, only: Collection[int] | None = None) -> None:
+def tidy(
+    levels: Sequence[Level], finished: Collection[int], keep: str, only: Collection[int | None] | None = None
+) -> None:
     """Make the checkpoints of finished levels small; with keep=results remove what no other level needs.
 
     levels: of the run
     finished: indices of its finished levels
-    keep: `all`, or `results`: weights go as soon as every level that starts from them is finished; the last level's stay
+    keep: `all`, or `results`: weights go when every level that starts from them is finished; the last level's stay
     only: indices of the levels to look at; None = all
     """
     needed = {level.source for level in levels if level.index not in finished} | {levels[-1].index}

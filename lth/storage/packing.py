@@ -30,9 +30,9 @@ def unpack(bits: Tensor, shape: list[int]) -> Tensor:
 class Packed:
     """A bool or floating-point tensor in fewer bytes. It comes back with the same bits, dtype and shape.
 
-    data: uint8, 1-D. Of a bool tensor: its bits. Of a floating-point one, one after another: a bit for each value, 1 where
-        it is not zero, filled up to a multiple of 8 bytes; the values that are not zero; a bit for each zero, 1 where it
-        is negative, left out where none is
+    data: uint8, 1-D. Of a bool tensor: its bits. Of a floating-point one, one after another: a bit for each value, 1
+        where it is not zero, filled up to a multiple of 8 bytes; the values that are not zero; a bit for each zero, 1
+        where it is negative, left out where none is
     dtype: name of the dtype, such as `float32`
     shape: of the tensor
 

@@ -9,6 +9,7 @@ import pytest
 
 import lth
 from lth.pruning.masks import fingerprint
+from lth.storage.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,6 @@ import sys
 from pathlib import Path
 
 import torch
-from lth.storage.checkpoint import load_checkpoint
 
 from tests.support.scripts import Foreign, ladder
 

@@ -152,9 +152,9 @@ def train(folder: Path | str, *overrides: str, small: bool = True, draw: bool = 
 def _run(cfg: DictConfig, draw: bool = False) -> float | None:
     check_not_fast()
     torch.set_num_threads(1)
-    with patch.object(_finished_levels, "_without_state", _with_digest):
-        with nullcontext() if draw else patch.object(Loop, "_draw"):
-            return run(cfg)
+    drawn = nullcontext() if draw else patch.object(Loop, "_draw")
+    with drawn, patch.object(_finished_levels, "_without_state", _with_digest):
+        return run(cfg)
 
 
 def _with_digest(optimizer: dict[str, Any]) -> dict[str, Any]:

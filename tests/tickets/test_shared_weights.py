@@ -46,8 +46,11 @@ def format_1(given: Ticket, path: Path) -> None:
     tensors = {f"mask/{name}": pack(mask) for name, mask in given.masks.items()}
     tensors |= {f"weight/{n}": w.detach().contiguous().clone() for n, w in given.weights.items()}
     shapes = {name: list(mask.shape) for name, mask in given.masks.items()}
-    header = {"format": "lth-ticket-1", "shapes": shapes, "kept": given.kept, "prunable": given.total}
-    header |= {"density": given.density, **given.header}
+    own = {"format": "lth-ticket-1", "shapes": shapes, "kept": given.kept, "prunable": given.total}
+    own |= {"density": given.density}
+    new = ("sha256", "starting_weights", "stored_weights")
+    header = {**own, **{key: value for key, value in given.header.items() if key not in new}, **own}
+    header = json.loads(json.dumps(header))
     masks = {key: tensor for key, tensor in tensors.items() if key.startswith("mask/")}
     rest = {key: tensor for key, tensor in tensors.items() if key not in masks}
     text = sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
