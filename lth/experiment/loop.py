@@ -29,7 +29,7 @@ from lth.report.figures import single_run
 from lth.report.output import console, print_table, save_picture
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
 from lth.storage.folder import RunFolder
-from lth.training.ranks import assert_same_training
+from lth.training.ranks import assert_same, assert_same_training
 from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
 
@@ -91,6 +91,7 @@ class Loop:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
                     self._tidy(level.index + 1, {level.index, level.source})
+                    assert_same("levels", str(level.index))  # no rank reads a checkpoint while rank 0 replaces it
             progress.close()
             if not rank_zero_only.rank:
                 self._complete(outcomes, loggers)
