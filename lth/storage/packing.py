@@ -68,11 +68,12 @@ class Packed:
         if length not in (end, end + -(-(count - kept) // 8)):
             raise ValueError(f"{length} packed bytes do not hold {self.dtype} of shape {self.shape}")
         integers = torch.zeros(count, dtype=_INTEGERS[dtype.itemsize])
-        integers[filled] = self.data[begin:end].clone().view(integers.dtype)
+        integers.masked_scatter_(filled, self.data[begin:end].clone().view(integers.dtype))
         if length > end:
-            negative = torch.zeros(count, dtype=torch.bool)
-            negative[~filled] = unpack(self.data[end:], [count - kept])
-            integers[negative] = torch.iinfo(integers.dtype).min
+            negative = torch.zeros(count, dtype=torch.bool).masked_scatter_(
+                ~filled, unpack(self.data[end:], [count - kept])
+            )
+            integers.masked_fill_(negative, torch.iinfo(integers.dtype).min)
         return integers.view(dtype).view(self.shape)
 
     @staticmethod
@@ -101,10 +102,15 @@ def _without_zeros(flat: Tensor) -> Tensor | None:
     if flat.numel() // 8 + kept * flat.element_size() >= flat.numel() * flat.element_size():
         return None
     bits = pack(filled)
-    parts = [bits, torch.zeros(-len(bits) % 8, dtype=torch.uint8), integers[filled].view(torch.uint8)]
+    parts = [bits, torch.zeros(-len(bits) % 8, dtype=torch.uint8), _selected(integers, filled)]
     if negative.any():
-        parts.append(pack(negative[~filled]))
+        parts.append(pack(_selected(negative, ~filled)))
     return torch.cat(parts)
+
+
+def _selected(flat: Tensor, places: Tensor) -> Tensor:
+    """The bytes of the values where `places` is true; numpy takes a third of torch's time."""
+    return torch.from_numpy(flat.numpy()[places.numpy()].view(np.uint8))
 
 
 def _walk(value: Any, change: Any, known: dict[Any, Any]) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lth.storage.packing import Packed, pack
 
 State = Mapping[str, Tensor]
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a value -> dtype of its bits
 
 
 def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
@@ -41,9 +42,9 @@ def to_tensors(masks: State, weights: State, rest: bool) -> dict[str, Tensor]:
             tensors[f"weight/{name}"] = whole.clone()
             continue
         values, kept = _as_integers(whole.flatten()), masks[name].bool().cpu().flatten()
-        tensors[f"kept/{name}"] = values[kept].view(whole.dtype)
+        tensors[f"kept/{name}"] = _selected(values, kept).view(whole.dtype)
         if rest and not kept.all():
-            tensors |= smaller("zeros", "rest", name, values[~kept].view(whole.dtype))
+            tensors |= smaller("zeros", "rest", name, _selected(values, ~kept).view(whole.dtype))
     return tensors
 
 
@@ -70,22 +71,27 @@ def _joined(name: str, mask: Tensor, tensors: State, shared: State | None) -> Te
     kept, places = tensors[f"kept/{name}"], mask.flatten()
     if kept.dim() != 1 or len(kept) != int(torch.count_nonzero(mask)):
         raise ValueError(f"{list(kept.shape)} values do not fit the mask of {name}")
-    values, rest = torch.zeros(mask.numel(), dtype=kept.dtype), tensors.get(f"rest/{name}")
-    integers, pruned = _as_integers(values), mask.numel() - len(kept)
+    rest, pruned = tensors.get(f"rest/{name}"), mask.numel() - len(kept)
+    values = torch.zeros(mask.numel(), dtype=kept.dtype)
     if f"zeros/{name}" in tensors:
         rest = Packed(tensors[f"zeros/{name}"], str(kept.dtype).removeprefix("torch."), [pruned]).tensor()
     elif rest is None and pruned and shared is not None:
-        if shared[name].shape != mask.shape or shared[name].dtype != kept.dtype:
+        values = shared[name].flatten()
+        if shared[name].shape != mask.shape or values.dtype != kept.dtype:
             raise ValueError(f"the shared weights do not fit {name}")
-        rest = _as_integers(shared[name].flatten())[~places].view(kept.dtype)
-    integers[places] = _as_integers(kept)
     if rest is not None:
         if rest.shape != (pruned,) or rest.dtype != kept.dtype:
             raise ValueError(f"{list(rest.shape)} values do not fit what the mask of {name} prunes")
-        integers[~places] = _as_integers(rest)
+        _as_integers(values).masked_scatter_(~places, _as_integers(rest))
+    _as_integers(values).masked_scatter_(places, _as_integers(kept))
     return values.view(mask.shape)
 
 
 def _as_integers(flat: Tensor) -> Tensor:
-    """The same memory; values of one byte as integers, because torch indexes no float8."""
-    return flat.view(torch.int8) if flat.element_size() == 1 else flat
+    """The same memory as integers, because torch scatters no float8 and numpy knows no bfloat16."""
+    return flat.view(_INTEGERS[flat.element_size()])
+
+
+def _selected(flat: Tensor, places: Tensor) -> Tensor:
+    """The values where `places` is true; numpy takes a third of torch's time."""
+    return torch.from_numpy(flat.numpy()[places.numpy()])
