@@ -54,7 +54,7 @@ class _Artefact:
 
     pattern: a glob relative to that folder; a folder stands for all it holds
     writer: the module that writes it
-    stays: whether `overwrite=true` leaves it
+    stays: whether `overwrite=true` does not remove all that the pattern fits
     """
 
     pattern: str
@@ -65,7 +65,8 @@ class _Artefact:
 # Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
 ARTEFACTS = (
     _Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
-    _Artefact("level_*", "lth.experiment.loop"),  # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`
+    # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`. What else begins with `level_` stays
+    _Artefact("level_*", "lth.experiment.loop", stays=True),
     _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
@@ -187,7 +188,7 @@ class RunFolder:
         for level in reversed(self.levels):
             (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
-        for path in _removable(self.path):
+        for path in [path for each in ARTEFACTS if not each.stays for path in self.path.glob(each.pattern)]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -242,12 +243,6 @@ class RunFolder:
     def levels(self) -> list[Path]:
         """The folders of the levels that were begun, in their order."""
         return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
-
-
-def _removable(folder: Path) -> list[Path]:
-    """What a run wrote besides levels, in the order of `ARTEFACTS`."""
-    patterns = [each.pattern for each in ARTEFACTS if not each.stays and each.pattern != "level_*"]
-    return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.storage.atomic import write_with
 from lth.storage.packing import pack, unpack
-from lth.tickets.ticket import has_header
+from lth.tickets._metadata import has_header
 
 FORMAT = "lth-thinned-1"
 

@@ -164,20 +164,6 @@ def _known(name: str | None, run: Path, path: Path) -> bool:
     return any(header and header.get("starting_weights") == name for other, header in headers(run) if other != path)
 
 
-def has_header(path: str | Path, name: str) -> bool:
-    """Whether a safetensors file has the entry `name` in its metadata. The rest of the file is not checked.
-
-    Raises FileNotFoundError.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return name in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
 def _checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """SHA-256 of a ticket file's header (without the checksums), of its masks and of its weights."""
     text = json.dumps({key: value for key, value in header.items() if key != "sha256"}, sort_keys=True)

@@ -23,7 +23,6 @@ from lth.tickets.formats.content import Content, read
 from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
 from lth.tickets.thinned import ThinnedFile
-from lth.tickets.ticket import has_header
 
 _EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
 _NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # formats that need the network itself
@@ -108,7 +107,7 @@ def _thin(arguments: Namespace) -> None:
     if description is None:
         raise ValueError(f"{path} does not say what network it is: give --network FILE")
     net, shape = build(description), image_shape(description)
-    masks = _fill_(net, content, shape, has_header(path, "lth"))
+    masks = _fill_(net, content, shape, start=bool(content.header))
     small = thin(net, masks, shape)
     header = {"network": description, "parent": dict(content.source), "difference": small.difference}
     ThinnedFile(small.net.state_dict(), small.masks, small.kept, header).save(arguments.out)

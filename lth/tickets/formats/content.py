@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.tickets._metadata import has_header
 from lth.tickets.formats._encodings import agreed, as_bool, separate
 from lth.tickets.formats._names import plain, unheld
 from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import Recipe, ThinnedFile
-from lth.tickets.ticket import Ticket, has_header
+from lth.tickets.ticket import Ticket
 
 # keys under which programs store the state dict, perhaps one in the other
 _STATES = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
