@@ -3,35 +3,47 @@
 Every step can be repeated, so that a restart finishes what a killed process began. The mark `finished` comes before.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.experiment._small_checkpoint import MARK, is_small
 from lth.plan import Level
 from lth.storage.atomic import write_torch
 from lth.storage.checkpoint import load_checkpoint, write_checkpoint
 from lth.tickets import Ticket
+from lth.training.ranks import assert_same
 
 _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 
 
-def tidy(
-    levels: Sequence[Level], finished: Collection[int], keep: str, only: Collection[int | None] | None = None
-) -> None:
+def tidy(levels: Sequence[Level], keep: str, trained: int | None = None) -> None:
     """Make the checkpoints of finished levels small; with keep=results remove what no other level needs.
 
     levels: of the run
-    finished: indices of its finished levels
     keep: `all`, or `results`: weights go when every level that starts from them is finished; the last level's stay
-    only: indices of the levels to look at; None = all
+    trained: index of the level that was trained now, after all before it; it and its source are looked at. None = look
+        at all levels
+
+    Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
     """
+    if not rank_zero_only.rank:
+        _tidy(levels, keep, trained)
+    assert_same("levels", str(trained))
+
+
+def _tidy(levels: Sequence[Level], keep: str, trained: int | None) -> None:
+    if trained is None:
+        looked_at = [level for level in levels if (level.folder / "finished").is_file()]
+        finished = {level.index for level in looked_at}
+    else:
+        looked_at = [level for level in levels if level.index in (trained, levels[trained].source)]
+        finished = set(range(trained + 1))
     needed = {level.source for level in levels if level.index not in finished} | {levels[-1].index}
-    for level in levels:
-        if level.index not in finished or (only is not None and level.index not in only):
-            continue
+    for level in looked_at:
         if keep == "results" and level.index not in needed:
             _remove_weights(level.folder)
         else:

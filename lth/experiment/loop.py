@@ -1,6 +1,6 @@
 """The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -29,7 +29,7 @@ from lth.report.figures import single_run
 from lth.report.output import console, print_table, save_picture
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
 from lth.storage.folder import RunFolder
-from lth.training.ranks import assert_same, assert_same_training
+from lth.training.ranks import assert_same_training
 from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
 
@@ -82,7 +82,7 @@ class Loop:
         if not rank_zero_only.rank:
             done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
             self.console.print(_what_is_to_do(self.levels, done), soft_wrap=True)
-            self._tidy(None)
+        tidy(self.levels, self.experiment.cfg.keep)
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -90,8 +90,7 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
-                    self._tidy(level.index + 1, {level.index, level.source})
-                    assert_same("levels", str(level.index))  # no rank reads a checkpoint while rank 0 replaces it
+                    tidy(self.levels, self.experiment.cfg.keep, level.index)
             progress.close()
             if not rank_zero_only.rank:
                 self._complete(outcomes, loggers)
@@ -181,12 +180,7 @@ class Loop:
             if hasattr(logger, "log_level"):
                 logger.log_level(outcomes, level.folder / "ticket.safetensors")
         if not self.console.is_interactive:
-            row = outcomes[-1]["row"]
-            self.console.print(
-                f"level {level.index} ({level.index + 1}/{len(self.levels)})  density {row['density']:.4f}  "
-                f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s",
-                soft_wrap=True,
-            )
+            self.console.print(_line_of(outcomes[-1]["row"], len(self.levels)), soft_wrap=True)
 
     def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
         """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
@@ -200,21 +194,6 @@ class Loop:
         for logger in loggers:
             if hasattr(logger, "log_run"):
                 logger.log_run(outcomes, pictures)
-
-    def _tidy(self, begun: int | None, only: Collection[Any] | None = None) -> None:
-        """Let finished levels keep what `keep` says.
-
-        begun: how many levels have been trained or were finished; None = ask each
-        only: indices of the levels to look at; None = all
-        """
-        if rank_zero_only.rank:
-            return
-        finished = (
-            range(begun)
-            if begun is not None
-            else [level.index for level in self.levels if (level.folder / "finished").is_file()]
-        )
-        tidy(self.levels, finished, self.experiment.cfg.keep, only)
 
     def _print(self, outcomes: list[dict[str, Any]]) -> float | None:
         rows, title = [outcome["row"] for outcome in outcomes], title_of(self.experiment.config)
@@ -241,6 +220,14 @@ def _what_is_to_do(levels: Sequence[Level], done: int) -> str:
         return f"{done} of {len(levels)} levels are finished already"
     densities = dict.fromkeys(f"{level.density:.4g}" for level in (levels[0], levels[-1]))
     return f"{len(levels)} level{'s' if len(levels) > 1 else ''}, density {' to '.join(densities)}"
+
+
+def _line_of(row: Mapping[str, Any], levels: int) -> str:
+    """A finished level in one line. levels: how many the run has."""
+    return (
+        f"level {row['level']} ({row['level'] + 1}/{levels})  density {row['density']:.4f}  "
+        f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
+    )
 
 
 def _overrides() -> list[str] | None:

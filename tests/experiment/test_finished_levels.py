@@ -274,7 +274,7 @@ def test_the_rules_of_what_is_needed(tmp_path: Path):
         gone = {i for i in done if i not in needed and i != len(levels) - 1}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_finished_levels, "_remove_weights", removed.append)
-            _finished_levels.tidy(levels, done, "results", {count - 1, levels[count - 1].source})
+            _finished_levels.tidy(levels, "results", count - 1)
         # looking at the level and its source alone has removed what looking at all would
         assert {levels[i].folder for i in gone} == set(removed)
 

@@ -43,6 +43,11 @@ class Content:
     header: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
 
+    def check(self, whole: str) -> None:
+        """Raise ValueError for a ticket that lacks weights, as `Ticket.check_weights` does."""
+        if self.missing:
+            Ticket(self.masks or {}, self.weights, {}, self.missing).check_weights(str(self.source.get("file")), whole)
+
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
     """Read a ticket, thinned file, state dict, or checkpoint of lth, Lightning, Distiller, TurboPrune or open_lth.
