@@ -136,12 +136,7 @@ class Experiment:
             module.masks.copy_(module.support)
             module.load_previous(None)
             return
-        before = self.levels[level.source].folder
-        previous = load_checkpoint(before / "last.ckpt")
-        copy_state_(module.net, final_weights(previous))
-        module.masks.copy_(previous["masks"])
-        module.missing_weights = _missing_weights(before / "ticket.safetensors")
-        module.load_previous(previous)
+        _take_end(self.levels[level.source].folder, module)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level, so that optimizer state, schedule and best value start anew."""
@@ -232,6 +227,15 @@ def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
     if not isinstance(callback, pl.Callback):
         raise ValueError(f"{key} makes a {type(callback).__name__}, which is no callback of pytorch_lightning")
     return callback
+
+
+def _take_end(folder: Path, module: Any) -> None:
+    """Give a module the weights and masks with which the level of `folder` ended."""
+    previous = load_checkpoint(folder / "last.ckpt")
+    copy_state_(module.net, final_weights(previous))
+    module.masks.copy_(previous["masks"])
+    module.missing_weights = _missing_weights(folder / "ticket.safetensors")
+    module.load_previous(previous)
 
 
 def _missing_weights(path: Path) -> str:

@@ -39,9 +39,8 @@ class Classifier(pl.LightningModule):
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
     ):
         super().__init__()
-        self.net, self.masks, self.support, self.recipe = net, masks, support, recipe
-        self.level, self.seed = level, seed
-        self.clock = recipe.clocks(level.budget)
+        self.net, self.masks, self.support, self.recipe, self.level = net, masks, support, recipe, level
+        self.clock, self.seed = recipe.clocks(level.budget), seed
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
