@@ -260,6 +260,16 @@ def test_commands_that_need_all_weights_refuse_an_incomplete_ticket(command: str
     assert not (tmp_path / "out").exists()
 
 
+def test_show_says_what_a_ticket_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    _, second = two_of_a_run(tmp_path / "run")
+    main(["show", str(second)])
+    assert "without the weights" not in capsys.readouterr().out
+    name = shared_file(tmp_path / "run").name
+    (tmp_path / "run" / name).unlink()
+    main(["show", str(second)])
+    assert f"without the weights of pruned places: {name} is not here" in capsys.readouterr().out
+
+
 def test_a_ticket_of_masks_alone_says_why_nothing_starts_from_it(tmp_path: Path):
     given = Ticket(ticket().masks, {}, {"removed": "keep=results"})
     found = saved(tmp_path / "t", given)
