@@ -261,7 +261,10 @@ def test_commands_that_need_all_weights_refuse_an_incomplete_ticket(command: str
 
 
 def test_show_says_what_a_ticket_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    _, second = two_of_a_run(tmp_path / "run")
+    weights = {"weight": torch.rand(4, 4), "bias": torch.rand(4)}
+    for level, density in enumerate((3, 2)):
+        mask = torch.arange(16).view(4, 4) % 4 < density
+        second = of_run(tmp_path / "run", level, Ticket({"weight": mask}, weights))
     main(["show", str(second)])
     assert "without the weights" not in capsys.readouterr().out
     name = shared_file(tmp_path / "run").name
