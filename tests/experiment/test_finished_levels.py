@@ -205,6 +205,24 @@ def test_a_damaged_checkpoint_of_a_finished_level_stays_for_who_reads_it(tmp_pat
         assert path.read_bytes() == content
 
 
+def test_damaged_or_lost_shared_weights_are_refused_and_written_again(tmp_path: Path):
+    train(tmp_path / "whole", *RUNS["imp"])
+    folder = tmp_path / "run"
+    assert train_apart(folder, RUNS["imp"], ("before finish", 2)) == -9
+    (shared,) = folder.glob("starting_weights_*")
+    content = shared.read_bytes()
+    shared.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=f"^{shared} is damaged[^\n]*$"):
+        train(folder, *RUNS["imp"])
+    shared.unlink()
+    with pytest.raises(ValueError, match=f"{shared.name} of its run is lost; delete .*level_02_density_0.3 to repeat"):
+        train(folder, *RUNS["imp"])
+    shutil.rmtree(folder / "level_02_density_0.3")
+    train(folder, *RUNS["imp"])
+    assert state(folder) == state(tmp_path / "whole")
+    assert shared.read_bytes() == content
+
+
 def test_overwriting_removes_the_shared_weights(tmp_path: Path):
     train(tmp_path, *RUNS["imp"])
     assert len(list(tmp_path.glob("starting_weights_*"))) == 1

@@ -70,7 +70,9 @@ def _show(arguments: Namespace) -> None:
     for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in _NOT_PROVENANCE}).items():
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
     if ticket.missing:
-        screen.print(f"without the weights of pruned places: {ticket.missing} is not here", markup=False, soft_wrap=True)
+        screen.print(
+            f"without the weights of pruned places: {ticket.missing} is not here", markup=False, soft_wrap=True
+        )
     if arguments.out:
         write_csv(arguments.out / "layers.csv", rows)
 
