@@ -106,6 +106,16 @@ def test_files_that_no_ticket_needs_are_removed(tmp_path: Path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("kept", range(4))
+def test_layers_with_few_kept_weights(kept: int, dtype: torch.dtype, tmp_path: Path):
+    mask = torch.arange(3).view(1, 3) < kept
+    given = Ticket({"a": mask}, {"a": torch.tensor([[1.0, -0.0, torch.nan]]).to(dtype)}, {})
+    for path in (of_run(tmp_path, 0, given), of_run(tmp_path, 1, given)):
+        assert fingerprint(Ticket.load(path).weights) == fingerprint(given.weights)
+    assert len(list(tmp_path.glob("starting_weights_*"))) == (kept < 3)
+
+
 def test_zeros_of_pruned_places_are_not_stored(tmp_path: Path):
     weight = torch.zeros(100, 100)
     weight[:3] = 1.5
