@@ -76,6 +76,9 @@ def _write_lines(experiment: Any, step: float, out: Path) -> list[Path]:
     held_out = experiment.data.val_dataloader()
     data, batches = ("val", held_out) if held_out else ("test", experiment.data.test_dataloader())
     pairs = [level for level in experiment.levels if _has_pair(experiment, level)]
+    ends = {index for level in pairs for index in (level.index, level.source)}
+    if gone := [experiment.levels[i].name for i in sorted(ends) if not _has_weights(experiment.levels[i])]:
+        raise ValueError(f"{experiment.folder.path} has no weights of its levels {gone} (keep=results)")
     if not pairs:
         raise ValueError(
             f"{experiment.folder.path} has no two finished levels of one network, of which one begins where the other "
@@ -126,6 +129,11 @@ def _first_images(batches: Iterable[tuple[Tensor, Tensor]], count: int, device: 
             return
         yield x[:count].to(device), labels[:count].to(device)
         count -= len(labels)
+
+
+def _has_weights(level: Level) -> bool:
+    """Whether the weights with which a finished level ended are there."""
+    return (level.folder / "last.ckpt").is_file()
 
 
 def _has_pair(experiment: Any, level: Level) -> bool:

@@ -25,7 +25,7 @@ from lth.storage.atomic import write_text
 _MODULE = "lth.run.__main__"  # what `python -m` starts for jobs of a sweep and for ranks
 # overrides left out of a folder's name: its path says them already, or they do not change the result
 _NOT_IN_NAME = re.compile(
-    r"(dataset|model|method|sparsity|sparsity\.density|dataset\.root|seed|folder|overwrite|checkpoint_seconds|threads"
+    r"(dataset|model|method|sparsity|sparsity\.density|dataset\.root|seed|folder|overwrite|keep|checkpoint_seconds|threads"
     r"|logger(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*))$"
 )
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole

@@ -136,7 +136,7 @@ class Outcome(Callback):
             **self.numbers,
         }
         if trainer.is_global_zero:
-            write_checkpoint(self.level.folder / "end.ckpt", _content(module))
+            write_checkpoint(self.level.folder / "end.ckpt", _content(module), pack=True)
         self.finished = True
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,7 +28,7 @@ _ALWAYS: tuple[str, ...] = (
     "published",
 )
 _ALWAYS += ("seed", "seeds.init", "allow_dead", "compile", "compute", "channels_last", "threads", "checkpoint_seconds")
-_ALWAYS += ("folder", "overwrite", "method.plan")
+_ALWAYS += ("folder", "overwrite", "keep", "method.plan")
 _REFERENCE = re.compile(r"\$\{\s*([^${}:,\s]+)\s*\}")
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -37,6 +38,7 @@ from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import RunFolder
+from lth.tickets import Ticket
 from lth.training.recipe import LENGTHS
 from lth.training.signals import answer_for
 from lth.training.step_loop import use_step_loop
@@ -136,10 +138,7 @@ class Experiment:
             module.masks.copy_(module.support)
             module.load_previous(None)
             return
-        previous = load_checkpoint(self.levels[level.source].folder / "last.ckpt")
-        copy_state_(module.net, final_weights(previous))
-        module.masks.copy_(previous["masks"])
-        module.load_previous(previous)
+        _take_end(self.levels[level.source].folder, module)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
         """A fresh Trainer for the level, so that optimizer state, schedule and best value start anew."""
@@ -237,6 +236,24 @@ def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
     if not isinstance(callback, pl.Callback):
         raise ValueError(f"{key} makes a {type(callback).__name__}, which is no callback of pytorch_lightning")
     return callback
+
+
+def _take_end(folder: Path, module: Any) -> None:
+    """Give a module the weights and masks with which the level of `folder` ended."""
+    previous = load_checkpoint(folder / "last.ckpt")
+    copy_state_(module.net, final_weights(previous))
+    module.masks.copy_(previous["masks"])
+    module.missing_weights = _missing_weights(folder / "ticket.safetensors")
+    module.load_previous(previous)
+
+
+def _missing_weights(path: Path) -> str:
+    """The file that a level's ticket lacks because the run began with a ticket that lacked it; else ""."""
+    try:
+        header = Ticket.load(path, weights=False).header
+    except (ValueError, FileNotFoundError):  # damaged: no level is trained from it
+        return ""
+    return str(header["starting_weights"]) if header.get("stored_weights") == "kept" else ""
 
 
 def _batches_of_epoch(count: int, limit: int | float | None) -> int:

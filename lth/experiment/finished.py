@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lth.experiment._small_checkpoint import is_small
 from lth.experiment._stored_configuration import default_keys, resolved
 from lth.report.output import console
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
@@ -24,7 +25,8 @@ def show_finished(cfg: DictConfig) -> float | None:
     """Print the table of the run that `cfg` describes, if all its levels are finished in its folder.
 
     The tables are written again where a crash came between a level and its row. Returns the last level's accuracy.
-    Returns None where there is more to do: levels, pictures, loggers, `overwrite`, or a rank other than 0.
+    Returns None where there is more to do: levels, checkpoints to make small, pictures, loggers, `overwrite`, or a rank
+    other than 0.
     """
     folder = RunFolder(cfg.folder)
     loggers = (cfg.logger or {}).values()
@@ -37,6 +39,8 @@ def show_finished(cfg: DictConfig) -> float | None:
     config, planned = resolved(cfg), folder.stored().get("levels")
     if planned is None or not folder.holds(config, planned, default_keys(cfg)):
         return None
+    if _untidy(folder, cfg.keep):
+        return None
     outcomes: list[Any] = [folder.finished(level) for level in folder.levels]
     if not all(map(folder.has_picture, pictures_of(outcomes))):
         return None
@@ -46,3 +50,9 @@ def show_finished(cfg: DictConfig) -> float | None:
         CurvesFile(logger["path"]).restore(planned, rows_of("curves", outcomes), steps)
     print(f"{planned} of {planned} levels are finished already; overwrite=true starts over")
     return print_levels(console(), folder.path, [outcome["row"] for outcome in outcomes], title_of(config))
+
+
+def _untidy(folder: RunFolder, keep: str) -> bool:
+    """Whether a level of a finished run holds more than `keep` says."""
+    last = [level / "last.ckpt" for level in folder.levels]
+    return not all(map(is_small, last)) or (keep == "results" and any(path.exists() for path in last[:-1]))

@@ -11,6 +11,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
+from lth.experiment._finished_levels import make_small
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
 from lth.experiment.environment import command_line, environment, quiet_lightning
@@ -20,6 +21,7 @@ from lth.pruning.criteria import magnitude
 from lth.pruning.criterion import Criterion
 from lth.report.results import write_tables
 from lth.storage.folder import SEED, RunFolder
+from lth.tickets import Ticket
 from lth.training.signals import die_with_parent
 
 
@@ -151,6 +153,7 @@ def levels(
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")
+            _make_small(run, plan)
         for level in plan:
             if run.finished(level.folder) is None:
                 script = ScriptLevel(level, _header(config, plan, level), seed)
@@ -171,8 +174,17 @@ def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
     run.finish(level.folder, {"row": row, "layers": outcome.layers, "events": outcome.events, "topology": []})
     finished = [run.finished(each.folder) for each in plan]
     write_tables(run.path, [each for each in finished if each is not None])
+    _make_small(run, [level])
     shown = [f"{k} {v:.4f}" for k, v in outcome.numbers.items() if k.startswith(("val", "test"))]
     print("  ".join([f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", *shown]))
+
+
+def _make_small(run: RunFolder, levels: Sequence[Level]) -> None:
+    """Write the checkpoints of finished levels again without the optimizer's state."""
+    for level in levels:
+        if (level.folder / "finished").is_file():
+            make_small(level.folder / "last.ckpt", own=False)
+    Ticket.remove_unneeded(run.path)
 
 
 def _plan(densities: Sequence[float], folder: Path) -> list[Level]:

@@ -20,6 +20,7 @@ from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.callbacks.within.sparse_compute import SparseCompute
+from lth.experiment._finished_levels import tidy
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
 from lth.experiment.environment import environment, quiet_lightning
@@ -81,6 +82,7 @@ class Loop:
         if not rank_zero_only.rank:
             done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
             self.console.print(_what_is_to_do(self.levels, done), soft_wrap=True)
+        tidy(self.levels, self.experiment.cfg.keep)
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -88,6 +90,7 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
+                    tidy(self.levels, self.experiment.cfg.keep, level.index)
             progress.close()
             if not rank_zero_only.rank:
                 self._complete(outcomes, loggers)
@@ -177,12 +180,7 @@ class Loop:
             if hasattr(logger, "log_level"):
                 logger.log_level(outcomes, level.folder / "ticket.safetensors")
         if not self.console.is_interactive:
-            row = outcomes[-1]["row"]
-            self.console.print(
-                f"level {level.index} ({level.index + 1}/{len(self.levels)})  density {row['density']:.4f}  "
-                f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s",
-                soft_wrap=True,
-            )
+            self.console.print(_line_of(outcomes[-1]["row"], len(self.levels)), soft_wrap=True)
 
     def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
         """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
@@ -222,6 +220,14 @@ def _what_is_to_do(levels: Sequence[Level], done: int) -> str:
         return f"{done} of {len(levels)} levels are finished already"
     densities = dict.fromkeys(f"{level.density:.4g}" for level in (levels[0], levels[-1]))
     return f"{len(levels)} level{'s' if len(levels) > 1 else ''}, density {' to '.join(densities)}"
+
+
+def _line_of(row: Mapping[str, Any], levels: int) -> str:
+    """A finished level in one line. levels: how many the run has."""
+    return (
+        f"level {row['level']} ({row['level'] + 1}/{levels})  density {row['density']:.4f}  "
+        f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
+    )
 
 
 def _overrides() -> list[str] | None:

@@ -39,15 +39,15 @@ class Classifier(pl.LightningModule):
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
     ):
         super().__init__()
-        self.net, self.masks, self.support, self.recipe = net, masks, support, recipe
-        self.level, self.seed = level, seed
-        self.clock = recipe.clocks(level.budget)
+        self.net, self.masks, self.support, self.recipe, self.level = net, masks, support, recipe, level
+        self.clock, self.seed = recipe.clocks(level.budget), seed
         begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
         self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
         self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
         self.validated, self.tested = dict[str, float](), dict[str, float]()  # of the last validation and the last test
         self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
+        self.missing_weights = ""  # the file with the weights of pruned places, where the ticket at hand lacks them
         self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did
         self.events: list[dict[str, Any]] = []  # rows of events.csv
         self._summary: dict[str, float] = {}

@@ -97,7 +97,8 @@ def in_words(found: Mapping[str, Verdict]) -> str:
 def _level(folder: Folder, setting: str, density: float) -> Path | None:
     for row in folder.rows:
         if row["stage"] == setting and abs(row["target_density"] - density) < 1e-5:
-            return next(folder.path.glob(f"level_{row['level']:02d}_*"), None)
+            level = next(folder.path.glob(f"level_{row['level']:02d}_*"), None)
+            return level if level is not None and (level / "last.ckpt").is_file() else None  # not with keep=results
     return None
 
 

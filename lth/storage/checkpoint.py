@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lth.storage._seal import checked, sealed
 from lth.storage.atomic import write_torch
+from lth.storage.packing import Packed
 
 
 @torch.no_grad()
@@ -26,9 +27,12 @@ def copy_state_(net: nn.Module, values: Mapping[str, Tensor]) -> None:
         state[name].copy_(value)
 
 
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of a run that is read again: atomically, and sealed against damage (`lth.storage._seal`)."""
-    write_torch(path, sealed(path, content))
+def write_checkpoint(path: Path, content: Mapping[str, Any], pack: bool = False) -> None:
+    """Write a file of a run that is read again: atomically, and sealed against damage (`lth.storage._seal`).
+
+    pack: whether zeros and masks are stored in fewer bytes (`lth.storage.packing`), without loss
+    """
+    write_torch(path, sealed(path, Packed.mapping(content) if pack else content))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -38,8 +42,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError, or ValueError naming the file when it is damaged or belongs to another level or run.
     """
+    if not path.exists() and (path.parent / "finished").is_file():
+        raise FileNotFoundError(f"{path} is not there: the run keeps the results of this level alone (keep=results)")
     try:
-        return checked(path, torch.load(path, map_location="cpu", weights_only=True))
+        return Packed.unpacked(checked(path, torch.load(path, map_location="cpu", weights_only=True)))
     except Exception as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # missing, or the disk fails
             raise

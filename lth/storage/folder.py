@@ -31,6 +31,7 @@ NOT_IDENTITY = (
     "overwrite",
     "logger",
     "checkpoint_seconds",
+    "keep",
     "threads",
     "dataset.root",
     "dataset.cache",
@@ -53,7 +54,7 @@ class _Artefact:
 
     pattern: a glob relative to that folder; a folder stands for all it holds
     writer: the module that writes it
-    stays: whether `overwrite=true` leaves it
+    stays: whether `overwrite=true` does not remove all that the pattern fits
     """
 
     pattern: str
@@ -64,10 +65,12 @@ class _Artefact:
 # Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
 ARTEFACTS = (
     _Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
-    _Artefact("level_*", "lth.experiment.loop"),  # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`
+    # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`. What else begins with `level_` stays
+    _Artefact("level_*", "lth.experiment.loop", stays=True),
     _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
     _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
+    _Artefact(f"starting_weights_{'[0-9a-f]' * 32}.safetensors", "lth.tickets._shared"),
     _Artefact("metrics.csv", "lth.storage.curves_file"),
     _Artefact("tensorboard", "lth.loggers.tensorboard"),
     _Artefact("wandb", "lth.loggers.weights_and_biases"),
@@ -185,7 +188,7 @@ class RunFolder:
         for level in reversed(self.levels):
             (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
             shutil.rmtree(level)
-        for path in (self.path / artefact.pattern for artefact in ARTEFACTS if not artefact.stays):
+        for path in [path for each in ARTEFACTS if not each.stays for path in self.path.glob(each.pattern)]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

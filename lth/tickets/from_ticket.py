@@ -50,7 +50,7 @@ def _density(mask: Tensor) -> float:
 
 
 def _masks(scores: Scores, path: str | None) -> Mapping[str, Tensor]:
-    masks = _in_order(scores, Ticket.load(path).masks, str(path))
+    masks = _in_order(scores, Ticket.load(path, weights=False).masks, str(path))
     wrong = [n for n in scores if n in masks and masks[n].shape != scores[n].shape]
     if wrong:
         raise ValueError(f"the ticket {path} does not fit the network: other shapes at {wrong}")

@@ -1,7 +1,9 @@
 """An experiment that starts from a ticket file: its masks become the support, its weights the initial weights."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lth.pruning.masks import Masks
 from lth.tickets.ticket import Ticket
@@ -16,7 +18,7 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
 
     Raises ValueError without a path, for another density, and if names or shapes do not fit the network.
     """
-    ticket = Ticket.load(path)
+    ticket = Ticket.load(path, weights=False)
     masks.check_fit({name: mask.shape for name, mask in ticket.masks.items()}, f"the ticket {path}")
     taken = masks.copy_(ticket.masks)
     if density is not None and abs(taken.density - density) > 1 / taken.total:
@@ -25,15 +27,20 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
 
 
 @torch.no_grad()
-def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None) -> None:
+def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None) -> str:
     """Copy the ticket's weights and batch-norm statistics into `net`, in place.
 
-    masks, seed: unused; part of the arguments of every initialisation
+    masks: those with which the weights are trained
+    seed: unused; part of the arguments of every initialisation
     path: of the ticket file
 
-    Raises ValueError without a path, if names or shapes do not fit the network, and for weights that are NaN.
+    Returns the name of the file that holds the weights of the ticket's pruned places, if it was not found; else "".
+    Raises ValueError without a path, if names or shapes do not fit the network, for weights that are NaN, and where
+    the masks keep places whose weights the ticket does not have.
     """
     ticket = Ticket.load(path)
+    grows = any(bool((masks[n].bool() & ~kept.to(masks[n].device)).any()) for n, kept in _fitting(ticket.masks, masks))
+    ticket.check_weights(str(path), "training with other masks than the ticket's" if grows else "")
     weights, state = ticket.weights, net.state_dict()
     wrong = [name for name in weights if name not in state or state[name].shape != weights[name].shape]
     missing = [name for name in state if name not in weights]
@@ -49,3 +56,9 @@ def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None)
         raise ValueError(f"these weights of the ticket {path} are not numbers (NaN): {damaged}")
     for name, value in weights.items():
         state[name].copy_(value)
+    return ticket.missing
+
+
+def _fitting(of_ticket: Mapping[str, Tensor], masks: Masks) -> list[tuple[str, Tensor]]:
+    """The ticket's masks that fit others by name and shape."""
+    return [(name, kept) for name, kept in of_ticket.items() if name in masks and masks[name].shape == kept.shape]

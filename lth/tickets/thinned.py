@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lth.pruning.structured.thin import KeptIndices, cut_
 from lth.storage.atomic import write_with
-from lth.tickets.ticket import has_header, pack, unpack
+from lth.storage.packing import pack, unpack
+from lth.tickets._metadata import has_header
 
 FORMAT = "lth-thinned-1"
 

@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,8 +14,12 @@ from torch import Tensor
 
 from lth.pruning.masks import fingerprint
 from lth.storage.atomic import write_with
+from lth.storage.packing import unpack
+from lth.tickets._shared import find_shared, headers, name_of, read_shared, remove_unneeded, write_shared
+from lth.tickets._stored import masked_weights, to_tensors, to_weights
 
-FORMAT = "lth-ticket-1"
+FORMAT = "lth-ticket-2"
+_FORMATS = ("lth-ticket-1", FORMAT)  # the first stores all weights whole
 
 
 @dataclass
@@ -24,13 +27,16 @@ class Ticket:
     """A subnetwork and its provenance.
 
     masks: parameter name -> bool tensor of the parameter's shape, True = kept
-    weights: the whole unmasked state that training starts from, buffers included
+    weights: the whole unmasked state that training starts from, buffers included; empty in a ticket of masks alone
     header: density, network, dataset, seeds, method, level, parent and the like (JSON values)
+    missing: name of the file that holds the starting weights of pruned places, where it was not found; `weights` are
+        zero there. Such a ticket can be trained, but not changed: see `check_weights`
     """
 
     masks: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
     header: dict[str, Any] = field(default_factory=dict)
+    missing: str = ""
 
     @property
     def kept(self) -> int:
@@ -47,11 +53,40 @@ class Ticket:
         """Fraction of prunable weights kept, 0..1."""
         return self.kept / self.total
 
-    def save(self, path: str | Path) -> None:
-        """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file."""
-        tensors = {f"mask/{name}": pack(mask) for name, mask in self.masks.items()}
-        # a clone of each: safetensors refuses tensors that share memory or are not contiguous
-        tensors |= {f"weight/{n}": w.detach().cpu().contiguous().clone() for n, w in self.weights.items()}
+    @property
+    def complete(self) -> bool:
+        """Whether `weights` are all starting weights, those of pruned places included."""
+        return bool(self.weights) and not self.missing
+
+    def check_weights(self, path: str | Path, whole: str = "") -> None:
+        """Raise ValueError for a ticket without weights, and, if `whole` is given, for one that is not complete.
+
+        path: of the file, for the message
+        whole: what needs the starting weights of pruned places, in words
+        """
+        if not self.weights:
+            why = self.header.get("removed", "it holds masks alone")
+            raise ValueError(f"the ticket {path} has no weights to start from: {why}")
+        if whole and self.missing:
+            raise ValueError(
+                f"{whole} needs the starting weights of pruned places, which the ticket {path} has only beside "
+                f"{self.missing} of its run: copy that file into the ticket's folder, or take a ticket that "
+                "`lth ticket export TICKET --complete --out FILE` wrote where that file is"
+            )
+
+    def save(self, path: str | Path, run: Path | None = None) -> None:
+        """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file.
+
+        run: folder of the run that the ticket belongs to. Where another ticket of its levels has the same starting
+            weights, those of pruned places are stored in a file of that folder, once. None = the ticket stands alone
+        """
+        covered = masked_weights(self.masks, self.weights)
+        name = self.missing or (name_of(covered) if self.weights else None)
+        state = "none" if not self.weights else "kept" if self.missing else "whole"
+        if run is not None and state == "whole" and self.kept < self.total and _known(name, run, Path(path)):
+            write_shared(run, covered, str(name))
+            state = "shared"
+        tensors = to_tensors(self.masks, self.weights, rest=state == "whole")
         own = {
             "format": FORMAT,
             "sha256": None,
@@ -59,6 +94,8 @@ class Ticket:
             "kept": self.kept,
             "prunable": self.total,
             "density": self.density,
+            "starting_weights": name,  # the name of the file that holds them, if a file does
+            "stored_weights": state,  # none; whole; shared: those of pruned places in that file; kept: lost
         }
         header = {**own, **self.header, **own}
         header = json.loads(json.dumps(header))  # keys become text, tuples lists: as the reader sees it
@@ -66,8 +103,13 @@ class Ticket:
         write_with(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"lth": json.dumps(header)}))
 
     @classmethod
-    def load(cls, path: str | Path | None) -> "Ticket":
+    def load(cls, path: str | Path | None, weights: bool = True) -> "Ticket":
         """Read a ticket file.
+
+        weights: False reads header and masks alone
+
+        The starting weights of pruned places may lie in a file of the run, which is looked for in the ticket's folder
+        and in the one above; where it is not there, the ticket is not `complete`.
 
         Raises FileNotFoundError, and ValueError with one line of text without a path (the key `ticket` is not set), for
         another kind of file and for a damaged one: checksums cover the whole content.
@@ -83,42 +125,43 @@ class Ticket:
         try:
             with safe_open(str(path), framework="pt") as file:
                 header = _header(file.metadata(), path)
-                tensors = {key: file.get_tensor(key) for key in list(file.keys())}
+                keys = [key for key in list(file.keys()) if weights or key.startswith("mask/")]
+                tensors = {key: file.get_tensor(key) for key in keys}
         except SafetensorError as error:
             raise ValueError(f"{path} is not a ticket: {error}") from None
         try:
-            return cls._checked(path, header, tensors)
+            return cls._checked(path, header, tensors, weights)
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
+    @staticmethod
+    def remove_unneeded(run: Path) -> None:
+        """Remove the files of starting weights in a run's folder that no ticket of its levels needs."""
+        remove_unneeded(run)
+
     @classmethod
-    def _checked(cls, path: str | Path, header: dict[str, Any], tensors: Mapping[str, Tensor]) -> "Ticket":
-        """The ticket of a file's content. Raises ValueError where a checksum or the packed masks do not fit."""
+    def _checked(cls, path: str | Path, header: dict[str, Any], tensors: Mapping[str, Tensor], whole: bool) -> "Ticket":
+        """The ticket of a file's content. Raises ValueError where a checksum or a size does not fit."""
         found = _checksums(header, tensors)
-        damaged = [part for part, digest in found.items() if digest != header["sha256"].get(part)]
+        parts = found if whole else ("header", "masks")
+        damaged = [part for part in parts if found[part] != header["sha256"].get(part)]
         if damaged:
             raise ValueError(f"{path} is damaged: the checksum of its {' and '.join(damaged)} does not match")
-        shapes = header.pop("shapes")
+        shapes, name = header.pop("shapes"), str(header.get("starting_weights"))
+        needs = header.get("stored_weights") in ("shared", "kept")  # in format 1 there is no such entry
+        place = find_shared(path, name) if needs else None
+        shared = read_shared(place, name) if place is not None and whole else None
         try:
             masks = {name: unpack(tensors[f"mask/{name}"], shape) for name, shape in shapes.items()}
+            weights = to_weights(tensors, masks, shared)
         except ValueError as error:
             raise ValueError(f"{path} is damaged: {error}") from None
-        weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
-        return cls(masks, weights, header)
+        return cls(masks, weights, header, name if needs and place is None else "")
 
 
-def has_header(path: str | Path, name: str) -> bool:
-    """Whether a safetensors file has the entry `name` in its metadata. The rest of the file is not checked.
-
-    Raises FileNotFoundError.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return name in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+def _known(name: str | None, run: Path, path: Path) -> bool:
+    """Whether a ticket of another level of a run begins with the weights that `name` stands for."""
+    return any(header and header.get("starting_weights") == name for other, header in headers(run) if other != path)
 
 
 def _checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -133,19 +176,6 @@ def _checksums(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict
     }
 
 
-def pack(mask: Tensor) -> Tensor:
-    """The bits of a 0/1 tensor, eight in a byte, in flat index order: uint8, 1-D."""
-    return torch.from_numpy(np.packbits(mask.bool().contiguous().cpu().numpy().reshape(-1)))
-
-
-def unpack(bits: Tensor, shape: list[int]) -> Tensor:
-    """The bool tensor of `shape` whose bits `pack` returned. Raises ValueError if their number does not fit."""
-    count = int(np.prod(shape, dtype=np.int64))
-    if bits.dtype != torch.uint8 or bits.numel() != -(-count // 8):
-        raise ValueError(f"{bits.numel()} packed bytes of {bits.dtype} do not hold a mask of shape {shape}")
-    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool)).view(shape)
-
-
 def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]:
     try:
         header = json.loads((metadata or {})["lth"])
@@ -153,7 +183,7 @@ def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]
         header = None
     if not isinstance(header, dict):
         raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header")
-    if header.get("format") != FORMAT:
+    if header.get("format") not in _FORMATS:
         raise ValueError(f"{path} has ticket format {header.get('format')!r}; this version reads {FORMAT!r}")
     if not isinstance(header.get("sha256"), dict):
         raise ValueError(f"{path} is damaged: its header has no checksums")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lth.experiment.build import Experiment
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.support.harness import configuration, train
@@ -22,7 +23,7 @@ def statistics(state: dict) -> dict[str, torch.Tensor]:
 def at_the_start_of_fine_tuning(folder: Path, *overrides: str) -> tuple[dict, dict]:
     """The statistics the search ended with, and those that fine-tuning began with; its ticket holds them."""
     train(folder, *SEARCH, *overrides)
-    found = torch.load(folder / "level_00_search" / "last.ckpt", weights_only=True)["state_dict"]
+    found = load_checkpoint(folder / "level_00_search" / "last.ckpt")["state_dict"]
     left = {name.removeprefix("net."): value for name, value in found.items() if name.startswith("net.")}
     return statistics(left), statistics(Ticket.load(folder / "level_01_finetune" / "ticket.safetensors").weights)
 

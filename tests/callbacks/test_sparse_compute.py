@@ -13,6 +13,7 @@ from lth.callbacks import EMA, Regrow
 from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
 from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
 from lth.modules import KeptWeights, PenalisedWeights
+from lth.storage.checkpoint import load_checkpoint
 from tests.support.harness import rows, state, train, train_apart
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -75,7 +76,7 @@ def test_a_level_in_float64_equals_the_dense_one_up_to_rounding(recipe, tmp_path
 def checkpoint(folder):
     """The checkpoint of the only level."""
     (path,) = folder.glob("level_*/last.ckpt")
-    return torch.load(path, weights_only=True)
+    return load_checkpoint(path)
 
 
 @pytest.mark.slow

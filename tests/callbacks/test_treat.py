@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lth.storage.checkpoint import load_checkpoint
 from lth.tickets import Ticket
 from tests.support.harness import names, train
 
@@ -57,7 +58,7 @@ def test_a_treatment_acts_on_the_found_ticket_before_fine_tuning(treatment: str,
 
 def test_inverted_scores_keep_the_weights_the_search_liked_least(trained):
     folder = trained("invert", "method.restore=true")
-    found = torch.load(folder / "level_00_search" / "last.ckpt", weights_only=True)
+    found = load_checkpoint(folder / "level_00_search" / "last.ckpt")
     masks = tuned(folder).masks
     for index, mask in enumerate(masks.values()):
         score = found["state_dict"][f"scores.{index}"]
@@ -88,7 +89,7 @@ def test_retrain_takes_the_tickets_masks_and_weights_and_treats_them(trained, tm
         same_masks = all(torch.equal(own.masks[n], mask) for n, mask in given.masks.items())
         same_weights = all(torch.equal(own.weights[n], value) for n, value in given.weights.items())
         assert (same_masks, same_weights) == (treatment != "shuffle_layers", treatment != "reinit")
-        trained_ = torch.load(level / "last.ckpt", weights_only=True)["state_dict"]
+        trained_ = load_checkpoint(level / "last.ckpt")["state_dict"]
         assert all((trained_[f"net.{n}"][~mask] == 0).all() for n, mask in own.masks.items())
     with pytest.raises(ValueError, match=r"has model.bias=false model.affine=false model.batch_norm=true"):
         train(tmp_path / "other", "method=retrain", f"ticket={found}")

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lth.experiment.build import Experiment, check_sync_batchnorm
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.support.harness import (
@@ -34,7 +35,7 @@ STARTS = {  # of two processes each: their methods and the tier
 
 def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
     levels = sorted(folder.glob("level_*"))
-    return [torch.load(level / "last.ckpt", weights_only=True)["state_dict"] for level in levels]
+    return [load_checkpoint(level / "last.ckpt")["state_dict"] for level in levels]
 
 
 def masks(folder: Path) -> list[dict[str, torch.Tensor]]:

@@ -9,6 +9,7 @@ import torch
 from lth.pruning import Masks, prune
 from lth.pruning.allocation import count_kept, global_
 from lth.pruning.criteria import magnitude
+from lth.storage.checkpoint import load_checkpoint
 from lth.tickets import Ticket
 from tests.support.harness import configuration, curves, names, rows, train
 
@@ -27,7 +28,7 @@ def tickets(folder: Path) -> list[Ticket]:
 
 
 def trained(level: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(level / "last.ckpt", weights_only=True)["state_dict"]
+    state = load_checkpoint(level / "last.ckpt")["state_dict"]
     return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
 
 

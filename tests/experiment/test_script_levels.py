@@ -17,6 +17,7 @@ from lth.experiment.levels import levels
 from lth.plan import Budget
 from lth.pruning.masks import fingerprint
 from lth.report.write import write_report
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from tests.support import harness
 from tests.support.scripts import Dies, Foreign, ladder, points, trainer
@@ -29,7 +30,7 @@ def left(folder: Path) -> dict[str, object]:
     state: dict[str, object] = {}
     for level in sorted(folder.glob("level_*")):
         ticket = lth.Ticket.load(level / "ticket.safetensors")
-        end = torch.load(level / "end.ckpt", weights_only=True)
+        end = load_checkpoint(level / "end.ckpt")
         state[level.name] = (
             fingerprint(end["weights"]),
             fingerprint(end["masks"]),
@@ -68,8 +69,8 @@ def test_its_iterative_pruning_is_that_of_run_py_to_the_last_bit(tmp_path):
         trainer(callbacks, max_epochs=3).fit(module, datamodule=data)
     for ours, theirs in zip(sorted((tmp_path / "script").glob("level_*")), experiment.levels, strict=True):
         run = tmp_path / "run" / theirs.folder.name
-        last = torch.load(run / "last.ckpt", weights_only=True)
-        end = torch.load(ours / "end.ckpt", weights_only=True)
+        last = load_checkpoint(run / "last.ckpt")
+        end = load_checkpoint(ours / "end.ckpt")
         assert fingerprint(end["masks"]) == fingerprint({f"net.{n}": m for n, m in last["masks"].items()})
         trained = {n: w for n, w in last["state_dict"].items() if n.startswith("net.")}
         assert fingerprint(end["weights"]) == fingerprint(trained)
@@ -194,7 +195,7 @@ def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
     torch.manual_seed(1)
     ladder(tmp_path, densities=[0.3], criterion=lth.criteria.random, rewind=None, within=[rigl])
     level = tmp_path / "level_00_density_0.3"
-    end = torch.load(level / "end.ckpt", weights_only=True)["masks"]
+    end = load_checkpoint(level / "end.ckpt")["masks"]
     start = lth.Ticket.load(level / "ticket.safetensors")
     assert sum(int(mask.sum()) for mask in end.values()) == start.kept
     first = torch.load(level / "last.ckpt", weights_only=True)["callbacks"]

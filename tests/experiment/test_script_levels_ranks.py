@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import lth
 from lth.pruning.masks import fingerprint
+from lth.storage.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def run(folder: Path, dies_at: int = 0) -> int:
 def left(folder: Path) -> dict[str, tuple[str, str]]:
     found = {}
     for level in sorted(folder.glob("level_*")):
-        end = torch.load(level / "end.ckpt", weights_only=True)
+        end = load_checkpoint(level / "end.ckpt")
         found[level.name] = fingerprint(end["weights"]), fingerprint(end["masks"])
     return found
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import torch
 from omegaconf import DictConfig
 
 from lth.callbacks.watch import last_checkpoint
 from lth.report.output import Row
+from lth.storage.checkpoint import load_checkpoint
 from tests.support.harness import _job, configuration, curves, forks, rows, state, usual
 from tests.support.kinds import REPRESENTATIVES
 
@@ -64,7 +64,7 @@ def _steps_of_checkpoint(folder: Path, written: set[int]) -> int:
     kept = 0
     for level in sorted(folder.glob("level_*")):
         if (level / "last.ckpt").is_file():
-            kept += int(torch.load(level / "last.ckpt", weights_only=True)["epoch"]) + 1
+            kept += int(load_checkpoint(level / "last.ckpt")["epoch"]) + 1
     return min(kept, len(written))
 
 

@@ -8,6 +8,7 @@ import torch
 
 from lth.experiment.build import Experiment
 from lth.pruning.structured import units
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
@@ -24,7 +25,7 @@ def built(folder, *overrides: str) -> Experiment:
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
-    state = torch.load(folder / "level_00_search" / "last.ckpt", weights_only=True)["state_dict"]
+    state = load_checkpoint(folder / "level_00_search" / "last.ckpt")["state_dict"]
     return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
 
 
@@ -73,7 +74,7 @@ def test_weak_units_are_masked_whole_at_the_end_and_fine_tuning_keeps_them_out(t
         assert not raw[name][~kept].any()
         assert bool((raw[name][kept].abs().mean(1) >= 0.03).all())
     assert ticket.masks["classifier.weight"].all()
-    after = torch.load(tmp_path / "level_01_finetune" / "last.ckpt", weights_only=True)
+    after = load_checkpoint(tmp_path / "level_01_finetune" / "last.ckpt")
     assert all(not after["state_dict"][f"net.{n}"][~mask].any() for n, mask in ticket.masks.items())
     assert after["masks"]["hidden.0.weight"].equal(ticket.masks["hidden.0.weight"])
 
@@ -134,7 +135,7 @@ def test_the_penalty_is_in_the_curves_and_in_the_training_loss(tmp_path):
 @pytest.mark.slow
 def test_averaged_weights_are_masked_too(tmp_path):
     train(tmp_path, "method=ssl", *STRONG, *EMERGES, "method.mask_below=0.03", "recipe.ema=0.5", HIDDEN)
-    checkpoint = torch.load(tmp_path / "level_00_search" / "last.ckpt", weights_only=True)
+    checkpoint = load_checkpoint(tmp_path / "level_00_search" / "last.ckpt")
     average = dict(zip(weights(tmp_path), checkpoint["callbacks"]["EMA"]["average"], strict=True))
     mask = checkpoint["masks"]["hidden.0.weight"]
     assert not mask.all()

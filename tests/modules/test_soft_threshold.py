@@ -8,6 +8,7 @@ import torch
 from torch.func import functional_call
 
 from lth.experiment.build import Experiment
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.support.harness import configuration, rows, state, train, train_apart
@@ -162,7 +163,7 @@ def test_trimming_keeps_the_largest_of_what_is_over_the_density_at_the_levels_en
 @pytest.mark.slow
 def test_fine_tuning_trains_what_was_found_under_its_mask(tmp_path):
     train(tmp_path, *PRUNING, *LONG, "method.finetune=true", "method.finetune_recipe.lr=0.01")
-    search, tune = (torch.load(level / "last.ckpt", weights_only=True) for level in sorted(tmp_path.glob("level_*")))
+    search, tune = (load_checkpoint(level / "last.ckpt") for level in sorted(tmp_path.glob("level_*")))
     start = Ticket.load(tmp_path / "level_01_finetune" / "ticket.safetensors")
     for name, mask in search["masks"].items():
         assert torch.equal(mask, tune["masks"][name])

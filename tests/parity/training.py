@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from lth.experiment.build import Experiment
+from lth.storage.checkpoint import load_checkpoint
 from tests.parity.plain import PlainMLP, Tensors, equal
 from tests.support.moving import run_level
 
@@ -42,6 +42,6 @@ def assert_same_end(built: Experiment, net: PlainMLP) -> None:
 def after_level(folder: Path, index: int) -> tuple[Tensors, Tensors]:
     """The network's tensors, and the masks, with which a level ended."""
     (path,) = folder.glob(f"level_{index:02d}*/last.ckpt")
-    saved = torch.load(path, weights_only=True)
+    saved = load_checkpoint(path)
     weights = {n.removeprefix("net."): w for n, w in saved["state_dict"].items() if n.startswith("net.")}
     return weights, saved["masks"]

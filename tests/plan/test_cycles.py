@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lth.experiment import loop
 from lth.plan.budget import STRATEGIES
+from lth.storage.checkpoint import load_checkpoint
 from tests.support.harness import curves, rows, state, train, train_apart, train_on_ranks
 from tests.support.tiers import engine_but
 
@@ -17,7 +19,7 @@ FOUR = "recipe.epochs=4", "recipe.cycles.n=2"
 
 
 def checkpoint(folder: Path, level: int = 0) -> dict:
-    return torch.load(sorted(folder.glob("level_*"))[level] / "last.ckpt", weights_only=True)
+    return load_checkpoint(sorted(folder.glob("level_*"))[level] / "last.ckpt")
 
 
 def rates(folder: Path) -> list[float]:
@@ -36,7 +38,7 @@ def test_the_first_cycle_is_a_plain_level_of_its_length(tmp_path):
     cycled = "recipe.epochs=5", "recipe.cycles.n=2", "recipe.cycles.strategy=linear_increase"  # 2 and 3 epochs
     train(tmp_path / "cycles", *ONE, *cycled, "method.rewind=2ep")  # saves the state after two epochs
     train(tmp_path / "plain", *ONE, "recipe.epochs=2")
-    saved = torch.load(tmp_path / "cycles" / "rewind.ckpt", weights_only=True)["weights"]
+    saved = load_checkpoint(tmp_path / "cycles" / "rewind.ckpt")["weights"]
     trained = checkpoint(tmp_path / "plain")["state_dict"]
     assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in saved.items())
 
@@ -60,7 +62,8 @@ def test_only_the_first_cycle_warms_up_where_that_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize(("optimizer", "steps"), [("fresh", 8), ("keep", 16)])
-def test_the_optimizer_forgets_at_a_cycles_start_or_keeps(optimizer, steps, tmp_path):
+def test_the_optimizer_forgets_at_a_cycles_start_or_keeps(optimizer, steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "tidy", lambda *_: None)  # which would remove the optimizer's state
     train(tmp_path, *ONE, *FOUR, "recipe/optimizer=adamw", f"recipe.cycles.optimizer={optimizer}")
     states = checkpoint(tmp_path)["optimizer_states"][0]["state"].values()  # AdamW counts its steps
     assert {int(s["step"]) for s in states} == {steps}

@@ -16,6 +16,7 @@ from lth.experiment.build import Experiment
 from lth.pruning import Masks
 from lth.pruning.repair import add, dead_units, rewire
 from lth.pruning.standardised import standardised
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from lth.tickets.formats.content import read
@@ -114,7 +115,7 @@ def given(network: str, *overrides: str) -> tuple[str, ...]:
 
 
 def levels(folder: Path) -> list[dict]:
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("level_*/last.ckpt"))]
+    return [load_checkpoint(path) for path in sorted(folder.glob("level_*/last.ckpt"))]
 
 
 @pytest.mark.slow

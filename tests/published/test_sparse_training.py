@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lth.pruning.ladder import geometric
+from lth.storage.checkpoint import load_checkpoint
 from lth.tickets import Ticket
 from tests.support.harness import rows, train
 
@@ -136,7 +137,7 @@ def test_masks_found_by_moving_are_a_ticket_to_retrain_or_to_prune_further(tmp_p
     """It holds the weights that dynamic training began with and the masks it ended with."""
     train(tmp_path / "dst", "method=rigl", "method.every=2", "sparsity.density=0.3")
     path = tmp_path / "dst" / "level_00_density_0.3" / "ticket.safetensors"
-    found, trained = Ticket.load(path), torch.load(path.with_name("last.ckpt"), weights_only=True)
+    found, trained = Ticket.load(path), load_checkpoint(path.with_name("last.ckpt"))
     assert all(torch.equal(trained["masks"][name], mask) for name, mask in found.masks.items())
     train(tmp_path / "still", "method=erk", "sparsity.density=0.3")
     begun = Ticket.load(tmp_path / "still" / "level_00_density_0.3" / "ticket.safetensors")

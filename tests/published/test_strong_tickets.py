@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lth.experiment.build import Experiment
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
@@ -117,7 +118,7 @@ def test_annealed_levels_carry_their_scores_and_fall_to_the_density_asked_for(tm
     built = Experiment(configuration(tmp_path, *ANNEALED), RunFolder(tmp_path))
     module, _ = built.build_level(built.levels[1])
     built.load_start(built.levels[1], module)
-    before = torch.load(levels[0] / "last.ckpt", weights_only=True)["state_dict"]
+    before = load_checkpoint(levels[0] / "last.ckpt")["state_dict"]
     for index, score in enumerate(module.scores):
         assert torch.equal(score, before[f"scores.{index}"])
     for level, row in zip(levels, rows(tmp_path), strict=True):
@@ -132,10 +133,10 @@ def test_an_annealed_bias_that_was_left_out_may_come_back_and_the_ticket_holds_i
     train(tmp_path, *ANNEALED, *weights)
     levels = sorted(tmp_path.glob("level_*"))
     tickets = [Ticket.load(level / "ticket.safetensors").weights for level in levels]
-    drawn = torch.load(levels[0] / "last.ckpt", weights_only=True)["state_dict"]
+    drawn = load_checkpoint(levels[0] / "last.ckpt")["state_dict"]
     biases = [name for name in tickets[0] if name.endswith("bias")]
     for level, weights in zip(levels[:-1], tickets, strict=False):
-        kept = torch.load(level / "last.ckpt", weights_only=True)["state_dict"]
+        kept = load_checkpoint(level / "last.ckpt")["state_dict"]
         assert all(torch.equal(kept[f"net.{n}"], drawn[f"net.{n}"]) for n in biases)  # the search keeps all of them
         assert any((weights[n] == 0).any() for n in biases)
         assert all(((weights[n] == 0) | (weights[n] == drawn[f"net.{n}"])).all() for n in biases)
@@ -147,7 +148,7 @@ def test_a_warm_search_looks_among_the_trained_weights_and_fine_tuning_starts_fr
     train(tmp_path, *warm)
     dense, search, tuned = sorted(tmp_path.glob("level_*"))
     assert [level.name[9:] for level in (dense, search, tuned)] == ["warm", "search", "finetune"]
-    left = torch.load(dense / "last.ckpt", weights_only=True)["state_dict"]
+    left = load_checkpoint(dense / "last.ckpt")["state_dict"]
     begun = [Ticket.load(level / "ticket.safetensors").weights for level in (search, tuned)]
     assert rows(tmp_path)[0]["steps"] == "4"
     assert all(torch.equal(begun[0][n.removeprefix("net.")], w) for n, w in left.items() if n.startswith("net."))

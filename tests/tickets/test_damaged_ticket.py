@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lth.storage.packing import pack
 from lth.tickets import Ticket
-from lth.tickets.ticket import FORMAT, _checksums, pack
+from lth.tickets.ticket import FORMAT, _checksums
 from tests.support.ticket_samples import contents, refuse, saved, ticket
 
 
@@ -87,8 +88,8 @@ def test_any_other_file_is_refused(text, tmp_path):
         ({"lth": "no json"}, "a safetensors file, but not a ticket"),
         ({"lth": "[1]"}, "a safetensors file, but not a ticket"),
         ({"lth": "null"}, "a safetensors file, but not a ticket"),
-        ({"lth": "{}"}, "has ticket format None; this version reads 'lth-ticket-1'"),
-        ({"lth": json.dumps({"format": "lth-ticket-2"})}, "has ticket format 'lth-ticket-2'"),
+        ({"lth": "{}"}, "has ticket format None; this version reads 'lth-ticket-2'"),
+        ({"lth": json.dumps({"format": "lth-ticket-3"})}, "has ticket format 'lth-ticket-3'"),
         ({"lth": json.dumps({"format": FORMAT, "shapes": {}})}, "no checksums"),
         ({"lth": json.dumps({"format": FORMAT, "shapes": {}, "sha256": {}})}, "is damaged"),
     ],

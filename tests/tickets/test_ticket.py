@@ -7,8 +7,9 @@ from torch import nn
 
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint
+from lth.storage.packing import pack, unpack
 from lth.tickets import Ticket
-from lth.tickets.ticket import FORMAT, pack, unpack
+from lth.tickets.ticket import FORMAT
 from tests.support.ticket_samples import HEADER, contents, saved, ticket
 
 

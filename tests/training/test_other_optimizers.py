@@ -12,6 +12,7 @@ from lth.experiment.build import Experiment
 from lth.modules import KeptWeights
 from lth.pruning.masks import _per_weight
 from lth.pruning.topology.memory import Memory
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from tests.modules.test_kept_weights import ZeroWatch, run_level
 from tests.support.harness import configuration, curves, state, train, train_apart
@@ -111,7 +112,7 @@ def test_metrics_and_running_statistics_know_the_first_pass_alone(tmp_path):
     for name, options in {"sam": SAM, "sgd": ["recipe.weight_decay=0.01"]}.items():
         folder = tmp_path / name
         train(folder, "method=dense", "model.batch_norm=true", *options, "recipe.lr=0")
-        saved = torch.load(next(folder.glob("level_*")) / "last.ckpt", weights_only=True)["state_dict"]
+        saved = load_checkpoint(next(folder.glob("level_*")) / "last.ckpt")["state_dict"]
         runs[name] = curves(folder), {n: v for n, v in saved.items() if "running" in n or "tracked" in n}
     assert runs["sam"][0] == runs["sgd"][0]
     assert runs["sam"][1].keys() == runs["sgd"][1].keys() != set()

@@ -9,6 +9,7 @@ import torch
 
 from lth.callbacks.watch.last_checkpoint import LastCheckpoint
 from lth.experiment.build import Experiment
+from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.training.step_loop import _StepLoop
 from tests.support.harness import configuration, curves, rows, state, train, train_apart, usual
@@ -40,7 +41,7 @@ def same(one: Path, other: Path) -> bool:
 def counters(folder: Path) -> list[dict]:
     """What Lightning's loops have counted in each level, as checkpoints hold it."""
     found = sorted(folder.glob("level_*/last.ckpt"))
-    return [torch.load(path, weights_only=True)["loops"]["fit_loop"] for path in found]
+    return [load_checkpoint(path)["loops"]["fit_loop"] for path in found]
 
 
 def _without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:

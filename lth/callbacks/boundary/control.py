@@ -7,6 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.plan import Level
 from lth.storage.checkpoint import copy_state_
+from lth.tickets import Ticket
+from lth.tickets.treatments import treated
 from lth.tickets.treatments.none import none
 from lth.training.ranks import broadcast_
 
@@ -30,9 +32,9 @@ class Control(Callback):
             return
         masks, net = pl_module.masks, pl_module.net
         before = {name: value.clone() for name, value in net.state_dict().items()}
-        new, weights = self.treatment(
-            masks.bools(), before, draw=pl_module.draw, seed=self.seed, scores=pl_module.scores_of_ticket
-        )
-        masks.copy_(new)
-        copy_state_(net, dict(weights))
+        given = {"draw": pl_module.draw, "seed": self.seed, "scores": pl_module.scores_of_ticket}
+        new = treated(self.treatment, Ticket(masks.bools(), before, {}, pl_module.missing_weights), **given)
+        pl_module.missing_weights = new.missing
+        masks.copy_(new.masks)
+        copy_state_(net, dict(new.weights))
         broadcast_([*masks.values(), *(p.data for p in net.parameters())])

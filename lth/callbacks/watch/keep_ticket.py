@@ -9,13 +9,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level
+from lth.pruning.masks import fingerprint
 from lth.tickets import Ticket
 
 
 class KeepTicket(Callback):
     """Saves the masks and the unmasked starting weights to `ticket.safetensors`, after pruning and rewinding.
 
-    Checkpoints hold the file's checksums: a resumed level goes on with the ticket that it saved, or not at all.
+    Checkpoints hold the ticket's checksums: a resumed level goes on with the ticket that it saved, or not at all.
+    Starting weights that levels share are stored once a run.
 
     level: the level being trained
     header: provenance, stored in the ticket: network, seeds, method, density
@@ -25,14 +27,15 @@ class KeepTicket(Callback):
         self.level, self.header = level, dict(header)
         self.path: Path = level.folder / "ticket.safetensors"
         self._module: LightningModule | None = None
-        self._saved: dict[str, str] | None = None  # checksums of the file; None in checkpoints of earlier versions
+        self._saved: dict[str, str] | None = None  # checksums of the ticket; None in checkpoints of earlier versions
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._module = pl_module
         if not trainer.ckpt_path and trainer.is_global_zero:
             module = masked_module(trainer, pl_module, prunes=False)
-            Ticket(module.masks.bools(), module.net.state_dict(), self.header).save(self.path)
-            self._saved = Ticket.load(self.path).header["sha256"]
+            missing = getattr(pl_module, "missing_weights", "")
+            self._save(Ticket(module.masks.bools(), module.net.state_dict(), self.header, missing))
+            self._saved = _checksums(Ticket.load(self.path))
 
     def state_dict(self) -> dict[str, Any]:
         return {"saved": self._saved}
@@ -52,14 +55,25 @@ class KeepTicket(Callback):
         # a score search also changes starting weights: it chooses biases and rescales weights
         others: dict[str, Any] = getattr(self._module, "starting_weights", dict)()
         if self._saved is not None and not self._is_own(ticket, outcome, weights_change=bool(others)):
+            lost = f", or {ticket.missing} of its run is lost" if ticket.missing else ""
             raise ValueError(
-                f"{self.path} is not the ticket that its level saved; delete {self.path.parent} to repeat the level"
+                f"{self.path} is not the ticket that its level saved{lost}; delete {self.path.parent} to repeat the "
+                "level"
             )
-        Ticket(masks, {**ticket.weights, **others}, {**ticket.header, **outcome}).save(self.path)
+        self._save(Ticket(masks, {**ticket.weights, **others}, {**ticket.header, **outcome}, ticket.missing))
+
+    def _save(self, ticket: Ticket) -> None:
+        ticket.save(self.path, run=self.level.folder.parent)
 
     def _is_own(self, ticket: Ticket, outcome: Mapping[str, Any], weights_change: bool) -> bool:
         """Whether a ticket is the one saved at the start, or the same completed by an attempt that was killed then."""
-        found, expected = ticket.header["sha256"], json.loads(json.dumps({**self.header, **outcome}))
+        found, expected = _checksums(ticket), json.loads(json.dumps({**self.header, **outcome}))
         completed = all(ticket.header.get(key) == value for key, value in expected.items())
         same = self._saved is not None and found["weights"] == self._saved["weights"]
         return found == self._saved or (completed and (same or weights_change))
+
+
+def _checksums(ticket: Ticket) -> dict[str, str]:
+    """Those of the file's header and masks, and of the whole weights under their names in files of format 1."""
+    weights = fingerprint({f"weight/{name}": weight for name, weight in ticket.weights.items()})
+    return {**ticket.header["sha256"], "weights": weights}

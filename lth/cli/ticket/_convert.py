@@ -23,7 +23,6 @@ from lth.tickets.formats.content import Content, read
 from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
 from lth.tickets.thinned import ThinnedFile
-from lth.tickets.ticket import has_header
 
 _EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
 _NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # formats that need the network itself
@@ -35,7 +34,10 @@ def add_commands(commands: Commands) -> None:
     """Add `export` and `thin` to the parser of `lth ticket`."""
     export = add_command(commands, "export", _export, "the ticket in the form of another program")
     export.add_argument("ticket", type=Path)
-    export.add_argument("--format", required=True, choices=_FORMATS)
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--format", choices=_FORMATS)
+    text = "a ticket that stands alone, without the file of starting weights in its run's folder"
+    form.add_argument("--complete", action="store_true", help=text)
     export.add_argument("--batch", type=int, default=1, help="csr: images a batch when its speed is measured (1)")
     export.add_argument("--threads", type=int, help="csr: threads of torch when its speed is measured")
     add_network(export)
@@ -50,8 +52,13 @@ def add_commands(commands: Commands) -> None:
 
 def _export(arguments: Namespace) -> None:
     ticket, path, kind = Ticket.load(arguments.ticket), arguments.out, arguments.format
+    if kind != "masks":
+        ticket.check_weights(arguments.ticket, _needs_all(arguments))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind in _NETWORKS:
+    if arguments.complete:
+        ticket.save(path)
+        written = "a ticket that stands alone"
+    elif kind in _NETWORKS:
         written = _of_network(ticket, path, kind, arguments)
     elif kind in _EXCHANGE:
         LAYOUTS[kind].write(ticket, path)
@@ -62,6 +69,13 @@ def _export(arguments: Namespace) -> None:
     else:
         written = _state(ticket, path, kind)
     console().print(f"{path}: {written}", soft_wrap=True)
+
+
+def _needs_all(arguments: Namespace) -> str:
+    """What needs the starting weights of pruned places too, in words; empty where kept ones will do."""
+    if arguments.complete:
+        return "--complete"
+    return f"--format {arguments.format}" if arguments.format in _EXCHANGE else ""
 
 
 def _state(ticket: Ticket, path: Path, kind: str) -> str:
@@ -93,7 +107,7 @@ def _thin(arguments: Namespace) -> None:
     if description is None:
         raise ValueError(f"{path} does not say what network it is: give --network FILE")
     net, shape = build(description), image_shape(description)
-    masks = _fill_(net, content, shape, has_header(path, "lth"))
+    masks = _fill_(net, content, shape, start=bool(content.header))
     small = thin(net, masks, shape)
     header = {"network": description, "parent": dict(content.source), "difference": small.difference}
     ThinnedFile(small.net.state_dict(), small.masks, small.kept, header).save(arguments.out)

@@ -93,7 +93,7 @@ def _import(arguments: Namespace) -> None:
 
 def _apply(arguments: Namespace) -> None:
     """Write a state dict with plain names: the checkpoint's weights, zero where the ticket prunes."""
-    ticket, content = Ticket.load(arguments.ticket), read(arguments.checkpoint, arguments.prefix)
+    ticket, content = Ticket.load(arguments.ticket, weights=False), read(arguments.checkpoint, arguments.prefix)
     masks = complete(ticket.masks, content.weights, list(ticket.masks))
     write_state(masked(content.weights, masks), arguments.out)
     console().print(f"{ticket.kept:,} of {ticket.total:,} weights kept, the rest zero: {arguments.out}")
@@ -110,15 +110,20 @@ def _treat(arguments: Namespace) -> None:
     scores = None
     if arguments.scores is not None:
         scores = {n: w.abs() for n, w in read(arguments.scores).weights.items()}
-    masks, weights = treatments.TREATMENTS[arguments.treatment](
-        ticket.masks, ticket.weights, draw if description else None, arguments.seed, scores
+    new = treatments.treated(
+        treatments.TREATMENTS[arguments.treatment],
+        ticket,
+        str(arguments.ticket),
+        draw=draw if description else None,
+        seed=arguments.seed,
+        scores=scores,
     )
     changed = {
         "treatment": arguments.treatment,
         "treatment_seed": arguments.seed,
         "parent": source_of(arguments.ticket),
     }
-    _save(Ticket(masks, weights, {**ticket.header, **changed}), arguments.out)
+    _save(Ticket(new.masks, new.weights, {**ticket.header, **changed}, new.missing), arguments.out)
 
 
 def write_state(state: dict[str, Tensor], path: Path) -> None:
@@ -143,7 +148,7 @@ def _with_network(ticket: Ticket, file: Path | None) -> Ticket:
     ]
     if differing:
         raise ValueError(f"the weights do not fit {description['_target_']}: names or shapes differ at {differing}")
-    return Ticket(ticket.masks, ticket.weights, {**ticket.header, "network": description})
+    return Ticket(ticket.masks, ticket.weights, {**ticket.header, "network": description}, ticket.missing)
 
 
 def _save(ticket: Ticket, path: Path) -> None:

@@ -27,7 +27,7 @@ _LAYERS = {
     "macs": "mult-adds",
     "macs_kept": "of kept",
 }
-_NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density")
+_NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density", "starting_weights", "stored_weights")
 
 
 def add_commands(commands: Commands) -> None:
@@ -69,6 +69,10 @@ def _show(arguments: Namespace) -> None:
     screen.print()
     for key, value in _dotted({k: v for k, v in ticket.header.items() if k not in _NOT_PROVENANCE}).items():
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    if ticket.missing:
+        screen.print(
+            f"without the weights of pruned places: {ticket.missing} is not here", markup=False, soft_wrap=True
+        )
     if arguments.out:
         write_csv(arguments.out / "layers.csv", rows)
 

@@ -12,7 +12,9 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 
 log = logging.getLogger(__name__)
-InitialWeights = Callable[[nn.Module, Masks, int], None]  # network, masks, pruning seed; draws in place
+# network, masks, pruning seed; draws in place. A string names the file that holds the weights of pruned places, where a
+# ticket has only the kept ones
+InitialWeights = Callable[[nn.Module, Masks, int], str | None]
 
 
 def as_drawn(net: nn.Module, masks: Masks, seed: int = 0) -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from lth.storage.packing import Packed
 from lth.tickets.thinned import Recipe
 
 _LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # no module of anybody's network
@@ -57,7 +58,8 @@ def load(path: str | Path) -> Any:
         if path.suffix == ".npy":
             return _load_numpy(path)
         with torch.serialization.safe_globals([(stub, name) for name, stub in _STUBS.items()]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return Packed.unpacked(loaded) if isinstance(loaded, dict) else loaded
     except OSError as error:
         if error.errno != errno.EINVAL:  # the disk fails: the file may be sound
             raise

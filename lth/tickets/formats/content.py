@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.tickets._metadata import has_header
 from lth.tickets.formats._encodings import agreed, as_bool, separate
 from lth.tickets.formats._names import plain, unheld
 from lth.tickets.formats._safely import digest, load
 from lth.tickets.thinned import Recipe, ThinnedFile
-from lth.tickets.ticket import Ticket, has_header
+from lth.tickets.ticket import Ticket
 
 # keys under which programs store the state dict, perhaps one in the other
 _STATES = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -31,6 +32,7 @@ class Content:
     recipes: how the network was thinned, in the order applied
     source: name and SHA-256 of the file
     header: of a ticket or thinned file, else empty
+    missing: the file that holds the weights of pruned places, where a ticket lacks them; else empty
     """
 
     weights: Mapping[str, Tensor]
@@ -39,6 +41,12 @@ class Content:
     recipes: tuple[Any, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     header: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
+
+    def check(self, whole: str) -> None:
+        """Raise ValueError for a ticket that lacks weights, as `Ticket.check_weights` does."""
+        if self.missing:
+            Ticket(self.masks or {}, self.weights, {}, self.missing).check_weights(str(self.source.get("file")), whole)
 
 
 def read(path: str | Path, prefix: str | None = None) -> Content:
@@ -51,7 +59,7 @@ def read(path: str | Path, prefix: str | None = None) -> Content:
     """
     if has_header(path, "lth"):
         ticket = Ticket.load(path)
-        return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header)
+        return Content(ticket.weights, ticket.masks, "", (), source_of(path), ticket.header, ticket.missing)
     if has_header(path, "lth_thin"):
         small = ThinnedFile.load(path)
         return Content(small.weights, small.masks, "", (small.recipe,), source_of(path), small.header)

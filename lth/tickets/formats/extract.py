@@ -40,7 +40,7 @@ def extract(
         raise ValueError(
             f"the initial weights are not untrained: {initial.trained}; give rewind_step=STEP if that is intended"
         )
-    _check_names(initial.weights, trained.weights)
+    _check_names(initial, trained)
     maps = index_maps({n: w.shape for n, w in initial.weights.items()}, trained.recipes)
     _check_shapes(initial.weights, trained.weights, maps)
     names = scope(initial.weights, include, exclude)
@@ -86,8 +86,10 @@ def _widened(
     return {n: mask for n, mask in wide.items() if n in names or n not in maps}
 
 
-def _check_names(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
-    missing, extra = [n for n in initial if n not in trained], [n for n in trained if n not in initial]
+def _check_names(initial: Content, trained: Content) -> None:
+    initial.check("extract")
+    missing = [n for n in initial.weights if n not in trained.weights]
+    extra = [n for n in trained.weights if n not in initial.weights]
     if missing or extra:
         raise ValueError(f"the checkpoints differ in names: only in the initial one {missing}, only trained {extra}")
 

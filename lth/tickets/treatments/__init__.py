@@ -8,7 +8,7 @@ from importlib import import_module
 from inspect import getmembers, isfunction
 from pkgutil import iter_modules
 
-from lth.tickets.treatments._treatment import Treatment
+from lth.tickets.treatments._treatment import Treatment, treated
 
 _modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__) if module.name[0] != "_"]
 
@@ -21,4 +21,4 @@ TREATMENTS: dict[str, Treatment] = {
 }
 globals().update(TREATMENTS)  # a function takes the place of the module of the same name
 
-__all__ = ["TREATMENTS", "Treatment", *TREATMENTS]
+__all__ = ["TREATMENTS", "Treatment", "treated", *TREATMENTS]

@@ -1,13 +1,15 @@
 """Arguments and result of a treatment, and the steps that several treatments share."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lth.pruning.allocation import Allocation
 from lth.pruning.topk import Scores, largest
+from lth.tickets._stored import masked_weights
+from lth.tickets.ticket import Ticket
 
 State = Mapping[str, Tensor]
 Draw = Callable[[int], nn.Module]  # seed -> the network with initial weights drawn from it
@@ -28,6 +30,30 @@ class Treatment(Protocol):
     def __call__(
         self, masks: State, weights: State, draw: Draw | None = None, seed: int = 0, scores: Scores | None = None
     ) -> tuple[State, State]: ...
+
+
+def treated(treatment: Treatment, ticket: Ticket, path: str = "at hand", **given: Any) -> Ticket:
+    """The masks and weights that a treatment makes of a ticket.
+
+    path: of the ticket, for the message
+    given: `draw`, `seed` and `scores`, as of `Treatment`
+
+    Raises ValueError for a ticket that lacks the weights of pruned places if the treatment uses them. They are NaN
+    while it works, so that what it makes of them shows. Only no treatment, or new weights everywhere, can do without.
+    """
+    weights = dict(ticket.weights)
+    covered = masked_weights(ticket.masks, weights) if ticket.missing else {}
+    for name, weight in covered.items():
+        weights[name] = torch.where(ticket.masks[name].bool(), weight, torch.nan)
+    masks, new = treatment(ticket.masks, weights, **given)
+    if not any(bool(new[name].isnan().any()) for name in covered):
+        return Ticket(masks, new)
+    if not all(torch.equal(masks[n].bool(), mask.bool()) for n, mask in ticket.masks.items()) or any(
+        not torch.equal(new[n].nan_to_num(), weight.nan_to_num()) for n, weight in weights.items()
+    ):
+        name = getattr(getattr(treatment, "func", treatment), "__name__", "")
+        ticket.check_weights(path, f"treatment={name}")
+    return Ticket(masks, ticket.weights, {}, ticket.missing)
 
 
 def bools(masks: State) -> dict[str, Tensor]:

@@ -37,10 +37,15 @@ def reinit(
     new = {name: value.detach().clone() for name, value in net.state_dict().items()}
     _check_names(new, weights)
     if keep_signs:
-        new |= {name: new[name].abs() * weights[name].sign() for name in masks}
+        new |= {name: new[name].abs() * _sign(weights[name]) for name in masks}
     if all(torch.equal(new[name], weights[name].to(new[name])) for name in masks):
         raise ValueError("treatment=reinit: the new weights equal the ticket's; is the initialiser constant?")
     return bools(masks), new
+
+
+def _sign(weights: Tensor) -> Tensor:
+    """1, 0 or -1; NaN for the NaN of a weight that an incomplete ticket lacks, of which torch's sign is 0."""
+    return torch.where(weights.isnan(), weights, weights.sign())
 
 
 def _check_names(new: dict[str, Tensor], weights: State) -> None:

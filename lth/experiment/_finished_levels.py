@@ -1,0 +1,92 @@
+"""What finished levels keep on disk: checkpoints without what only resuming needs, or results alone.
+
+Every step can be repeated, so that a restart finishes what a killed process began. The mark `finished` comes before.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from lth.experiment._small_checkpoint import MARK, is_small
+from lth.plan import Level
+from lth.storage.atomic import write_torch
+from lth.storage.checkpoint import load_checkpoint, write_checkpoint
+from lth.tickets import Ticket
+from lth.training.ranks import assert_same
+
+_REMOVED = "its run keeps the results of finished levels alone (keep=results)"
+
+
+def tidy(levels: Sequence[Level], keep: str, trained: int | None = None) -> None:
+    """Make the checkpoints of finished levels small; with keep=results remove what no other level needs.
+
+    levels: of the run
+    keep: `all`, or `results`: weights go when every level that starts from them is finished; the last level's stay
+    trained: index of the level that was trained now, after all before it; it and its source are looked at. None = look
+        at all levels
+
+    Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
+    """
+    if not rank_zero_only.rank:
+        _tidy(levels, keep, trained)
+    assert_same("levels", str(trained))
+
+
+def _tidy(levels: Sequence[Level], keep: str, trained: int | None) -> None:
+    if trained is None:
+        looked_at = [level for level in levels if (level.folder / "finished").is_file()]
+        finished = {level.index for level in looked_at}
+    else:
+        looked_at = [level for level in levels if level.index in (trained, levels[trained].source)]
+        finished = set(range(trained + 1))
+    needed = {level.source for level in levels if level.index not in finished} | {levels[-1].index}
+    for level in looked_at:
+        if keep == "results" and level.index not in needed:
+            _remove_weights(level.folder)
+        else:
+            make_small(level.folder / "last.ckpt")
+    Ticket.remove_unneeded(levels[0].folder.parent)
+
+
+def make_small(path: Path, own: bool = True) -> None:
+    """Write the checkpoint of a finished level again without the optimizer's state, unless that was done.
+
+    own: whether the checkpoint is of a module of lth. Of another module's, tensors stay as they are, so that
+        `load_from_checkpoint` reads them, and a file that holds other objects than tensors and numbers stays whole
+
+    A damaged file stays as it is: whoever reads it says so.
+    """
+    if is_small(path):
+        return
+    try:
+        content = load_checkpoint(path) if own else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:
+        return
+    states = [_without_state(each) for each in content.get("optimizer_states", ())]
+    small = {**content, "optimizer_states": states, MARK: True}
+    if own:
+        write_checkpoint(path, small, pack=True)
+    else:
+        write_torch(path, small)
+
+
+def _without_state(optimizer: Any) -> Any:
+    """An optimizer's state dict without state: a level that must be marked finished again resumes with it."""
+    return {**optimizer, "state": {}} if isinstance(optimizer, Mapping) and "state" in optimizer else optimizer
+
+
+def _remove_weights(folder: Path) -> None:
+    """Leave masks and provenance of a level's ticket, and no checkpoint."""
+    path = folder / "ticket.safetensors"
+    (folder / "last.ckpt").unlink(missing_ok=True)
+    try:
+        ticket = Ticket.load(path, weights=False)
+    except (ValueError, FileNotFoundError):
+        return
+    if ticket.header.get("stored_weights") != "none":
+        Ticket(ticket.masks, {}, {**ticket.header, "removed": _REMOVED}).save(path)

@@ -1,0 +1,98 @@
+"""What a ticket file stores of the starting weights: the kept ones apart from the pruned ones, which may be shared.
+
+    mask/NAME     bits of a mask (`lth.storage.packing.pack`)
+    kept/NAME     the masked weight's values where the mask keeps, in index order
+    rest/NAME     its values where the mask prunes, in index order; or
+    zeros/NAME    the same without zeros (`lth.storage.packing.Packed`)
+    weight/NAME   a parameter or buffer that no mask covers, whole
+
+Without rest/ and zeros/, the pruned places have their values in a file of the run (`lth.tickets._shared`).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lth.storage.packing import Packed, pack
+
+State = Mapping[str, Tensor]
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a value -> dtype of its bits
+
+
+def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
+    """The weights that the masks cover: of their shapes, and of floating-point numbers."""
+    pairs = [(name, mask, weights[name]) for name, mask in masks.items() if name in weights]
+    return {name: weight for name, mask, weight in pairs if weight.shape == mask.shape and weight.is_floating_point()}
+
+
+def to_tensors(masks: State, weights: State, rest: bool) -> dict[str, Tensor]:
+    """The tensors of a ticket file.
+
+    masks: 0/1 or bool
+    weights: the whole state
+    rest: whether the values of pruned places are among them
+    """
+    tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
+    covered = masked_weights(masks, weights)
+    for name, weight in weights.items():
+        whole = weight.detach().cpu().contiguous()
+        if name not in covered:
+            # a clone: safetensors refuses tensors that share memory
+            tensors[f"weight/{name}"] = whole.clone()
+            continue
+        values, kept = _as_integers(whole.flatten()), masks[name].bool().cpu().flatten()
+        tensors[f"kept/{name}"] = _selected(values, kept).view(whole.dtype)
+        if rest and not kept.all():
+            tensors |= smaller("zeros", "rest", name, _selected(values, ~kept).view(whole.dtype))
+    return tensors
+
+
+def to_weights(tensors: State, masks: State, shared: State | None) -> dict[str, Tensor]:
+    """The whole state of a ticket file's tensors. Raises ValueError where their sizes do not fit the masks.
+
+    shared: the masked weights from the run's file; None: pruned places without values are zero
+    """
+    weights = {key.removeprefix("weight/"): t for key, t in tensors.items() if key.startswith("weight/")}
+    for name, mask in masks.items():
+        if f"kept/{name}" in tensors:
+            weights[name] = _joined(name, mask, tensors, shared)
+    return dict(sorted(weights.items()))
+
+
+def smaller(packed: str, plain: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A tensor of a file under `packed`/NAME without its zeros, where that is smaller; else under `plain`/NAME."""
+    found = Packed.of(tensor)
+    return {f"{plain}/{name}": tensor} if found is None else {f"{packed}/{name}": found.data}
+
+
+def _joined(name: str, mask: Tensor, tensors: State, shared: State | None) -> Tensor:
+    """A masked weight of its kept values and the rest."""
+    kept, places = tensors[f"kept/{name}"], mask.flatten()
+    if kept.dim() != 1 or len(kept) != int(torch.count_nonzero(mask)):
+        raise ValueError(f"{list(kept.shape)} values do not fit the mask of {name}")
+    rest, pruned = tensors.get(f"rest/{name}"), mask.numel() - len(kept)
+    values = torch.zeros(mask.numel(), dtype=kept.dtype)
+    if f"zeros/{name}" in tensors:
+        rest = Packed(tensors[f"zeros/{name}"], str(kept.dtype).removeprefix("torch."), [pruned]).tensor()
+    elif rest is None and pruned and shared is not None:
+        values = shared[name].flatten()
+        if shared[name].shape != mask.shape or values.dtype != kept.dtype:
+            raise ValueError(f"the shared weights do not fit {name}")
+    if rest is not None:
+        if rest.shape != (pruned,) or rest.dtype != kept.dtype:
+            raise ValueError(f"{list(rest.shape)} values do not fit what the mask of {name} prunes")
+        _as_integers(values).masked_scatter_(~places, _as_integers(rest))
+    _as_integers(values).masked_scatter_(places, _as_integers(kept))
+    return values.view(mask.shape)
+
+
+def _as_integers(flat: Tensor) -> Tensor:
+    """The same memory as integers, because torch scatters no float8 and numpy knows no bfloat16."""
+    return flat.view(_INTEGERS[flat.element_size()])
+
+
+def _selected(flat: Tensor, places: Tensor) -> Tensor:
+    """The values where `places` is true; numpy takes a third of torch's time."""
+    found = flat.numpy()[places.numpy()]
+    return torch.from_numpy(found) if len(found) else flat[:0].clone()  # of no values torch takes the stride for 0
