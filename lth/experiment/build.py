@@ -199,8 +199,9 @@ class Experiment:
 def _ladder(sparsity: DictConfig) -> DictConfig:
     """The ladder without keys that `++` adds, for the other methods of a sweep, and that it does not take."""
     taken, added = signature(get_object(sparsity._target_)).parameters, forced()
-    left_out = [key for key in sparsity if f"sparsity.{key}" in added and key not in taken]
-    return OmegaConf.masked_copy(sparsity, [key for key in sparsity if key not in left_out]) if left_out else sparsity
+    keys = [str(key) for key in sparsity]
+    kept = [key for key in keys if key in taken or f"sparsity.{key}" not in added or key == "_target_"]
+    return sparsity if kept == keys else OmegaConf.masked_copy(sparsity, kept)
 
 
 def recipe_of(cfg: DictConfig, stage: str) -> Recipe:

@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import subprocess
-import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,13 +32,6 @@ def environment() -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
-
-
-def command_line() -> list[str]:
-    """The words that started this program: `python`, then a script or `-m` and a module, then its arguments."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
-    return ["python", *program, *sys.argv[1:]]
 
 
 def quiet_lightning() -> None:

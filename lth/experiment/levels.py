@@ -1,5 +1,6 @@
 """The level loop for a script: a ladder of densities around a LightningModule and a Trainer of the user's own."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +15,7 @@ from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._finished_levels import make_small
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
-from lth.experiment.environment import command_line, environment, quiet_lightning
+from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
 from lth.pruning.criteria import magnitude
@@ -149,7 +150,7 @@ def levels(
         else:
             stack.enter_context(run.locked())
             series = {**config, "seed": SEED}
-            run.claim(config, {**environment(), "command": command_line()}, overwrite, series, len(plan))
+            run.claim(config, {**environment(), "command": _command()}, overwrite, series, len(plan))
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")
@@ -159,6 +160,13 @@ def levels(
                 script = ScriptLevel(level, _header(config, plan, level), seed)
                 yield script
                 _finish(run, script, plan)
+
+
+def _command() -> list[str]:
+    """The words that started this program: `python`, then a script or `-m` and a module, then its arguments."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
+    return ["python", *program, *sys.argv[1:]]
 
 
 def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
