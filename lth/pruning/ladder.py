@@ -13,15 +13,15 @@ _MOST_LEVELS = 1000
 
 def geometric(
     density: float | None = None,
-    rate: float | None = None,
+    rate: float | None = 0.2,
     levels: int | None = None,
     end: str = "exact",
     start: float = 1.0,
 ) -> list[float]:
     """Remove the fraction `rate` of the remaining weights at each level (Frankle & Carbin, ICLR 2019).
 
-    `geometric(density=0.044)` is 1, 0.8, 0.64, ..., 0.055, 0.044. Give two of the first three arguments, or one: then
-    the rate is 0.2.
+    `geometric(density=0.044)` is 1, 0.8, 0.64, ..., 0.055, 0.044. Give two of the first three arguments;
+    `geometric(0.1, rate=None, levels=5)` takes equal ratios.
       density: the final density
       rate: fraction removed per level, over 0 and under 1
       levels: number of prunings after the start
@@ -30,12 +30,10 @@ def geometric(
       start: density of the first level
     """
     check_density(start)
-    if rate is None and (density is None) != (levels is None):
-        rate = 0.2
     if [density, rate, levels].count(None) != 1:
         raise ValueError(
             f"a geometric ladder takes two of density={density}, rate={rate}, levels={levels}: "
-            "leave the third out, or set it to null"
+            "set the third to null (None in Python)"
         )
     if end not in _ENDS:
         raise ValueError(f"sparsity.end={end!r} is not one of {_ENDS}")
