@@ -113,10 +113,10 @@ def test_there_is_no_colour_where_none_is_wanted(options, coloured: bool, monkey
 
 
 class _Ended(Job):
-    """A job that has ended with an accuracy."""
+    """A job that has ended with accuracies."""
 
-    def score(self) -> float:
-        return 0.9123
+    def _last_row(self) -> dict[str, str]:
+        return {"val_accuracy": "0.91234", "test_accuracy": "0.9"}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -135,7 +135,7 @@ def test_a_sweep_with_a_failure(width: int, tmp_path: Path, capsys):
     summarise(jobs, {1: why})
     text = "\n".join(shown(console)) + "\n" + capsys.readouterr().out
     assert "3 jobs to run, 2 at a time; their output: logs\n" in text
-    assert re.search(r"finished: method=imp seed=0  accuracy 0\.9123  \d+\.\d s\n", text)
+    assert re.search(r"finished: method=imp seed=0  val accuracy 0\.9123  test accuracy 0\.9000  \d+\.\d s\n", text)
     assert text.count(f"failed: method=imp seed=1: ValueError: no such file (output: {tmp_path}") == 2
     assert "2 of 3 jobs finished\n" in text
     totals = [line for line in text.splitlines() if re.match(r"\d of 3 jobs  ", line)]

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from lth.cli.ticket.command import main
+from lth.experiment.load import load_level
 from lth.networks.from_config import build
 from lth.pruning import Masks
 from lth.tickets import Ticket
 from lth.tickets.export import csr, masked, onnx, program
+from tests.support.harness import train, usual
 from tests.support.tiers import engine_but
 
 NETS = {
@@ -144,6 +146,24 @@ def test_the_command_exports_every_format_a_network_needs(tmp_path, capsys):
     assert all(torch.equal(state[n] != 0, m) for n, m in ticket.masks.items())
     alone = Ticket.load(tmp_path / "a.masks")
     assert (dict(alone.weights), alone.kept) == ({}, ticket.kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["imp", "str"])
+def test_a_folder_gives_the_weights_with_which_its_level_ended(method, tmp_path, capsys):
+    train(tmp_path / "run", *usual(method, tmp_path))
+    level = sorted((tmp_path / "run").glob("level_*"))[-1]
+    for source in (tmp_path / "run", level):
+        main(["export", str(source), "--format", "state_dict", "--out", str(tmp_path / "a.pt")])
+        assert "; trained weights of level" in capsys.readouterr().out
+        state = torch.load(tmp_path / "a.pt", weights_only=True)
+        assert all(torch.equal(state[name], value) for name, value in load_level(level).net.state_dict().items())
+    main(["export", str(level / "ticket.safetensors"), "--format", "state_dict", "--out", str(tmp_path / "b.pt")])
+    assert "; starting weights" in capsys.readouterr().out
+    start = torch.load(tmp_path / "b.pt", weights_only=True)
+    assert not any(torch.equal(start[name], state[name]) for name in Ticket.load(level / "ticket.safetensors").masks)
+    with pytest.raises(SystemExit, match="--complete writes starting weights: give a ticket"):
+        main(["export", str(level), "--complete", "--out", str(tmp_path / "c.safetensors")])
 
 
 def test_a_format_that_needs_the_network_says_so(tmp_path):

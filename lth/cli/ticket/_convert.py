@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lth.analysis.layers import uses_per_image
 from lth.cli.ticket._create import write_state
 from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
+from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached
@@ -26,14 +27,16 @@ from lth.tickets.thinned import ThinnedFile
 
 _EXCHANGE = [name for name, layout in LAYOUTS.items() if hasattr(layout, "write")]
 _NETWORKS: dict[str, Any] = {"torch_export": program, "onnx": onnx, "csr": csr}  # formats that need the network itself
+_OF_EITHER = ["state_dict", "safetensors", *_NETWORKS]  # formats of starting weights and of trained ones
 _FORMATS = ["state_dict", "safetensors", *_NETWORKS, "masks", *_EXCHANGE]
 _HEADINGS = {"what": "", "before": "before", "after": "after", "share": "share"}
 
 
 def add_commands(commands: Commands) -> None:
     """Add `export` and `thin` to the parser of `lth ticket`."""
-    export = add_command(commands, "export", _export, "the ticket in the form of another program")
-    export.add_argument("ticket", type=Path)
+    export = add_command(commands, "export", _export, "a ticket or a trained network in the form of another program")
+    text = "a ticket, with its starting weights; or a level's or run's folder, with the weights at the end of training"
+    export.add_argument("ticket", type=Path, metavar="TICKET|FOLDER", help=text)
     form = export.add_mutually_exclusive_group(required=True)
     form.add_argument("--format", choices=_FORMATS)
     text = "a ticket that stands alone, without the file of starting weights in its run's folder"
@@ -51,7 +54,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _export(arguments: Namespace) -> None:
-    ticket, path, kind = Ticket.load(arguments.ticket), arguments.out, arguments.format
+    path, kind = arguments.out, arguments.format
+    ticket, weights = _source(arguments.ticket, _needs_all(arguments))
     if kind != "masks":
         ticket.check_weights(arguments.ticket, _needs_all(arguments))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,24 @@ def _export(arguments: Namespace) -> None:
         written = "a ticket of masks alone, 1 bit a weight"
     else:
         written = _state(ticket, path, kind)
-    console().print(f"{path}: {written}", soft_wrap=True)
+    console().print(f"{path}: {written}{weights if kind in _OF_EITHER else ''}", soft_wrap=True)
+
+
+def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
+    """A ticket with its starting weights, or with those that a level ended with; and words that say which.
+
+    of_tickets: the option that takes tickets alone; empty where a folder will do
+    """
+    if not path.is_dir():
+        return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
+    if of_tickets:
+        raise ValueError(
+            f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}"
+        )
+    level = load_level(path)
+    header = Ticket.load(level.folder / "ticket.safetensors", weights=False).header
+    ticket = Ticket(level.masks.bools(), level.net.state_dict(), header)
+    return ticket, f"; trained weights of level {level.row['level']}"
 
 
 def _needs_all(arguments: Namespace) -> str:
