@@ -151,7 +151,7 @@ def frames(text: str) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", engine_but(WIDTHS, 60))
 def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Path):
-    arguments = ["run", *SMALL, "sparsity=list", "sparsity.densities=[0.5]", "recipe.epochs=500", "folder=here"]
+    arguments = ["run", *SMALL, "sparsity=list", "sparsity.densities=[0.5]", "recipe.epochs=200", "folder=here"]
     code, text = screen(width, *arguments, "recipe.lr=-1", cwd=tmp_path)  # refused
     assert (code, plain(text)) == (1, "error: recipe.lr=-1: must be a number over 0\n")
     code, text = screen(width, *arguments, cwd=tmp_path, interrupt_at="val acc")  # start, running, interrupted

@@ -44,6 +44,7 @@ def screen(width: int, *arguments: str, cwd: Path, interrupt_at: str | None = No
 
 
 def _run_in_terminal(arguments: tuple[str, ...], cwd: str, name: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.environ["TERM"] = "xterm"  # Rich does not ask a terminal named dumb for its width
     for variable in ("COLUMNS", "LINES", "NO_COLOR"):
         os.environ.pop(variable, None)

@@ -1,6 +1,7 @@
 """Starts sweeps from tests as a user does, and looks at what they left."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,8 +30,13 @@ def sweep(cwd: Path, *overrides: str, defaults: Iterable[str] = SMALL, **environ
             stderr=output,
             env={**os.environ, **environment},
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=_as_from_a_terminal,
         )
+
+
+def _as_from_a_terminal() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+    die_with_parent()
 
 
 def output(cwd: Path) -> str:
