@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r'^(?:<!-- needs: (\w+) -->\n)?```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _TIME = re.compile(r"[\d.,]+(?= (?:s|ms|min|it/s|jobs/s)\b)|[\d.]+(?=\s*[│|]\s*$)", re.MULTILINE)
+_DIGEST = re.compile(r"\b[0-9a-f]{32,}\b|(?<=_)[0-9a-f]{32,}\b")  # of weights, which differ between kinds of processors
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -80,9 +81,9 @@ def _plain(text: str, folder: Path) -> str:
 def differences(expected: str, printed: str, within: float = 0.05) -> list[str]:
     """What tells two outputs apart: text and whole numbers must be equal, other numbers within `within` of each other.
 
-    Times are not compared, nor are spaces and the lines of tables.
+    Times and digests are not compared, nor are spaces and the lines of tables.
     """
-    texts = [_TIME.sub("TIME", text) for text in (expected, printed)]
+    texts = [_DIGEST.sub("DIGEST", _TIME.sub("TIME", text)) for text in (expected, printed)]
     words = [" ".join(re.sub(r"[━─┃│┏┓┗┛┡┩╇┳┻└┘┴┼╭╮╰╯]+", " ", _NUMBER.sub("#", text)).split()) for text in texts]
     if words[0] != words[1]:
         return [f"expected: {words[0]}", f"printed:  {words[1]}"]
