@@ -83,9 +83,7 @@ def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
     if not path.is_dir():
         return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
     if of_tickets:
-        raise ValueError(
-            f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}"
-        )
+        raise ValueError(f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}")
     level = load_level(path)
     header = Ticket.load(level.folder / "ticket.safetensors", weights=False).header
     ticket = Ticket(level.masks.bools(), level.net.state_dict(), header)
