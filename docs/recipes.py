@@ -80,7 +80,7 @@ def block(name: str) -> dict[str, Any]:
     """What an experiment says was published, with what it inherits; empty when it says nothing."""
     merged = OmegaConf.merge(*(file.get("published") or {} for file in reversed(lines(name))))
     published: Any = OmegaConf.to_container(merged)
-    if "differs" in published:  # null takes an inherited sentence away
+    if "differs" in published:  # null removes an inherited sentence
         published["differs"] = {key: said for key, said in published["differs"].items() if said is not None}
     return published
 

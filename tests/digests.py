@@ -16,7 +16,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from tests.support.harness import names, state, train, usual
+from tests.support.harness import names, train, usual
+from tests.support.left import state
 
 LADDER = ["sparsity=list", "sparsity.densities=[0.5,0.3]"]
 CONV = ["model=conv2", "dataset.image_size=16"]

@@ -11,7 +11,8 @@ from lth.experiment.build import Experiment
 from lth.modules.kept_weights import KeptWeights
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.support.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import rows, state
 
 pytestmark = [
     pytest.mark.engine,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from lth.experiment._small_checkpoint import MARK, is_small
+from lth.experiment._shrunk_mark import MARK, is_shrunk
 from lth.plan import Level
 from lth.storage.atomic import write_torch
 from lth.storage.checkpoint import load_checkpoint, write_checkpoint
@@ -20,7 +20,7 @@ from lth.training.ranks import assert_same
 _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 
 
-def tidy(levels: Sequence[Level], keep: str, trained: int | None = None) -> None:
+def shrink_finished(levels: Sequence[Level], keep: str, trained: int | None = None) -> None:
     """Make the checkpoints of finished levels small; with keep=results remove what no other level needs.
 
     levels: of the run
@@ -31,11 +31,11 @@ def tidy(levels: Sequence[Level], keep: str, trained: int | None = None) -> None
     Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
     """
     if not rank_zero_only.rank:
-        _tidy(levels, keep, trained)
+        _shrink_finished(levels, keep, trained)
     assert_same("levels", str(trained))
 
 
-def _tidy(levels: Sequence[Level], keep: str, trained: int | None) -> None:
+def _shrink_finished(levels: Sequence[Level], keep: str, trained: int | None) -> None:
     if trained is None:
         looked_at = [level for level in levels if (level.folder / "finished").is_file()]
         finished = {level.index for level in looked_at}
@@ -47,19 +47,19 @@ def _tidy(levels: Sequence[Level], keep: str, trained: int | None) -> None:
         if keep == "results" and level.index not in needed:
             _remove_weights(level.folder)
         else:
-            make_small(level.folder / "last.ckpt")
+            shrink_checkpoint(level.folder / "last.ckpt")
     Ticket.remove_unneeded(levels[0].folder.parent)
 
 
-def make_small(path: Path, own: bool = True) -> None:
+def shrink_checkpoint(path: Path, own: bool = True) -> None:
     """Write the checkpoint of a finished level again without the optimizer's state, unless that was done.
 
     own: whether the checkpoint is of a module of lth. Of another module's, tensors stay as they are, so that
         `load_from_checkpoint` reads them, and a file that holds other objects than tensors and numbers stays whole
 
-    A damaged file stays as it is: whoever reads it says so.
+    A damaged file is left as it is. Reading it later raises the error.
     """
-    if is_small(path):
+    if is_shrunk(path):
         return
     try:
         content = load_checkpoint(path) if own else torch.load(path, map_location="cpu", weights_only=True)
@@ -76,12 +76,12 @@ def make_small(path: Path, own: bool = True) -> None:
 
 
 def _without_state(optimizer: Any) -> Any:
-    """An optimizer's state dict without state: a level that must be marked finished again resumes with it."""
+    """An optimizer's state dict without per-parameter state. A level whose `finished` mark is lost resumes with it."""
     return {**optimizer, "state": {}} if isinstance(optimizer, Mapping) and "state" in optimizer else optimizer
 
 
 def _remove_weights(folder: Path) -> None:
-    """Leave masks and provenance of a level's ticket, and no checkpoint."""
+    """Remove the checkpoint of a level and the weights of its ticket. Masks and header stay."""
     path = folder / "ticket.safetensors"
     (folder / "last.ckpt").unlink(missing_ok=True)
     try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from lth.experiment._small_checkpoint import is_small
+from lth.experiment._shrunk_mark import is_shrunk
 from lth.experiment._stored_configuration import default_keys, resolved
 from lth.report.output import console
 from lth.report.results import pictures_of, print_levels, rows_of, title_of, write_tables
@@ -55,4 +55,4 @@ def show_finished(cfg: DictConfig) -> float | None:
 def _untidy(folder: RunFolder, keep: str) -> bool:
     """Whether a level of a finished run holds more than `keep` says."""
     last = [level / "last.ckpt" for level in folder.levels]
-    return not all(map(is_small, last)) or (keep == "results" and any(path.exists() for path in last[:-1]))
+    return not all(map(is_shrunk, last)) or (keep == "results" and any(path.exists() for path in last[:-1]))

@@ -12,7 +12,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
-from lth.experiment._finished_levels import make_small
+from lth.experiment._finished_levels import shrink_checkpoint
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
 from lth.experiment.environment import environment, quiet_lightning
@@ -154,7 +154,7 @@ def levels(
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")
-            _make_small(run, plan)
+            _shrink_checkpoints(run, plan)
         for level in plan:
             if run.finished(level.folder) is None:
                 script = ScriptLevel(level, _header(config, plan, level), seed)
@@ -182,16 +182,16 @@ def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
     run.finish(level.folder, {"row": row, "layers": outcome.layers, "events": outcome.events, "topology": []})
     finished = [run.finished(each.folder) for each in plan]
     write_tables(run.path, [each for each in finished if each is not None])
-    _make_small(run, [level])
+    _shrink_checkpoints(run, [level])
     shown = [f"{k} {v:.4f}" for k, v in outcome.numbers.items() if k.startswith(("val", "test"))]
     print("  ".join([f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", *shown]))
 
 
-def _make_small(run: RunFolder, levels: Sequence[Level]) -> None:
+def _shrink_checkpoints(run: RunFolder, levels: Sequence[Level]) -> None:
     """Write the checkpoints of finished levels again without the optimizer's state."""
     for level in levels:
         if (level.folder / "finished").is_file():
-            make_small(level.folder / "last.ckpt", own=False)
+            shrink_checkpoint(level.folder / "last.ckpt", own=False)
     Ticket.remove_unneeded(run.path)
 
 

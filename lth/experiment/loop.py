@@ -20,7 +20,7 @@ from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.callbacks.within.sparse_compute import SparseCompute
-from lth.experiment._finished_levels import tidy
+from lth.experiment._finished_levels import shrink_finished
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
 from lth.experiment.environment import environment, quiet_lightning
@@ -82,7 +82,7 @@ class Loop:
         if not rank_zero_only.rank:
             done = sum(self.folder.finished(level.folder) is not None for level in self.levels)
             self.console.print(_what_is_to_do(self.levels, done), soft_wrap=True)
-        tidy(self.levels, self.experiment.cfg.keep)
+        shrink_finished(self.levels, self.experiment.cfg.keep)
         try:
             for level in self.levels:
                 outcome = self.folder.finished(level.folder)
@@ -90,7 +90,7 @@ class Loop:
                 if outcome is None:
                     self._trained = True
                     self._publish(level, outcomes, loggers)
-                    tidy(self.levels, self.experiment.cfg.keep, level.index)
+                    shrink_finished(self.levels, self.experiment.cfg.keep, level.index)
             progress.close()
             if not rank_zero_only.rank:
                 self._complete(outcomes, loggers)

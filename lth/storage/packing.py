@@ -36,7 +36,7 @@ class Packed:
     dtype: name of the dtype, such as `float32`
     shape: of the tensor
 
-    Multiplying a negative weight by its mask gives a negative zero: a network holds as many as it has pruned weights.
+    A negative weight times the 0 of its mask is -0.0, so that pruned weights are zeros of both signs.
     """
 
     data: Tensor
@@ -77,6 +77,17 @@ class Packed:
         return integers.view(dtype).view(self.shape)
 
     @staticmethod
+    def as_integers(flat: Tensor) -> Tensor:
+        """The same memory as integers of the same size: torch scatters no float8, and numpy knows no bfloat16."""
+        return flat.view(_INTEGERS[flat.element_size()])
+
+    @staticmethod
+    def selected(flat: Tensor, places: Tensor) -> Tensor:
+        """The values of a 1-D tensor where `places` (bool) is true. Indexing by numpy takes a third of torch's time."""
+        found = flat.numpy()[places.numpy()]
+        return torch.from_numpy(found) if len(found) else flat[:0].clone()  # torch gives an empty array the stride 0
+
+    @staticmethod
     def mapping(content: Mapping[str, Any]) -> dict[str, Any]:
         """A mapping whose tensors are packed, also those in mappings and lists within it, for `Packed.unpacked`."""
         return {**_walk(content, _to_mapping, {}), _MARK: True}
@@ -95,22 +106,17 @@ class Packed:
 
 def _without_zeros(flat: Tensor) -> Tensor | None:
     """The bytes of a floating-point tensor, as in `Packed.data`; None where they are no fewer."""
-    integers = flat.view(_INTEGERS[flat.element_size()])
+    integers = Packed.as_integers(flat)
     negative = integers == torch.iinfo(integers.dtype).min  # as an integer; -0.0 as a number
     filled = (integers != 0) & ~negative
     kept = int(torch.count_nonzero(filled))
     if flat.numel() // 8 + kept * flat.element_size() >= flat.numel() * flat.element_size():
         return None
     bits = pack(filled)
-    parts = [bits, torch.zeros(-len(bits) % 8, dtype=torch.uint8), _selected(integers, filled)]
+    parts = [bits, torch.zeros(-len(bits) % 8, dtype=torch.uint8), Packed.selected(integers, filled).view(torch.uint8)]
     if negative.any():
-        parts.append(pack(_selected(negative, ~filled)))
+        parts.append(pack(Packed.selected(negative, ~filled)))
     return torch.cat(parts)
-
-
-def _selected(flat: Tensor, places: Tensor) -> Tensor:
-    """The bytes of the values where `places` is true; numpy takes a third of torch's time."""
-    return torch.from_numpy(flat.numpy()[places.numpy()].view(np.uint8))
 
 
 def _walk(value: Any, change: Any, known: dict[Any, Any]) -> Any:

@@ -1,6 +1,9 @@
-"""Whether a safetensors file says that it is of lth."""
+"""The metadata of safetensors files, read without their tensors."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -17,3 +20,14 @@ def has_header(path: str | Path, name: str) -> bool:
             return name in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
+
+
+def headers(run: Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
+    """The tickets of a run's levels, each with its header; None for a damaged one."""
+    for path in sorted(run.glob("level_*/ticket.safetensors")):
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = json.loads(file.metadata()["lth"])
+                yield path, header if isinstance(header, dict) else None
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            yield path, None

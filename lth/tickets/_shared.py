@@ -1,9 +1,8 @@
 """Starting weights that several tickets of a run share, in one file of the run's folder, named by their digest."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -12,19 +11,20 @@ from torch import Tensor
 from lth.pruning.masks import fingerprint
 from lth.storage.atomic import write_with
 from lth.storage.packing import Packed
+from lth.tickets._metadata import headers
 from lth.tickets._stored import smaller
 
 _NAME = "starting_weights_{}.safetensors"
-_ENTRY = "lth_starting_weights"  # of the metadata: dtype and shape of each weight
+_ENTRY = "lth_starting_weights"  # the entry of the metadata that holds the dtype and shape of each weight
 
 
 def name_of(weights: Mapping[str, Tensor]) -> str:
-    """The name of the file that holds these masked weights: it says which they are."""
+    """The name of the file that holds these masked weights. It contains their digest."""
     return _NAME.format(fingerprint(weights)[:32])
 
 
 def write_shared(run: Path, weights: Mapping[str, Tensor], name: str) -> None:
-    """Write the file of masked weights into a run's folder, unless it is there.
+    """Write masked weights into a file of a run's folder. A file that exists is kept.
 
     name: `name_of(weights)`
     """
@@ -39,13 +39,13 @@ def write_shared(run: Path, weights: Mapping[str, Tensor], name: str) -> None:
 
 
 def find_shared(ticket: str | Path, name: str) -> Path | None:
-    """The file `name` in the folder of a ticket, or in the folder above, which is the run's."""
+    """The file `name` in the folder of a ticket or in its parent, the run's folder; None where it is in neither."""
     folder = Path(ticket).absolute().parent
     return next((place / name for place in (folder, folder.parent) if (place / name).is_file()), None)
 
 
 def read_shared(path: Path, name: str) -> dict[str, Tensor]:
-    """The masked weights of the file. Raises ValueError naming it where they are not those that `name` says."""
+    """The masked weights in the file `path`. Raises ValueError where their digest is not the one in `name`."""
     try:
         with safe_open(str(path), framework="pt") as file:
             kinds = json.loads(file.metadata()[_ENTRY])
@@ -59,19 +59,8 @@ def read_shared(path: Path, name: str) -> dict[str, Tensor]:
     return weights
 
 
-def headers(run: Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
-    """The tickets of a run's levels, each with its header; None for a damaged one."""
-    for path in sorted(run.glob("level_*/ticket.safetensors")):
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = json.loads(file.metadata()["lth"])
-                yield path, header if isinstance(header, dict) else None
-        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
-            yield path, None
-
-
 def remove_unneeded(run: Path) -> None:
-    """Remove the files of starting weights of a run that no ticket needs; none where a ticket is damaged."""
+    """Remove a run's files of starting weights that no ticket needs. Where a ticket is damaged, all files are kept."""
     found = list(run.glob(_NAME.format("[0-9a-f]" * 32)))
     known = [header for _, header in headers(run)] if found else []
     if None in known:

@@ -17,7 +17,6 @@ from torch import Tensor
 from lth.storage.packing import Packed, pack
 
 State = Mapping[str, Tensor]
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of a value -> dtype of its bits
 
 
 def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
@@ -41,10 +40,10 @@ def to_tensors(masks: State, weights: State, rest: bool) -> dict[str, Tensor]:
             # a clone: safetensors refuses tensors that share memory
             tensors[f"weight/{name}"] = whole.clone()
             continue
-        values, kept = _as_integers(whole.flatten()), masks[name].bool().cpu().flatten()
-        tensors[f"kept/{name}"] = _selected(values, kept).view(whole.dtype)
+        values, kept = Packed.as_integers(whole.flatten()), masks[name].bool().cpu().flatten()
+        tensors[f"kept/{name}"] = Packed.selected(values, kept).view(whole.dtype)
         if rest and not kept.all():
-            tensors |= smaller("zeros", "rest", name, _selected(values, ~kept).view(whole.dtype))
+            tensors |= smaller("zeros", "rest", name, Packed.selected(values, ~kept).view(whole.dtype))
     return tensors
 
 
@@ -82,17 +81,6 @@ def _joined(name: str, mask: Tensor, tensors: State, shared: State | None) -> Te
     if rest is not None:
         if rest.shape != (pruned,) or rest.dtype != kept.dtype:
             raise ValueError(f"{list(rest.shape)} values do not fit what the mask of {name} prunes")
-        _as_integers(values).masked_scatter_(~places, _as_integers(rest))
-    _as_integers(values).masked_scatter_(places, _as_integers(kept))
+        Packed.as_integers(values).masked_scatter_(~places, Packed.as_integers(rest))
+    Packed.as_integers(values).masked_scatter_(places, Packed.as_integers(kept))
     return values.view(mask.shape)
-
-
-def _as_integers(flat: Tensor) -> Tensor:
-    """The same memory as integers, because torch scatters no float8 and numpy knows no bfloat16."""
-    return flat.view(_INTEGERS[flat.element_size()])
-
-
-def _selected(flat: Tensor, places: Tensor) -> Tensor:
-    """The values where `places` is true; numpy takes a third of torch's time."""
-    found = flat.numpy()[places.numpy()]
-    return torch.from_numpy(found) if len(found) else flat[:0].clone()  # of no values torch takes the stride for 0

@@ -15,7 +15,8 @@ from torch import Tensor
 from lth.pruning.masks import fingerprint
 from lth.storage.atomic import write_with
 from lth.storage.packing import unpack
-from lth.tickets._shared import find_shared, headers, name_of, read_shared, remove_unneeded, write_shared
+from lth.tickets._metadata import headers
+from lth.tickets._shared import find_shared, name_of, read_shared, remove_unneeded, write_shared
 from lth.tickets._stored import masked_weights, to_tensors, to_weights
 
 FORMAT = "lth-ticket-2"
@@ -94,8 +95,8 @@ class Ticket:
             "kept": self.kept,
             "prunable": self.total,
             "density": self.density,
-            "starting_weights": name,  # the name of the file that holds them, if a file does
-            "stored_weights": state,  # none; whole; shared: those of pruned places in that file; kept: lost
+            "starting_weights": name,  # name of the run's file for these weights, whether or not it was written
+            "stored_weights": state,  # none; whole; shared: pruned places are in that file; kept: it was missing
         }
         header = {**own, **self.header, **own}
         header = json.loads(json.dumps(header))  # keys become text, tuples lists: as the reader sees it

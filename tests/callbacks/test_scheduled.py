@@ -11,7 +11,8 @@ from lth.experiment.build import Experiment
 from lth.pruning.structured.thin import thin
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.support.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import rows, state
 from tests.support.moving import run_level
 
 CONV = ["model=resnet20", "dataset.image_size=8", "dataset.channels=3", "recipe.lr=0.05"]

@@ -14,7 +14,8 @@ from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear
 from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
 from lth.modules import KeptWeights, PenalisedWeights
 from lth.storage.checkpoint import load_checkpoint
-from tests.support.harness import rows, state, train, train_apart
+from tests.support.harness import train, train_apart
+from tests.support.left import rows, state
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PRUNED = ("method=random", "sparsity=one_shot", "sparsity.density=0.3", "method.plan._target_=lth.plan.single")

@@ -6,7 +6,8 @@ import matplotlib.image
 import pytest
 import torch
 
-from tests.support.harness import curves, rows, state, train, train_apart
+from tests.support.harness import train, train_apart
+from tests.support.left import curves, rows, state
 from tests.support.moving import moves, prunings, run_level
 
 pytestmark = pytest.mark.slow

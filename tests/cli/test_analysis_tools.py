@@ -12,7 +12,8 @@ from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
 from lth.report.epochs import best_epochs
 from lth.tickets import Ticket
-from tests.support.harness import curves, rows, train, unseal
+from tests.support.harness import train
+from tests.support.left import curves, rows, unseal
 
 DIGITS = "model=mlp", "model.widths=[40,20]", "recipe.epochs=3", "dataset=digits", "sparsity=list", "threads=1"
 LAYERS = ["hidden.0.weight", "hidden.1.weight", "classifier.weight"]

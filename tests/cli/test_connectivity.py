@@ -19,7 +19,8 @@ from lth.analysis.linear_connectivity import (
 from lth.cli.connectivity import main
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
-from tests.support.harness import configuration, rows, train
+from tests.support.harness import configuration, train
+from tests.support.left import rows
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 

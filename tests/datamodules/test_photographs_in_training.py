@@ -6,7 +6,8 @@ import pytest
 
 from lth.datamodules import TinyImageNet
 from tests.support import photographs
-from tests.support.harness import _plant, forks, rows, state, train
+from tests.support.harness import _plant, forks, train
+from tests.support.left import rows, state
 
 SMALL = (
     "recipe.epochs=2",

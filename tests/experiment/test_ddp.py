@@ -12,18 +12,9 @@ from lth.experiment.build import Experiment, check_sync_batchnorm
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.support.harness import (
-    configuration,
-    names,
-    rows,
-    state,
-    train,
-    train_all_on_ranks,
-    train_apart,
-    train_on_ranks,
-    usual,
-)
+from tests.support.harness import configuration, names, train, train_all_on_ranks, train_apart, train_on_ranks, usual
 from tests.support.kinds import REPRESENTATIVES
+from tests.support.left import rows, state
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 STARTS = {  # of two processes each: their methods and the tier

@@ -9,7 +9,7 @@ import torch
 
 from lth.cli.connectivity import main as connectivity
 from lth.experiment import _finished_levels, finished, loop
-from lth.experiment._small_checkpoint import is_small
+from lth.experiment._shrunk_mark import is_shrunk
 from lth.experiment.build import Experiment
 from lth.experiment.load import load_level
 from lth.pruning.masks import fingerprint
@@ -18,7 +18,8 @@ from lth.report.sanity_checks import verdicts
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.support.harness import configuration, curves, rows, state, train, train_apart, usual
+from tests.support.harness import configuration, train, train_apart, usual
+from tests.support.left import curves, rows, state
 from tests.support.scripts import Foreign, ladder
 from tests.tickets.test_shared_weights import format_1
 
@@ -65,14 +66,14 @@ def left(folder: Path) -> dict[str, Any]:
 def test_weights_masks_and_tickets_have_the_bits_of_whole_files(name: str, tmp_path: Path, monkeypatch):
     overrides = of(name, tmp_path)
     train(tmp_path / "small", *overrides)
-    monkeypatch.setattr(loop, "tidy", lambda *_: None)
+    monkeypatch.setattr(loop, "shrink_finished", lambda *_: None)
     monkeypatch.setattr(Ticket, "save", lambda self, path, run=None: format_1(self, Path(path)))
     train(tmp_path / "whole", *overrides)
     small, whole = state(tmp_path / "small"), state(tmp_path / "whole")
     for level in [name for name in small if name.startswith("level_")]:
         del small[level]["optimizer"], whole[level]["optimizer"]
     assert small == whole
-    assert all(is_small(path) for path in checkpoints(tmp_path / "small"))
+    assert all(is_shrunk(path) for path in checkpoints(tmp_path / "small"))
     for path in checkpoints(tmp_path / "small"):
         ours, theirs = load_checkpoint(path), load_checkpoint(tmp_path / "whole" / path.parent.name / path.name)
         assert not any(each["state"] for each in ours["optimizer_states"])
@@ -91,11 +92,11 @@ def test_killed_between_the_mark_and_the_small_checkpoint(name: str, keep: str, 
     levels = len(tickets(tmp_path / "whole"))
     for level in range(levels):
         assert train_apart(killed, overrides, ("after finish", level)) == -9
-        assert not is_small(checkpoints(killed)[-1])
+        assert not is_shrunk(checkpoints(killed)[-1])
         assert len(list(killed.glob("level_*/finished"))) == level + 1
     train(killed, *overrides)
     assert left(killed) == left(tmp_path / "whole")
-    assert all(map(is_small, checkpoints(killed)))
+    assert all(map(is_shrunk, checkpoints(killed)))
     assert keep == "results" or state(killed) == state(tmp_path / "whole")
     # what the killed processes wrote besides is gone
     names = [sorted(path.name for path in folder.iterdir()) for folder in (killed, tmp_path / "whole")]
@@ -173,7 +174,7 @@ def test_a_run_goes_on_with_another_value(tmp_path: Path):
 def test_a_finished_run_of_an_earlier_version_becomes_small(keep: str, tmp_path: Path, monkeypatch):
     given = configuration(tmp_path / "run", *RUNS["imp"], f"keep={keep}")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "tidy", lambda *_: None)
+        patch.setattr(loop, "shrink_finished", lambda *_: None)
         train(tmp_path / "run", *RUNS["imp"], draw=True)
     before = left(tmp_path / "run")
     assert finished.show_finished(given) is None
@@ -230,58 +231,6 @@ def test_overwriting_removes_the_shared_weights(tmp_path: Path):
     assert not list(tmp_path.glob("starting_weights_*"))
 
 
-def lonely(folder: Path, tmp_path: Path) -> Path:
-    """A copy of a run's last ticket, without the file of its starting weights."""
-    copy = tmp_path / "copied" / "here" / "ticket.safetensors"
-    copy.parent.mkdir(parents=True)
-    shutil.copy(tickets(folder)[-1], copy)
-    assert not Ticket.load(copy).complete
-    return copy
-
-
-def test_a_copied_ticket_trains_to_the_same_bits(tmp_path: Path):
-    train(tmp_path / "run", *RUNS["imp"])
-    copy = lonely(tmp_path / "run", tmp_path)
-    for name, path in (("whole", tickets(tmp_path / "run")[-1]), ("copy", copy)):
-        train(tmp_path / name, "method=retrain", f"ticket={path}")
-    assert rows(tmp_path / "copy") == rows(tmp_path / "whole")
-    ends = [load_checkpoint(checkpoints(tmp_path / name)[0]) for name in ("copy", "whole")]
-    masked = [fingerprint({n: w.abs() for n, w in end["state_dict"].items()}) for end in ends]  # -0.0 is 0.0
-    assert masked[0] == masked[1]
-    assert Ticket.load(tickets(tmp_path / "copy")[0]).missing  # and does not pretend to be whole
-    train(tmp_path / "reinit", "method=retrain", f"ticket={copy}", "treatment=reinit")
-    assert Ticket.load(tickets(tmp_path / "reinit")[0]).complete
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["method=retrain", "treatment=shuffle_layers"],
-        ["method=retrain", "treatment=random"],
-        ["method=retrain", "support=none"],
-        ["method=snip", "method/weights=from_ticket", "sparsity.density=0.3"],
-        ["method=rigl", "method/weights=from_ticket", "sparsity.density=0.3"],
-    ],
-    ids=" ".join,
-)
-def test_what_needs_pruned_places_refuses_it(overrides: list[str], tmp_path: Path):
-    train(tmp_path / "run", *RUNS["imp"])
-    copy = lonely(tmp_path / "run", tmp_path)
-    with pytest.raises(ValueError, match=r"^[^\n]*starting_weights_\w+\.safetensors[^\n]*--complete[^\n]*$"):
-        train(tmp_path / "again", *overrides, f"ticket={copy}")
-
-
-def test_later_levels_of_a_run_from_such_a_ticket_know_it(tmp_path: Path):
-    train(tmp_path / "run", *RUNS["imp"])
-    copy = lonely(tmp_path / "run", tmp_path)
-    overrides = ["method=imp", "support=ticket", "sparsity=list", "sparsity.densities=[0.1]"]
-    # +method.stages...: IMP that begins with the ticket's weights
-    draw = "+method.stages.train.callbacks.draw={_target_: lth.callbacks.DrawWeights, _partial_: true, rule: "
-    draw += f"{{_target_: lth.tickets.start.weights_of, _partial_: true, path: '{copy}'}}}}"
-    train(tmp_path / "again", *overrides, f"ticket={copy}", draw)
-    assert [bool(Ticket.load(path).missing) for path in tickets(tmp_path / "again")] == [True, True]
-
-
 def test_the_rules_of_what_is_needed(tmp_path: Path):
     overrides = ["method=sanity", "sparsity=list", "sparsity.densities=[0.5,0.3]", "keep=results"]
     levels = Experiment(configuration(tmp_path, *overrides), RunFolder(tmp_path)).levels
@@ -292,7 +241,7 @@ def test_the_rules_of_what_is_needed(tmp_path: Path):
         gone = {i for i in done if i not in needed and i != len(levels) - 1}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_finished_levels, "_remove_weights", removed.append)
-            _finished_levels.tidy(levels, "results", count - 1)
+            _finished_levels.shrink_finished(levels, "results", count - 1)
         # looking at the level and its source alone has removed what looking at all would
         assert {levels[i].folder for i in gone} == set(removed)
 
@@ -300,7 +249,7 @@ def test_the_rules_of_what_is_needed(tmp_path: Path):
 def test_a_scripts_finished_level_keeps_a_checkpoint_that_loads(tmp_path: Path, monkeypatch):
     torch.manual_seed(0)
     with monkeypatch.context() as patch:
-        patch.setattr("lth.experiment.levels.make_small", lambda *_, **__: None)
+        patch.setattr("lth.experiment.levels.shrink_checkpoint", lambda *_, **__: None)
         ladder(tmp_path / "run", densities=[1.0, 0.3])
     paths = checkpoints(tmp_path / "run")
     large = [path.stat().st_size for path in paths]

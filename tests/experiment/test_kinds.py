@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import names, rows, train, usual
+from tests.support.harness import names, train, usual
 from tests.support.kinds import REPRESENTATIVES, classes, kind, kinds
+from tests.support.left import rows
 
 
 @pytest.mark.slow

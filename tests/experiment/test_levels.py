@@ -11,7 +11,8 @@ from lth.pruning.allocation import count_kept, global_
 from lth.pruning.criteria import magnitude
 from lth.storage.checkpoint import load_checkpoint
 from lth.tickets import Ticket
-from tests.support.harness import configuration, curves, names, rows, train
+from tests.support.harness import configuration, names, train
+from tests.support.left import curves, rows
 
 pytestmark = pytest.mark.slow
 

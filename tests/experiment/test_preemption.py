@@ -9,7 +9,8 @@ import pytest
 from lth.modules.classifier import Classifier
 from lth.storage.checkpoint import load_checkpoint
 from lth.training import signals
-from tests.support.harness import state, train
+from tests.support.harness import train
+from tests.support.left import state
 
 pytestmark = pytest.mark.slow
 

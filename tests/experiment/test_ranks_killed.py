@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lth.training.signals import TERMINATED
-from tests.support.harness import CONF, SMALL, state
+from tests.support.harness import CONF, SMALL
+from tests.support.left import state
 
 RUN = CONF.parent / "run.py"
 RANKS = [*(o for o in SMALL if not o.startswith(("trainer", "recipe.epochs"))), "trainer=ddp_cpu", "recipe.epochs=40"]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import names, state, train, train_apart, usual
+from tests.support.harness import names, train, train_apart, usual
 from tests.support.kinds import REPRESENTATIVES
+from tests.support.left import state
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 # Four optimizer steps an epoch, twelve a level; a bomb counts the steps of its own process, a level is the one in hand.

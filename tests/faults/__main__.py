@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lth.report.output import Row, console, print_table
 from tests.faults import disk
-from tests.support.harness import state, usual
+from tests.support.harness import usual
 from tests.support.kinds import REPRESENTATIVES
+from tests.support.left import state
 
 
 def main() -> None:

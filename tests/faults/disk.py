@@ -15,7 +15,8 @@ from typing import Any
 from lth.cli._errors import short_errors
 from lth.cli.run import register_resolvers
 from lth.report.output import Row
-from tests.support.harness import _run, configuration, forks, state
+from tests.support.harness import _run, configuration, forks
+from tests.support.left import state
 
 OPERATIONS = ("open", "write", "rename", "fsync", "mkdir")
 FAULTS = ("ENOSPC", "EIO", "EROFS", "SIGKILL", "SIGTERM")

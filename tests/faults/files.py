@@ -24,7 +24,8 @@ from lth.datamodules import _image_cache
 from lth.report.output import Row
 from tests.faults import disk
 from tests.support import photographs
-from tests.support.harness import _start, configuration, state
+from tests.support.harness import _start, configuration
+from tests.support.left import state
 
 LADDER = ("method=imp", "method.rewind=2it", "sparsity=list", "sparsity.densities=[0.5,0.3]", "recipe.epochs=2")
 KINDS = ("last.ckpt", "rewind.ckpt", "finished", "config.yaml", "metrics.csv", "ticket.safetensors", "results.csv")

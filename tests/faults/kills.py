@@ -17,8 +17,9 @@ from omegaconf import DictConfig
 from lth.callbacks.watch import last_checkpoint
 from lth.report.output import Row
 from lth.storage.checkpoint import load_checkpoint
-from tests.support.harness import _job, configuration, curves, forks, rows, state, usual
+from tests.support.harness import _job, configuration, forks, usual
 from tests.support.kinds import REPRESENTATIVES
+from tests.support.left import curves, rows, state
 
 LONG = "recipe.epochs=8", "checkpoint_seconds=10"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import disk, kills
-from tests.support.harness import state, usual
+from tests.support.harness import usual
+from tests.support.left import state
 
 pytestmark = pytest.mark.slow
 

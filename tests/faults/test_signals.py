@@ -16,7 +16,8 @@ from lth.storage.atomic import write_with
 from lth.storage.folder import RunFolder
 from lth.training import signals
 from tests.support.commands import ROOT, run_py
-from tests.support.harness import SMALL, forks, state
+from tests.support.harness import SMALL, forks
+from tests.support.left import state
 
 
 @pytest.fixture(autouse=True)

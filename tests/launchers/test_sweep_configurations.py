@@ -44,6 +44,15 @@ def sweep(loader) -> DictConfig:
     return compose("config", overrides=["hydra.sweep.dir=swept"], return_hydra_config=True)
 
 
+@pytest.fixture
+def composed(loader, monkeypatch) -> list[list[str]]:
+    """The overrides of each configuration that Hydra itself composes from now on."""
+    overrides: list[list[str]] = []
+    by_hydra = loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda *args: overrides.append(args[1]) or by_hydra(*args))
+    return overrides
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_it_is_what_hydra_composes(job: str, loader, sweep):
@@ -55,22 +64,17 @@ def test_it_is_what_hydra_composes(job: str, loader, sweep):
 
 
 @pytest.mark.slow
-def test_a_choice_is_composed_once_and_jobs_do_not_see_each_others_values(loader, sweep, monkeypatch):
-    composed = []
-    by_hydra = loader.load_sweep_config
-    monkeypatch.setattr(loader, "load_sweep_config", lambda *args: composed.append(args[1]) or by_hydra(*args))
+def test_a_choice_is_composed_once_and_jobs_do_not_see_each_others_values(loader, sweep, composed):
     ours = SweepConfigurations(loader)
     rates = [ours(sweep, ["method=snip", f"recipe.lr={rate}"]).recipe.lr for rate in (0.1, 0.2)]
     assert rates == [0.1, 0.2]
-    assert ours(sweep, ["method=snip"]).recipe.lr == by_hydra(sweep, ["method=snip"]).recipe.lr
+    lr = ours(sweep, ["method=snip"]).recipe.lr
     assert composed == [["method=snip"]]
+    assert lr == loader.load_sweep_config(sweep, ["method=snip"]).recipe.lr
 
 
 @pytest.mark.slow
-def test_a_recipe_is_a_choice_though_all_recipes_lie_in_folders(loader, sweep, monkeypatch):
-    composed = []
-    by_hydra = loader.load_sweep_config
-    monkeypatch.setattr(loader, "load_sweep_config", lambda *args: composed.append(args[1]) or by_hydra(*args))
+def test_a_recipe_is_a_choice_though_all_recipes_lie_in_folders(loader, sweep, composed):
     ours = SweepConfigurations(loader)
     recipe = "experiment=own/digits_sanity"
     assert [ours(sweep, [f"seed={seed}", recipe]).seed for seed in (1, 2)] == [1, 2]

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from hydra_plugins.lth_launcher.forks import run_all
 from hydra_plugins.lth_launcher.job import Job, without_overwrite
-from tests.support.harness import curves, rows, state, train
+from tests.support.harness import train
+from tests.support.left import curves, rows, state
 from tests.support.sweeping import ROOT, output, run_folders, sweep, wait_for
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"

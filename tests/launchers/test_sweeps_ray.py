@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import own_parts
-from tests.support.harness import state, train
+from tests.support.harness import train
+from tests.support.left import state
 from tests.support.sweeping import output, run_folders, sweep, wait_for
 
 pytestmark = [

@@ -11,7 +11,8 @@ import pytest
 from hydra_plugins.lth_launcher.slurm import check_ranks
 from hydra_plugins.lth_launcher.slurm_task import RankTask
 from tests.support import own_parts
-from tests.support.harness import state, train_on_ranks
+from tests.support.harness import train_on_ranks
+from tests.support.left import state
 from tests.support.sweeping import ROOT, output, run_folders, sweep, wait_for
 
 SCRIPT = ROOT / "cluster" / "slurm"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lth.loggers import ExperimentTensorBoard
-from tests.support.harness import curves, rows, train, train_apart
+from tests.support.harness import train, train_apart
+from tests.support.left import curves, rows
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 CHOSEN = "choices.method=imp", "choices.model=mlp", "choices.dataset=synthetic"

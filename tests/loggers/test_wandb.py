@@ -17,7 +17,8 @@ import yaml
 from lth.experiment.loop import run
 from lth.loggers import ExperimentWandb
 from lth.storage.folder import RunFolder
-from tests.support.harness import SMALL, configuration, curves, rows, train
+from tests.support.harness import SMALL, configuration, train
+from tests.support.left import curves, rows
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 CHOSEN = "choices.method=imp", "choices.model=mlp", "choices.dataset=synthetic"

@@ -12,7 +12,8 @@ from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
-from tests.support.harness import configuration, curves, rows, train
+from tests.support.harness import configuration, train
+from tests.support.left import curves, rows
 
 STRONG = "recipe.lr=0.05", "recipe.epochs=8", "method.strength=0.3"
 INPUTS = "method.terms.units.unit._target_=lth.pruning.structured.units.inputs"

@@ -11,7 +11,8 @@ from lth.experiment.build import Experiment
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
-from tests.support.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import rows, state
 
 PRUNING = ["method=str", "method.start=-3", "method.decay=0.02"]
 CONTROLLED = ["method=str", "sparsity=one_shot", "sparsity.density=0.15", "method.start=-8", "method.every=2"]

@@ -8,7 +8,8 @@ import torch
 from lth.experiment import loop
 from lth.plan.budget import STRATEGIES
 from lth.storage.checkpoint import load_checkpoint
-from tests.support.harness import curves, rows, state, train, train_apart, train_on_ranks
+from tests.support.harness import train, train_apart, train_on_ranks
+from tests.support.left import curves, rows, state
 from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,7 @@ def test_only_the_first_cycle_warms_up_where_that_is_asked(tmp_path):
 
 @pytest.mark.parametrize(("optimizer", "steps"), [("fresh", 8), ("keep", 16)])
 def test_the_optimizer_forgets_at_a_cycles_start_or_keeps(optimizer, steps, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "tidy", lambda *_: None)  # which would remove the optimizer's state
+    monkeypatch.setattr(loop, "shrink_finished", lambda *_: None)  # which would remove the optimizer's state
     train(tmp_path, *ONE, *FOUR, "recipe/optimizer=adamw", f"recipe.cycles.optimizer={optimizer}")
     states = checkpoint(tmp_path)["optimizer_states"][0]["state"].values()  # AdamW counts its steps
     assert {int(s["step"]) for s in states} == {steps}

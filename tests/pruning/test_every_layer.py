@@ -21,7 +21,8 @@ from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from lth.tickets.formats.content import read
 from lth.tickets.formats.scope import complete
-from tests.support.harness import configuration, rows, state, train, usual
+from tests.support.harness import configuration, train, usual
+from tests.support.left import rows, state
 
 IMAGE = 1, 8, 8
 

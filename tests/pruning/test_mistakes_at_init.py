@@ -12,7 +12,8 @@ from lth.networks import mlp
 from lth.plan import Budget, Level
 from lth.pruning import Masks, criteria
 from lth.tickets import Ticket
-from tests.support.harness import a_ticket, configuration, rows, train
+from tests.support.harness import a_ticket, configuration, train
+from tests.support.left import rows
 
 pytestmark = pytest.mark.slow
 

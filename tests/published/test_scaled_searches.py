@@ -14,7 +14,8 @@ from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.experiment.test_ddp import compare
 from tests.published.test_strong_tickets import SCALED, events
-from tests.support.harness import configuration, curves, rows, train, train_on_ranks
+from tests.support.harness import configuration, train, train_on_ranks
+from tests.support.left import curves, rows
 
 pytestmark = pytest.mark.slow
 

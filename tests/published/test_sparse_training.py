@@ -16,7 +16,8 @@ import torch
 from lth.pruning.ladder import geometric
 from lth.storage.checkpoint import load_checkpoint
 from lth.tickets import Ticket
-from tests.support.harness import rows, train
+from tests.support.harness import train
+from tests.support.left import rows
 
 SEEDS = (0, 1, 2)
 MOVING = ["method.every=20", "method.order=after_step", "sparsity.density=0.02"]

@@ -12,7 +12,8 @@ from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.report.test_cost import lightning_step
 from tests.support.compiler import NEEDS_COMPILER
-from tests.support.harness import configuration, curves, rows, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import curves, rows, state
 from tests.support.tiers import engine_but
 
 pytestmark = pytest.mark.slow

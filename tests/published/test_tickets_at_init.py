@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.support.harness import rows, train
+from tests.support.harness import train
+from tests.support.left import rows
 
 
 @cache

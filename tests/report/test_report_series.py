@@ -9,7 +9,8 @@ from lth.report._sections import sections
 from lth.report.collect import collect
 from lth.storage.folder import RunFolder
 from tests.report.test_report import PNG_END
-from tests.support.harness import configuration, unseal
+from tests.support.harness import configuration
+from tests.support.left import unseal
 
 
 def claim(folder, *overrides, levels=1):

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from lth.storage.folder import RunFolder, different_keys
 from lth.storage.renamed import RENAMED, current_path
 from tests.support.commands import run_py
-from tests.support.harness import CONF, SMALL, configuration, train, unseal
+from tests.support.harness import CONF, SMALL, configuration, train
+from tests.support.left import unseal
 
 # config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it. Where a
 # default has another value today, the command gives the value of then.

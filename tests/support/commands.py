@@ -45,7 +45,7 @@ def run_in_process(program: str, arguments: tuple[str, ...], cwd: str, out: str,
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     os.chdir(cwd)
-    forkserver._forkserver.__init__()  # type: ignore[misc]  # a server that a test before has started is no child here
+    forkserver._forkserver.__init__()  # a server that an earlier test started is not a child of this process
     if program == "run.py":
         sys.argv = [str(ROOT / program), *arguments]
         runpy.run_path(sys.argv[0], run_name="__main__")

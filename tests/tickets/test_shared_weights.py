@@ -241,7 +241,7 @@ def test_signs_of_pruned_places_are_refused_too():
     incomplete = Ticket(masks, weights, {}, "starting_weights_x.safetensors")
 
     def keep_signs(masks, weights, **given):
-        return TREATMENTS["reinit"](masks, weights, keep_signs=True, **given)  # type: ignore[call-arg]
+        return TREATMENTS["reinit"](masks, weights, keep_signs=True, **given)
 
     with pytest.raises(ValueError, match="starting_weights_x"):
         treated(keep_signs, incomplete, draw=lambda _: torch.nn.Linear(3, 3))

@@ -12,7 +12,8 @@ from lth.pruning.masks import Masks, fingerprint
 from lth.tickets import Ticket
 from lth.tickets.layouts import LAYOUTS
 from tests.support.commands import lth
-from tests.support.harness import rows, train
+from tests.support.harness import train
+from tests.support.left import rows
 
 read = LAYOUTS["synflow"].read
 NETWORKS = {  # network of lth -> rules that make the names of Synaptic-Flow of its names

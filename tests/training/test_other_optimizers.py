@@ -15,7 +15,8 @@ from lth.pruning.topology.memory import Memory
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from tests.modules.test_kept_weights import ZeroWatch, run_level
-from tests.support.harness import configuration, curves, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import curves, state
 from tests.support.tiers import engine_but
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"

@@ -14,7 +14,8 @@ from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.modules.test_kept_weights import run_level
-from tests.support.harness import configuration, rows, state, train, train_apart
+from tests.support.harness import configuration, train, train_apart
+from tests.support.left import rows, state
 
 pytestmark = pytest.mark.slow
 

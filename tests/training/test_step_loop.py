@@ -12,8 +12,9 @@ from lth.experiment.build import Experiment
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.training.step_loop import _StepLoop
-from tests.support.harness import configuration, curves, rows, state, train, train_apart, usual
+from tests.support.harness import configuration, train, train_apart, usual
 from tests.support.kinds import REPRESENTATIVES
+from tests.support.left import curves, rows, state
 from tests.support.tiers import engine_but
 
 WAYS = {

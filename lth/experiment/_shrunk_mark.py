@@ -1,4 +1,4 @@
-"""How a checkpoint says that only its finished level's results and weights are left in it. Needs no torch."""
+"""The mark of a finished level's checkpoint without optimizer state. Importing this module does not import torch."""
 
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -6,8 +6,8 @@ from zipfile import BadZipFile, ZipFile
 MARK = "finished level"  # key of a checkpoint without optimizer state
 
 
-def is_small(path: Path) -> bool:
-    """Whether a checkpoint has the mark; True where there is none, or no checkpoint. Reads no tensor."""
+def is_shrunk(path: Path) -> bool:
+    """Whether a checkpoint has the mark. True also where the file is missing or damaged. No tensor is read."""
     if not path.is_file():
         return True
     try:
