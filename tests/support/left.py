@@ -39,8 +39,11 @@ def curves(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def state(folder: Path) -> dict[str, Any]:
-    """Everything an experiment left that must not depend on interruptions, as hashes and rows."""
+def state(folder: Path, optimizer: bool = True) -> dict[str, Any]:
+    """Everything an experiment left that must not depend on interruptions, as hashes and rows.
+
+    optimizer: with digests of the optimizers' states, which only experiments run by `harness` leave
+    """
     left: dict[str, Any] = {"results": rows(folder), "curves": curves(folder)}
     for level in sorted(folder.glob("level_*")):
         checkpoint = load_checkpoint(level / "last.ckpt")
@@ -48,7 +51,7 @@ def state(folder: Path) -> dict[str, Any]:
         left[level.name] = {
             "weights": fingerprint(checkpoint["state_dict"]),
             "masks": fingerprint(checkpoint.get("masks", {})),
-            "optimizer": [each.get("digest") for each in checkpoint["optimizer_states"]],
+            "optimizer": [each.get("digest") for each in checkpoint["optimizer_states"] if optimizer],
             "ticket": fingerprint({**ticket.weights, **ticket.masks}),
         }
     return left
