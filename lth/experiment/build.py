@@ -1,7 +1,8 @@
 """The parts of an experiment: built once from its configuration, so that mistakes show before training."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Experiment:
         self.masks = Masks.ones(self.net, cfg.prunable.include, cfg.prunable.exclude)
         if cfg.trainer.get("sync_batchnorm"):
             check_sync_batchnorm(self.net, cfg.trainer.accelerator)
-        self.support = instantiate(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
+        self.support = _partial(cfg.support.masks)(self.net, self.masks.clone(), cfg.support.density)
         densities = instantiate(_ladder(cfg.sparsity), start=self.support.density)
         check_densities(densities, self.masks.total)
         if min(densities) < 1:
@@ -105,7 +106,7 @@ class Experiment:
         if level.index not in self._own_networks:
             target = count_kept(level.density, self.masks.total) - self.masks.total
             target += sum(p.numel() for p in self.net.parameters())
-            net = instantiate(own)(build=self._of_widths, widths=self.config["model"].get("widths"), target=target)
+            net = _partial(own)(build=self._of_widths, widths=self.config["model"].get("widths"), target=target)
             masks = Masks.ones(net, self.cfg.prunable.include, self.cfg.prunable.exclude)
             self._own_networks[level.index] = net, masks, masks.clone()
         return self._own_networks[level.index]
@@ -114,7 +115,7 @@ class Experiment:
         """The level's LightningModule, and the callbacks that its stage of the method lists."""
         stage = self.cfg.method.stages[level.stage]
         net, masks, support = self.network_of(level)
-        module = instantiate(stage.module)(
+        module = _partial(stage.module)(
             net=net,
             masks=masks,
             support=support,
@@ -196,6 +197,20 @@ class Experiment:
         return instantiate(self.cfg.method.plan)(densities, self.folder.path, budgets)
 
 
+def _partial(part: DictConfig) -> Callable[..., Any]:
+    """What a part with `_partial_: true` describes, of plain partials.
+
+    Hydra's own check target and result again at each call, which takes 0.1 ms, and 2 ms where the result is a dict.
+    """
+    return _plain(instantiate(part))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, partial):
+        return partial(value.func, *map(_plain, value.args), **{k: _plain(v) for k, v in value.keywords.items()})
+    return value
+
+
 def _ladder(sparsity: DictConfig) -> DictConfig:
     """The ladder without keys that `++` adds, for the other methods of a sweep, and that it does not take."""
     taken, added = signature(get_object(sparsity._target_)).parameters, forced()
@@ -231,7 +246,7 @@ def _callback(key: str, part: DictConfig, level: Level) -> pl.Callback:
     if "_target_" not in part:
         raise ValueError(f"{key} has no _target_: it must name a callback, with _partial_: true")
     try:
-        callback = instantiate(part)(level=level)
+        callback = _partial(part)(level=level)
     except TypeError as error:
         raise ValueError(f"{key} cannot be built for a level (has it _partial_: true?): {error}") from error
     if not isinstance(callback, pl.Callback):
