@@ -28,7 +28,16 @@ from tests.support.harness import _start, configuration
 from tests.support.left import state
 
 LADDER = ("method=imp", "method.rewind=2it", "sparsity=list", "sparsity.densities=[0.5,0.3]", "recipe.epochs=2")
-KINDS = ("last.ckpt", "rewind.ckpt", "finished", "config.yaml", "metrics.csv", "ticket.safetensors", "results.csv")
+KINDS = (
+    "last.ckpt",
+    "rewind.ckpt",
+    "finished",
+    "config.yaml",
+    "metrics.csv",
+    "ticket.safetensors",
+    "starting weights",
+    "results.csv",
+)
 CACHES = ("cache of images",)
 _CANARY = "canary"  # in every name of a file or address that a changed file holds
 _OUTSIDE = [False]  # whether this process opened a connection or a file of that name
@@ -42,7 +51,7 @@ class _Runs:
 
 
 class Interrupted:
-    """A run that was killed in its second level, and the state of the same run undisturbed.
+    """A run that was killed in its third level, and the state of the same run undisturbed.
 
     root: folder for both, and for a run with another seed
     """
@@ -50,8 +59,8 @@ class Interrupted:
     def __init__(self, root: Path):
         self.root = root
         placed = configuration(root / "killed", *LADDER), configuration(root / "other", *LADDER, "seed=1")
-        assert _start([([placed[0]], ("step", 14), {})]) == [-9]
-        assert _start([([placed[1]], ("step", 14), {}), ([configuration(root / "whole", *LADDER)], None, {})])[1] == 0
+        assert _start([([placed[0]], ("step", 22), {})]) == [-9]
+        assert _start([([placed[1]], ("step", 22), {}), ([configuration(root / "whole", *LADDER)], None, {})])[1] == 0
         self.whole = state(root / "whole")
         self.number = 0
 
@@ -79,6 +88,9 @@ class Interrupted:
         """The file of a kind that the run reads when it goes on."""
         if kind == "finished":
             return folder / "level_00_dense" / kind
+        if kind == "starting weights":
+            (shared,) = folder.glob("starting_weights_*.safetensors")
+            return shared
         level = sorted(folder.glob("level_*"))[-1]
         return level / kind if kind in ("last.ckpt", "ticket.safetensors") else folder / kind
 

@@ -15,6 +15,7 @@ SAMPLE = {
     "config.yaml": ("nested text", "nested mapping", "yaml code", "another number", "of another run"),
     "metrics.csv": ("nested pickle", "zeros", "of another run"),
     "ticket.safetensors": ("huge header", "of another run", "of another level", "code"),
+    "starting weights": ("huge header", "code", "zeros", "of another run"),
     "results.csv": ("zeros", "of another run"),
 }
 
