@@ -20,17 +20,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
 
 
-LONGEST = (  # files of tests of engines that take minutes, the longest first
+# Files of tests of engines that start many processes. One worker runs them in turn: side by side they overload two
+# cores, and a node of Ray that does not start within half a minute is an error.
+STARTING = (
     "test_sweeps_ray.py",
-    "test_wheel.py",
     "test_sweeps_slurm.py",
-    "test_sweeps.py",
-    "test_valid_commands.py",
-    "test_ranks_killed.py",
     "test_tutorials.py",
-    "test_documented_commands.py",
+    "test_wheel.py",
+    "test_sweeps.py",
+    "test_ranks_killed.py",
     "test_script_levels_ranks.py",
     "test_sweeps_optuna.py",
+)
+LONGEST = (  # other files of tests of engines that take minutes, the longest first
+    "test_valid_commands.py",
+    "test_documented_commands.py",
     "test_screens.py",
     "test_report_browser.py",
     "test_ddp.py",
@@ -66,12 +70,12 @@ def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     xdist gives each worker one part of the list, equal by number; a worker without tests takes half of another's rest.
     A test of ten minutes near the end of a part would leave the other workers idle.
     """
-    rank = {name: index for index, name in enumerate(LONGEST)}
-    files = sorted({item.path for item in items}, key=lambda path: (rank.get(path.name, len(rank)), path))
-    by_file = {path: [item for item in items if item.path == path] for path in files}
-    long = [path for path in files if path.name in rank]
-    first = [[item for path in long[worker::workers] for item in by_file[path]] for worker in range(workers)]
-    rest = [item for item in items if item.path.name not in rank]
+    first: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for name in STARTING:
+        first[0] += [item for item in items if item.path.name == name]
+    for index, name in enumerate(LONGEST):
+        first[1 + index % (workers - 1) if workers > 1 else 0] += [item for item in items if item.path.name == name]
+    rest = [item for item in items if item.path.name not in STARTING + LONGEST]
     size = -(-len(items) // workers)
     ordered: list[pytest.Item] = []
     for begun in first:
