@@ -14,9 +14,11 @@ from lth.experiment._shrunk_mark import MARK, is_shrunk
 from lth.plan import Level
 from lth.storage.atomic import write_torch
 from lth.storage.checkpoint import load_checkpoint, write_checkpoint
+from lth.storage.folder import REWIND_POINTS
 from lth.tickets import Ticket
 from lth.training.ranks import assert_same
 
+KEPT = ("all", "results")
 _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 
 
@@ -31,11 +33,12 @@ def shrink_finished(levels: Sequence[Level], keep: str, trained: int | None = No
     Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
     """
     if not rank_zero_only.rank:
-        _shrink_finished(levels, keep, trained)
+        shrink_alone(levels, keep, trained)
     assert_same("levels", str(trained))
 
 
-def _shrink_finished(levels: Sequence[Level], keep: str, trained: int | None) -> None:
+def shrink_alone(levels: Sequence[Level], keep: str, trained: int | None = None, own: bool = True) -> None:
+    """As `shrink_finished`, in one process. own: as in `shrink_checkpoint`."""
     if trained is None:
         looked_at = [level for level in levels if (level.folder / "finished").is_file()]
         finished = {level.index for level in looked_at}
@@ -47,8 +50,12 @@ def _shrink_finished(levels: Sequence[Level], keep: str, trained: int | None) ->
         if keep == "results" and level.index not in needed:
             _remove_weights(level.folder)
         else:
-            shrink_checkpoint(level.folder / "last.ckpt")
-    Ticket.remove_unneeded(levels[0].folder.parent)
+            shrink_checkpoint(level.folder / "last.ckpt", own)
+    run = levels[0].folder.parent
+    if keep == "results" and len(finished) == len(levels):
+        for name in REWIND_POINTS:
+            (run / name).unlink(missing_ok=True)
+    Ticket.remove_unneeded(run)
 
 
 def shrink_checkpoint(path: Path, own: bool = True) -> None:
@@ -81,9 +88,10 @@ def _without_state(optimizer: Any) -> Any:
 
 
 def _remove_weights(folder: Path) -> None:
-    """Remove the checkpoint of a level and the weights of its ticket. Masks and header stay."""
+    """Remove the checkpoints of a level and the weights of its ticket. Masks and header stay."""
     path = folder / "ticket.safetensors"
-    (folder / "last.ckpt").unlink(missing_ok=True)
+    for name in ("last.ckpt", "start.ckpt", "end.ckpt"):  # the latter two of levels that a script trained
+        (folder / name).unlink(missing_ok=True)
     try:
         ticket = Ticket.load(path, weights=False)
     except (ValueError, FileNotFoundError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
+from lth.experiment._finished_levels import KEPT
 from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, check_takes
 
 
@@ -21,6 +22,12 @@ def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, A
             json.dumps({name: value})
         except (TypeError, ValueError):
             raise ValueError(f"settings: {name}={value!r} must be a number, text, or lists or dicts of them") from None
+
+
+def check_keep(keep: Any) -> None:
+    """Raise ValueError for another `keep` of `lth.levels` than `all` and `results`."""
+    if keep not in KEPT:
+        raise ValueError(f"keep={keep!r} is not one of {KEPT}")
 
 
 def check_parts(criterion: Any, allocation: Any, within: Any) -> None:

@@ -12,9 +12,9 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
-from lth.experiment._finished_levels import shrink_checkpoint
+from lth.experiment._finished_levels import shrink_alone
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
-from lth.experiment._script_checks import check_parts, check_settings
+from lth.experiment._script_checks import check_keep, check_parts, check_settings
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
@@ -22,7 +22,6 @@ from lth.pruning.criteria import magnitude
 from lth.pruning.criterion import Criterion
 from lth.report.results import write_tables
 from lth.storage.folder import SEED, RunFolder
-from lth.tickets import Ticket
 from lth.training.signals import die_with_parent
 
 
@@ -125,6 +124,7 @@ def levels(
     dataset: str = "own",
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    keep: str = "all",
 ) -> Iterator[ScriptLevel]:
     """The levels of a ladder that are not finished, one after another, for a script that trains each of them.
 
@@ -134,14 +134,16 @@ def levels(
     method, model, dataset: names for tables
     settings: what else tells this experiment from others (learning rate, epochs); JSON values
     overwrite: True removes what the folder holds and starts over
+    keep: `all` keeps the weights of finished levels; `results` removes those that no later level needs
 
     The body of the loop makes a Trainer with `KeepPruned` and `level.callbacks(...)`, and calls `fit`. When the body is
     done, the level is marked finished and its row is written. The same script run again goes on where it stopped.
 
     Raises ValueError for rising densities, settings that are no JSON, a folder that another process uses or that holds
-    other settings, and RuntimeError where the body has not trained the level to its end.
+    other settings, another value of `keep`, and RuntimeError where the body has not trained the level to its end.
     """
     quiet_lightning()
+    check_keep(keep)
     run = RunFolder(folder)
     plan, config = _plan(densities, run.path), _config(densities, seed, method, model, dataset, settings)
     with ExitStack() as stack:
@@ -149,17 +151,16 @@ def levels(
             die_with_parent()
         else:
             stack.enter_context(run.locked())
-            series = {**config, "seed": SEED}
-            run.claim(config, {**environment(), "command": _command()}, overwrite, series, len(plan))
+            run.claim(config, {**environment(), "command": _command()}, overwrite, {**config, "seed": SEED}, len(plan))
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")
-            _shrink_checkpoints(run, plan)
+            shrink_alone(plan, keep, own=False)
         for level in plan:
             if run.finished(level.folder) is None:
                 script = ScriptLevel(level, _header(config, plan, level), seed)
                 yield script
-                _finish(run, script, plan)
+                _finish(run, script, plan, keep)
 
 
 def _command() -> list[str]:
@@ -169,7 +170,7 @@ def _command() -> list[str]:
     return ["python", *program, *sys.argv[1:]]
 
 
-def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
+def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level], keep: str) -> None:
     outcome, level = script.outcome, script.level
     if not outcome.finished:
         raise RuntimeError(
@@ -182,17 +183,9 @@ def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level]) -> None:
     run.finish(level.folder, {"row": row, "layers": outcome.layers, "events": outcome.events, "topology": []})
     finished = [run.finished(each.folder) for each in plan]
     write_tables(run.path, [each for each in finished if each is not None])
-    _shrink_checkpoints(run, [level])
+    shrink_alone(plan, keep, level.index, own=False)
     shown = [f"{k} {v:.4f}" for k, v in outcome.numbers.items() if k.startswith(("val", "test"))]
     print("  ".join([f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", *shown]))
-
-
-def _shrink_checkpoints(run: RunFolder, levels: Sequence[Level]) -> None:
-    """Write the checkpoints of finished levels again without the optimizer's state."""
-    for level in levels:
-        if (level.folder / "finished").is_file():
-            shrink_checkpoint(level.folder / "last.ckpt", own=False)
-    Ticket.remove_unneeded(run.path)
 
 
 def _plan(densities: Sequence[float], folder: Path) -> list[Level]:

@@ -62,14 +62,13 @@ class _Artefact:
     stays: bool = False
 
 
+REWIND_POINTS = ("rewind.ckpt", "initial.ckpt", "early.ckpt")  # files of the methods' rewind points
 # Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
 ARTEFACTS = (
     _Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
     # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`. What else begins with `level_` stays
     _Artefact("level_*", "lth.experiment.loop", stays=True),
-    _Artefact("rewind.ckpt", "lth.callbacks.boundary.rewind"),
-    _Artefact("initial.ckpt", "lth.callbacks.boundary.rewind"),
-    _Artefact("early.ckpt", "lth.callbacks.boundary.rewind"),
+    *(_Artefact(name, "lth.callbacks.boundary.rewind") for name in REWIND_POINTS),
     _Artefact(f"starting_weights_{'[0-9a-f]' * 32}.safetensors", "lth.tickets._shared"),
     _Artefact("metrics.csv", "lth.storage.curves_file"),
     _Artefact("tensorboard", "lth.loggers.tensorboard"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lth.cli.connectivity import main as connectivity
@@ -138,6 +139,7 @@ def test_results_alone_are_the_same_results_in_fewer_bytes(name: str, tmp_path: 
     for table in ("results.csv", "layers.csv"):
         assert (tmp_path / "results" / table).is_file()
     assert [path.parent for path in checkpoints(tmp_path / "results")] == [tickets(tmp_path / "results")[-1].parent]
+    assert {path.name for path in (tmp_path / "results").glob("*.ckpt")} == set()
     for path in tickets(tmp_path / "results")[:-1]:
         assert not Ticket.load(path).weights
     assert size(tmp_path / "results") < 0.75 * size(tmp_path / "all")
@@ -249,7 +251,7 @@ def test_the_rules_of_what_is_needed(tmp_path: Path):
 def test_a_scripts_finished_level_keeps_a_checkpoint_that_loads(tmp_path: Path, monkeypatch):
     torch.manual_seed(0)
     with monkeypatch.context() as patch:
-        patch.setattr("lth.experiment.levels.shrink_checkpoint", lambda *_, **__: None)
+        patch.setattr("lth.experiment.levels.shrink_alone", lambda *_, **__: None)
         ladder(tmp_path / "run", densities=[1.0, 0.3])
     paths = checkpoints(tmp_path / "run")
     large = [path.stat().st_size for path in paths]
@@ -258,3 +260,40 @@ def test_a_scripts_finished_level_keeps_a_checkpoint_that_loads(tmp_path: Path, 
     for path, before, end in zip(paths, large, ends, strict=True):
         assert path.stat().st_size < 0.8 * before
         assert fingerprint(Foreign.load_from_checkpoint(path).state_dict()) == fingerprint(end)
+
+
+@pytest.mark.parametrize("dies_at", [None, 14])
+def test_a_script_with_results_alone_has_the_same_results_and_its_last_weights(dies_at: int | None, tmp_path: Path):
+    torch.manual_seed(0)
+    ladder(tmp_path / "all")
+    if dies_at:
+        torch.manual_seed(0)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            ladder(tmp_path / "run", settings={"keep": "results"}, mine=[lambda: _Interrupts(dies_at)])
+    torch.manual_seed(0)
+    ladder(tmp_path / "run", settings={"keep": "results"})
+    assert rows(tmp_path / "run") == rows(tmp_path / "all")
+    *others, last = sorted((tmp_path / "run").glob("level_*"))
+    assert [sorted(p.name for p in level.iterdir()) for level in others] == [["finished", "ticket.safetensors"]] * 2
+    ends = [load_checkpoint(run / last.name / "end.ckpt") for run in (tmp_path / "run", tmp_path / "all")]
+    assert fingerprint(ends[0]["weights"]) == fingerprint(ends[1]["weights"])
+    assert not (tmp_path / "run" / "rewind.ckpt").exists()
+    assert (tmp_path / "all" / "rewind.ckpt").exists()
+
+
+def test_another_value_of_keep_is_refused_before_a_folder_exists(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"^keep='result' is not one of \('all', 'results'\)$"):
+        ladder(tmp_path / "run", settings={"keep": "result"})
+    assert not (tmp_path / "run").exists()
+
+
+class _Interrupts(pl.Callback):
+    """Raises KeyboardInterrupt in optimizer step `step` of the second level."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        level = next(each.level for each in trainer.callbacks if hasattr(each, "level"))
+        if level.index == 1 and trainer.global_step == self.step - 6:
+            raise KeyboardInterrupt
