@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from tests.support.commands import lth
 
@@ -68,6 +70,19 @@ def commands() -> list[list[str]]:
             if words and not fails and not any(sign in line for sign in ("$", "...", "<")):
                 found.append(list(takewhile(lambda word: word not in ("|", "&&"), words[2:])))
     return found
+
+
+@pytest.mark.slow
+def test_hydra_reads_the_overrides_of_every_documented_run_and_sweep():
+    parser, wrong = OverridesParser.create(), []
+    for words in commands():
+        given = [word for word in words if "=" in word and not word.startswith("-")]
+        try:
+            parser.parse_overrides(given)
+        except OverrideParseException as error:
+            wrong.append((given, str(error).splitlines()[0]))
+    assert wrong == []
+    assert any("-m" in words for words in commands())
 
 
 # chosen by what they need: no real data, another package, a cluster, a ticket or many devices

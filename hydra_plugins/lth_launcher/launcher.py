@@ -1,7 +1,9 @@
 """The part that all launchers share: plan the jobs of a sweep, skip finished ones, run the others, report."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -24,10 +26,9 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
-        # on the loader itself, which the sweeper uses too
-        hydra_context.config_loader.load_sweep_config = SweepConfigurations(  # type: ignore[method-assign]
-            hydra_context.config_loader
-        )
+        loader = hydra_context.config_loader  # changed itself, since the sweeper uses it too
+        loader.load_sweep_config = SweepConfigurations(loader)  # type: ignore[method-assign]
+        loader.get_group_options = partial(_choosable, loader.get_group_options)  # type: ignore[method-assign]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)
@@ -42,3 +43,8 @@ class JobLauncher(Launcher):
         failures |= {index: wrong[id(job)] for index, job in enumerate(jobs) if wrong.get(id(job))}
         summarise(jobs, failures)
         return returns(jobs, failures)
+
+
+def _choosable(options: Callable[..., list[str]], *args: Any, **kwargs: Any) -> list[str]:
+    """Options of a group, which `method=glob(*)` of a sweep names, without files that other options are made of."""
+    return [name for name in options(*args, **kwargs) if not name.startswith("_")]

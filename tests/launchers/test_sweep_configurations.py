@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from hydra_plugins.lth_launcher._composed import SweepConfigurations
+from hydra_plugins.lth_launcher.processes import ProcessLauncher
 from lth.cli.run import register_resolvers
-from tests.support.harness import CONF
+from tests.support.harness import CONF, names
 
 JOBS = [
     "seed=1",
@@ -89,3 +93,14 @@ def test_a_mistake_is_hydras_error(mistake: str, loader, sweep):
     with pytest.raises(type(hydras.value)) as ours:
         SweepConfigurations(loader)(sweep, ["seed=1", mistake])
     assert str(ours.value) == str(hydras.value)
+
+
+@pytest.mark.slow
+def test_a_glob_names_what_can_be_chosen(loader, sweep, monkeypatch):
+    for name in ("load_sweep_config", "get_group_options"):  # which a launcher replaces
+        monkeypatch.setattr(loader, name, getattr(loader, name))
+    context = HydraContext(config_loader=loader, callbacks=Callbacks())
+    ProcessLauncher().setup(hydra_context=context, task_function=lambda _: None, config=sweep)
+    (override,) = OverridesParser.create(config_loader=loader).parse_overrides(["method=glob(*,exclude=[er_*])"])
+    named = list(override.sweep_string_iterator())
+    assert named == [name for name in names("method") if not name.startswith("er_")]
