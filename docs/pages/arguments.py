@@ -5,7 +5,7 @@ from typing import Any
 
 from griffe import Extension, Object
 
-_ARGUMENT = re.compile(r"([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*): (.*)")
+_ARGUMENT = re.compile(r"(?:  )?([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*): (.*)")
 
 
 class Arguments(Extension):
@@ -18,11 +18,16 @@ class Arguments(Extension):
 
 
 def listed(docstring: str) -> str:
-    """The docstring with a list in place of lines `name: meaning` at the left margin; indented lines continue one."""
+    """The docstring with a list in place of lines `name: meaning`; lines that are indented further continue one.
+
+    The lines stand at the left margin after an empty line, or are indented by two spaces.
+    """
     lines, in_list = [""], False
     for line in docstring.splitlines():
         found = _ARGUMENT.fullmatch(line)
-        if found and (in_list or lines[-1] == ""):
+        if found and (in_list or lines[-1] == "" or line.startswith(" ")):
+            if not in_list and lines[-1]:
+                lines.append("")
             lines.append(f"- `{found[1]}`: {found[2]}")
             in_list = True
         elif in_list and line.startswith("    "):

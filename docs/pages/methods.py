@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from docs.pages.reference import keys
+from docs.pages.reference import cell, keys
 from lth.cli._comments import keys_of, made_from, options, purpose
 from lth.cli.run import CONFIGURATIONS
 
@@ -17,14 +17,14 @@ _PAPER = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{5})\b")
 
 def described(methods: Sequence[str]) -> str:
     """A table of the methods, then the keys that each sets itself."""
-    rows = [f"| [`{name}`](#method-{name}) | {linked(said(name))} |" for name in methods]
+    rows = [f"| [`{name}`](#method-{name}) | {linked(cell(said(name)))} |" for name in methods]
     sections = [_section(name) for name in methods]
     return "\n".join(["| `method=` | what it is |", "| --- | --- |", *rows, "", *sections])
 
 
 def options_of(group: str) -> str:
     """A table of a group's options."""
-    rows = [f"| `{name}` | {linked(purpose(CONFIGURATIONS / group / f'{name}.yaml'))} |" for name in options(group)]
+    rows = [f"| `{name}` | {linked(cell(purpose(CONFIGURATIONS / group / f'{name}.yaml')))} |" for name in options(group)]
     return "\n".join([f"| `{group}=` | what it is |", "| --- | --- |", *rows])
 
 
@@ -35,7 +35,7 @@ def ranked(methods: Sequence[str]) -> str:
         if re.match(r"\| \d+ \|", line):
             _, _, name, first, second, epochs, *_ = (cell.strip() for cell in line.split("|"))
             found[name.split()[0]] = f"| {first} | {second} | {float(epochs) / 30:.3g} |"
-    rows = [f"| `{name}` | {linked(said(name))} {found[name]}" for name in methods]
+    rows = [f"| `{name}` | {linked(cell(said(name)))} {found[name]}" for name in methods]
     return "\n".join(["| method | what it is | 0.1 | 0.02 | trainings |", "| --- | --- | ---: | ---: | ---: |", *rows])
 
 

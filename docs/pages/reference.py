@@ -140,7 +140,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
     for first, *rest in rows:
-        yield f"| `{first}` | {' | '.join(cell.replace('|', chr(92) + '|') for cell in rest)} |"
+        yield f"| `{first}` | {' | '.join(map(cell, rest))} |"
+
+
+def cell(text: str) -> str:
+    """Text as a cell of a Markdown table: bars and, outside of code, angle brackets are escaped."""
+    pieces = text.replace("|", r"\|").split("`")
+    return "`".join(piece if number % 2 else piece.replace("<", "&lt;") for number, piece in enumerate(pieces))
 
 
 def _sentence(text: str) -> str:

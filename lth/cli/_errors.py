@@ -76,9 +76,10 @@ def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 def nearest(wrong: str, valid: Sequence[str]) -> str:
     """`; did you mean a or b?` for the valid names nearest to `wrong`, or an empty string."""
-    near = [name for name in valid if name.lower() == wrong.lower()]
-    near += [name for name in difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5) if name not in near]
-    near += [k for k in valid if k.rpartition(".")[2] == wrong.rpartition(".")[2] and k not in near][:3]
+    same = [name for name in valid if name.lower() == wrong.lower()]
+    close = difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5)
+    last = sorted((name for name in valid if name.rpartition(".")[2] == wrong.rpartition(".")[2]), key=len)[:3]
+    near = list(dict.fromkeys([*same, *close, *last] if "." in wrong or not last else [*same, *last]))
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -137,7 +138,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
 def _no_key(wrong: str, directory: Path, overrides: Sequence[str]) -> str:
     """What to write instead of a key that the configuration does not have."""
     group, groups = wrong.partition(".")[0], _groups(directory, overrides)
-    having = _options_with(wrong, directory, overrides)
+    having = options_with(wrong, directory, overrides)
     swept = [name for name in groups if any(re.match(rf"{re.escape(name)}=.*,", override) for override in overrides)]
     if group in swept or (swept and having):
         every = group if group in swept else swept[0]
@@ -150,7 +151,7 @@ def _no_key(wrong: str, directory: Path, overrides: Sequence[str]) -> str:
     return f"there is no key {wrong!r}{nearest(wrong, keys)}{_addition(wrong, config)}"
 
 
-def _options_with(key: str, directory: Path, overrides: Sequence[str]) -> list[str]:
+def options_with(key: str, directory: Path, overrides: Sequence[str]) -> list[str]:
     """The options of a key's group, as `group=option`, whose files have the key."""
     group, _, below = key.partition(".")
     found = set()

@@ -13,6 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from hydra_plugins.lth_launcher._composed import SweepConfigurations
+from hydra_plugins.lth_launcher.job import plan
 from hydra_plugins.lth_launcher.processes import ProcessLauncher
 from lth.cli.run import register_resolvers
 from tests.support.harness import CONF, names
@@ -104,3 +105,15 @@ def test_a_glob_names_what_can_be_chosen(loader, sweep, monkeypatch):
     (override,) = OverridesParser.create(config_loader=loader).parse_overrides(["method=glob(*,exclude=[er_*])"])
     named = list(override.sweep_string_iterator())
     assert named == [name for name in names("method") if not name.startswith("er_")]
+
+
+@pytest.mark.slow
+def test_a_key_of_other_methods_alone_is_left_out_of_a_job(loader, sweep):
+    forced = ["++sparsity.rate=0.5", "++method.every=10", "++method.criterion.mine=1", "sparsity.density=0.5", "seed=0"]
+    context = HydraContext(config_loader=loader, callbacks=Callbacks())
+    imp, snip, rigl = plan(context, sweep, [[f"method={name}", *forced] for name in ("imp", "snip", "rigl")], 0)
+    assert imp.overrides == ["method=imp", forced[0], *forced[2:]]
+    assert snip.overrides == ["method=snip", *forced[2:]]  # no option lists the criterion's key: it adds an argument
+    assert rigl.overrides == ["method=rigl", *forced[1:]]
+    assert snip.config is not None
+    assert "rate" not in snip.config["sparsity"]
