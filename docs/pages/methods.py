@@ -24,7 +24,9 @@ def described(methods: Sequence[str]) -> str:
 
 def options_of(group: str) -> str:
     """A table of a group's options."""
-    rows = [f"| `{name}` | {linked(cell(purpose(CONFIGURATIONS / group / f'{name}.yaml')))} |" for name in options(group)]
+    rows = [
+        f"| `{name}` | {linked(cell(purpose(CONFIGURATIONS / group / f'{name}.yaml')))} |" for name in options(group)
+    ]
     return "\n".join([f"| `{group}=` | what it is |", "| --- | --- |", *rows])
 
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is not None:
         _act_as_module(arguments)
     import_from_here()
-    sys.argv[1:] = options_first(sys.argv[1:])
+    sys.argv[1:] = map(_quoted, options_first(sys.argv[1:]))
     register_resolvers()
     with short_errors():
         check_options(sys.argv[1:])
@@ -105,6 +105,12 @@ class JudgeSweep(Callback):
         if "folder" in given:
             root = Path(given["folder"].strip("'\"").partition("$")[0])
         print(judge([str(root)], root / "verdict"))
+
+
+def _quoted(word: str) -> str:
+    """An override whose value is the path of a file with `=` in it, as Hydra reads it; other words as they are."""
+    name, _, value = word.partition("=")
+    return f'{name}="{value}"' if "=" in value and value[0] not in "'\"" and os.path.exists(value) else word
 
 
 def _act_as_module(arguments: Sequence[str]) -> None:

@@ -87,8 +87,25 @@ def _overrides_of(run: Run) -> tuple[str, ...]:
     if not named or not named[1]:
         return ()
     name = _HASH.sub("", named[1])
-    options = re.split(r",(?=[\w.@+]+=)", name)
+    options = _split(name, run.record.get("overrides"))
     return tuple(options[:-1] if len(name) == _LONGEST_NAME else options)  # the last one was cut
+
+
+def _split(name: str, given: Any) -> list[str]:
+    """The settings that the name of a folder holds. given: the overrides of its run, where they are recorded.
+
+    The path of a ticket can hold settings of the ticket's run, which are none of this one.
+    """
+    pieces = re.split(r",(?=[\w.@+]+=)", name)
+    if not isinstance(given, list):
+        return pieces
+    keys, options = {str(one).lstrip("+~").partition("=")[0] for one in given}, pieces[:1]
+    for piece in pieces[1:]:
+        if piece.partition("=")[0] in keys:
+            options.append(piece)
+        else:
+            options[-1] += f",{piece}"
+    return options
 
 
 def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Section:

@@ -9,7 +9,7 @@ import pytest
 
 from lth.cli._help import help_text
 from lth.cli.main import main
-from lth.cli.run import CONFIGURATIONS, folder_name
+from lth.cli.run import CONFIGURATIONS, _quoted, folder_name
 from lth.cli.run import main as run
 from tests.support import own_parts
 from tests.support.commands import lth, run_py
@@ -180,6 +180,19 @@ def test_a_sweep_gives_each_job_its_folder_and_survives_a_failing_job(tmp_path: 
     alone = run_py(*FAST, "sparsity.density=0.8", "method=random", "recipe.lr=0.1", cwd=tmp_path)
     assert alone.returncode == 0
     assert len(list(tmp_path.rglob("results.csv"))) == 2, "alone and in a sweep the folder must be the same"
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_the_path_of_a_file_needs_no_quotes(quote: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("lr=0.1,epochs=2", "ticket.safetensors")
+    assert _quoted(f"ticket={path}") == f"ticket={path}"  # of no file: it may be anything
+    path.parent.mkdir()
+    path.touch()
+    assert _quoted(f"ticket={quote}{path}{quote}") == f'ticket="{path}"'
+    assert _quoted(f"+a.b={path.parent}") == f'+a.b="{path.parent}"'
+    for other in ("seed=1", "--config-dir=x=y", "method=glob(*,exclude=[a=b])", "-m"):
+        assert _quoted(other) == other
 
 
 def test_a_folder_is_a_function_of_what_matters():

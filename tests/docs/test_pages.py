@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import links, methods, recipes
+from docs.pages import arguments, links, methods, recipes, reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,6 +14,19 @@ def test_every_method_stands_on_one_page():
     text = "\n".join(file.read_text() for file in (ROOT / "docs" / "methods").glob("*.md"))
     assert methods.unplaced(text) == []
     assert methods.unplaced(text.replace("<!-- methods: gmp agp -->", "<!-- methods: gmp gmp -->")) == ["agp", "gmp"]
+
+
+def test_bars_and_angle_brackets_do_not_break_a_table():
+    assert reference.cell("the largest |score|, <job>: `<rank>`") == r"the largest \|score\|, &lt;job>: `<rank>`"
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_arguments_become_a_list(indent: str):
+    lines = [f"{indent}a, b: of both", f"{indent}    and more: words", f"{indent}c: the last"]
+    before = "Says it." if indent else "Says it.\n"
+    listed = arguments.listed("\n".join([before, *lines, "Raises ValueError for others."]))
+    items = ["- `a, b`: of both", f"{indent}    and more: words", "- `c`: the last"]
+    assert listed == "\n".join(["Says it.", "", *items, "", "Raises ValueError for others."])
 
 
 def test_every_folder_of_recipes_has_a_title():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lth.report._intervals import interval_of_mean
-from lth.report._sections import sections
+from lth.report._sections import _split, sections
 from lth.report._series import series_of
 from lth.report._tables import grids, latex, markdown
 from lth.report.collect import collect
@@ -92,6 +92,14 @@ def test_a_setting_that_differs_makes_two_curves_which_its_value_tells_apart(tmp
     section, series = only_series(tmp_path)
     assert sorted(one.label for one in series) == ["erk", "erk experiment=x", "erk experiment=x lr=0.5"]
     assert section.overrides == ()
+
+
+def test_settings_in_the_path_of_a_ticket_are_none_of_the_run():
+    name = "recipe.epochs=1,ticket=_runs_imp-0.05_recipe.epochs=3,sparsity.levels=3_seed0_ticket.safetensors"
+    given = ["method=retrain", "ticket=x", "recipe.epochs=1"]
+    ours = ["recipe.epochs=1", name.partition(",")[2]]
+    assert _split(name, given) == ours
+    assert _split(name, None) == [*ours[:1], *ours[1].split(",")]  # of a version that did not record overrides
 
 
 def test_what_all_share_goes_to_the_caption(tmp_path):
