@@ -44,13 +44,14 @@ def described(header: Mapping[str, Any], file: Path | None = None) -> dict[str, 
         name = target.removeprefix(_OURS)
         if name == target or name.startswith("_") or "." in name:
             raise ValueError(
-                f"the ticket names the network {target}, which is not lth's; --network FILE builds it if you trust it"
+                f"the ticket names the network {target}, which is not lth's; if you trust it, build it with "
+                "--network FILE, the config.yaml of a run"
             )
     unknown = _unknown_options({key: value for key, value in network.items() if key not in ("_target_", "pretrained")})
     if unknown:
         raise ValueError(
             f"the ticket gives the network {network['_target_']} the options {unknown}, which may open other files or "
-            "connections; --network FILE builds it if you trust it"
+            "connections; if you trust it, build it with --network FILE, the config.yaml of a run"
         )
     return dict(network)
 

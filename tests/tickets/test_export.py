@@ -62,8 +62,9 @@ def test_an_onnx_file_computes_the_same_in_onnxruntime(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     ticket, net, shape = given(name)
-    onnx.write(ticket, tmp_path / "a.onnx", net, shape)
+    onnx.write(ticket, tmp_path / "a.onnx", net, shape, "pixels / 255")
     session = runtime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["inputs"] == "pixels / 255"
     for n in (1, 4):
         images = torch.randn(n, *shape)
         (logits,) = session.run(["logits"], {"images": images.numpy()})
@@ -158,6 +159,9 @@ def test_a_folder_gives_the_weights_with_which_its_level_ended(method, tmp_path,
         assert "; trained weights of level" in capsys.readouterr().out
         state = torch.load(tmp_path / "a.pt", weights_only=True)
         assert all(torch.equal(state[name], value) for name, value in load_level(level).net.state_dict().items())
+    for source in (tmp_path / "run", level, level / "ticket.safetensors"):
+        main(["export", str(source), "--format", "torch_export", "--out", str(tmp_path / "a.pt2")])
+        assert "; images: pixels / 255, minus 0.5, over 0.25" in capsys.readouterr().out
     main(["export", str(level / "ticket.safetensors"), "--format", "state_dict", "--out", str(tmp_path / "b.pt")])
     assert "; starting weights" in capsys.readouterr().out
     start = torch.load(tmp_path / "b.pt", weights_only=True)

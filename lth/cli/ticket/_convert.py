@@ -17,6 +17,7 @@ from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached
 from lth.pruning.structured.thin import thin
 from lth.report.output import console, print_table
+from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from lth.tickets.export import csr, onnx, program
 from lth.tickets.export.masked import masked_state
@@ -111,8 +112,21 @@ def _of_network(ticket: Ticket, path: Path, kind: str, arguments: Namespace) -> 
     net: nn.Module = build(description)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    options = {"batch": arguments.batch} if kind == "csr" else {}
-    return _NETWORKS[kind].write(ticket, path, net, image_shape(description), **options)
+    inputs = _inputs(arguments.ticket)
+    options: dict[str, Any] = {"csr": {"batch": arguments.batch}, "onnx": {"inputs": inputs}}.get(kind, {})
+    written = _NETWORKS[kind].write(ticket, path, net, image_shape(description), **options)
+    return f"{written}; images: {inputs}" if inputs else written
+
+
+def _inputs(path: Path) -> str:
+    """How the run of a ticket or folder made inputs of pixels, in words; empty where no run is stored there."""
+    run = next((folder for folder in (path, *path.parents[:2]) if (folder / "config.yaml").is_file()), None)
+    dataset = RunFolder(run).configuration().get("dataset", {}) if run else {}
+    if not {"scale", "mean", "std"} <= dataset.keys():
+        return ""
+    given = dataset["mean"] is not None and not dataset.get("standardise")
+    how = f"minus {dataset['mean']}, over {dataset['std']}" if given else "standardised by the training images"
+    return f"pixels / {dataset['scale']}, {how}"
 
 
 def _thin(arguments: Namespace) -> None:

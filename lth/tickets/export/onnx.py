@@ -12,12 +12,14 @@ from lth.tickets.export.masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
 
-def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int]) -> str:
+def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int], inputs: str = "") -> str:
     """Write a graph from `images` to `logits` for any batch size.
+
+    inputs: how `images` are made of pixels, stored as the file's property `inputs`
 
     Raises ValueError, and leaves no file, if onnxruntime computes other outputs than the network.
     """
-    runtime, _, _ = (_needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
+    runtime, library, _ = (_needed(package) for package in ("onnxruntime", "onnx", "onnxscript"))
     whole = masked_net(ticket, net)
     differences: list[float] = []
 
@@ -33,6 +35,10 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
             output_names=["logits"],
             verbose=False,
         )
+        if inputs:
+            model = library.load(str(temporary))
+            library.helper.set_model_props(model, {"inputs": inputs})
+            library.save(model, str(temporary))
         batch = images(image_shape, 5, net)
         session = runtime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
