@@ -136,7 +136,7 @@ def test_a_ticket_of_an_own_network_is_shown_from_its_masks_and_imports_nothing(
     shown = lth("ticket", "show", str(ticket), cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "568 of 888 prunable weights kept" in shown.stdout
-    assert "the ticket names the network mine.narrow, which is not lth's; --network FILE builds it" in shown.stdout
+    assert "the ticket names the network mine.narrow, which is not lth's; if you trust it, build it" in shown.stdout
 
 
 def explained(*overrides: str) -> str:
