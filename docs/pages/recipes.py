@@ -45,7 +45,7 @@ def _page(paper: str) -> Iterator[str]:
     yield ""
     yield f"The {len(files)} recipes in `conf/experiment/{paper}`, one command each; expected numbers are quoted."
     yield ""
-    yield "[All recipes in one table](../recipes.md) explains *sure*, multiply-adds and hours."
+    yield "[All recipes in one table](../recipes.md) explains *confidence*, multiply-adds and hours."
     yield ""
     for file in files:
         yield from _recipe(paper, file)
@@ -56,7 +56,7 @@ def _recipe(paper: str, file: Path) -> Iterator[str]:
     yield from (f"## {file.stem} {{#{file.stem}}}", "", _comment(file), "")
     yield from ("```", f"lth run experiment={name}", "```", "")
     if row := _rows().get(name):
-        head = "method", "network", "dataset", "density", "expected", "sure", "multiply-adds", "hours"
+        head = "method", "network", "dataset", "density", "expected", "confidence", "multiply-adds", "hours"
         yield from (f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", f"| {row} |", "")
     yield from (f"* Differs: {said}" for said in block(name).get("differs", {}).values())
     yield from ("", f'??? note "conf/experiment/{name}.yaml"', "    ```yaml")

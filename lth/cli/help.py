@@ -93,7 +93,7 @@ def _options(group: str, width: int) -> str:
 def _parts(group: str, width: int) -> list[str]:
     """The groups of a group's parts: `method/criterion` and its like."""
     parts = [(f"{name}=", group_purpose(name)) for name in groups() if name.startswith(f"{group}/")]
-    return ["", "groups of its parts:", *_table(parts, width)] if parts else []
+    return ["", "groups that belong to it:", *_table(parts, width)] if parts else []
 
 
 def _option(group: str, option: str, width: int) -> str:
