@@ -41,7 +41,10 @@ DIFFERENCES = """
 What a recipe is known to do otherwise than the run that gave its number, with the reason: `published.differs` of its
 file. Recipes without an entry have no known difference. [fidelity.md](fidelity.md) says what was compared.
 """
-COLUMNS = "paper", "experiment", "method", "network", "dataset", "density", "expected", "confidence", "multiply-adds", "hours"
+COLUMNS = (
+    *("paper", "experiment", "method", "network", "dataset", "density"),
+    *("expected", "confidence", "multiply-adds", "hours"),
+)
 HEAD = f"""# Published recipes
 
 Every recipe that a paper or its code states and whose parts exist here, one command away:
@@ -50,8 +53,8 @@ lines name the others. `python -m docs.recipes > docs/recipes.md` makes this pag
 Experiments once had other names: [renamed_experiments.md](renamed_experiments.md) lists both.
 
 - **expected**: test accuracy as published, quoted; nothing here was measured by this project.
-- **confidence**: how well the number is documented, or the recipe where there is none: *high*: in released configurations,
-  result files or a public page; *medium*: read off a figure, or comments of released code, or only part of the recipe;
+- **confidence**: how well the number is documented, or the recipe where there is none: *high*: in released
+  configurations, result files or a public page; *medium*: read off a figure, or comments of released code, or only part of the recipe;
   *low*: from memory or from a version that was not the published one. Do not test against those.
 - **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing here.
   A report counts those of kept weights.
