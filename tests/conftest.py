@@ -20,17 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test process a core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # on a CUDA device products repeat to the bit
 
 
-# Files of tests of engines that start many processes. One worker runs them in turn: side by side they overload two
-# cores, and a node of Ray that does not start within half a minute is an error.
+# Files of tests of engines that start many processes, in two lists of about equal length. Two workers run them: more at
+# a time overload two cores, and a node of Ray that does not start within half a minute is an error.
 STARTING = (
-    "test_sweeps_ray.py",
-    "test_sweeps_slurm.py",
-    "test_tutorials.py",
-    "test_wheel.py",
-    "test_sweeps.py",
-    "test_ranks_killed.py",
-    "test_script_levels_ranks.py",
-    "test_sweeps_optuna.py",
+    ("test_sweeps_ray.py", "test_wheel.py", "test_ranks_killed.py", "test_sweeps_optuna.py"),
+    ("test_sweeps_slurm.py", "test_tutorials.py", "test_sweeps.py", "test_script_levels_ranks.py"),
 )
 LONGEST = (  # other files of tests of engines that take minutes, the longest first
     "test_valid_commands.py",
@@ -65,17 +59,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """The tests in an order in which each worker begins with some of the files that take minutes.
+    """The tests in an order in which the first workers begin with the files that take minutes.
 
     xdist gives each worker one part of the list, equal by number; a worker without tests takes half of another's rest.
     A test of ten minutes near the end of a part would leave the other workers idle.
     """
     first: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    for name in STARTING:
-        first[0] += [item for item in items if item.path.name == name]
-    for index, name in enumerate(LONGEST):
-        first[1 + index % (workers - 1) if workers > 1 else 0] += [item for item in items if item.path.name == name]
-    rest = [item for item in items if item.path.name not in STARTING + LONGEST]
+    for index, names in enumerate((*STARTING, LONGEST)):
+        for name in names:
+            first[index % workers] += [item for item in items if item.path.name == name]
+    named = {name for names in (*STARTING, LONGEST) for name in names}
+    rest = [item for item in items if item.path.name not in named]
     size = -(-len(items) // workers)
     ordered: list[pytest.Item] = []
     for begun in first:

@@ -251,9 +251,15 @@ def shorter(cfg: Any) -> dict[str, Any]:
 
 
 def by_tier() -> list[Any]:
-    """All recipes: representatives on small networks are of the tier `slow`, the others of `engine`."""
+    """A recipe for each choice of options: representatives on small networks are `slow`, the others `engine`.
+
+    Recipes that choose the same options differ in numbers that `shortened` replaces: densities, epochs, rates.
+    """
+    chosen = [*representatives(), *PAPERS]
+    once = {str(sorted(choices(name).items())): name for name in reversed(chosen)}
     slow = {name for name in representatives() if choices(name)["model"] in CHEAP[:3]}
-    return [pytest.param(name, marks=pytest.mark.slow if name in slow else pytest.mark.engine) for name in PAPERS]
+    marks = {name: pytest.mark.slow if name in slow else pytest.mark.engine for name in sorted(once.values())}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
 
 
 @pytest.mark.slow

@@ -9,7 +9,14 @@ import pytest
 
 from tests.conftest import longest_first
 
-FILES = {"a/test_a.py": 5, "l/test_sweeps_ray.py": 3, "l/test_wheel.py": 7, "n/test_n.py": 40, "z/test_ddp.py": 1}
+FILES = {
+    "a/test_a.py": 5,
+    "l/test_sweeps_ray.py": 3,
+    "l/test_wheel.py": 7,
+    "n/test_n.py": 40,
+    "s/test_sweeps.py": 3,
+    "z/test_ddp.py": 1,
+}
 
 
 def items() -> list[Any]:
@@ -22,8 +29,10 @@ def test_every_test_is_given_once(workers: int):
     assert sorted(ordered, key=lambda i: (i.path, i.number)) == sorted(items(), key=lambda i: (i.path, i.number))
 
 
-def test_one_worker_runs_what_starts_many_processes_and_the_others_begin_with_long_files():
-    ordered = longest_first(items(), 2)
-    files = [[name for name, _ in groupby(part, lambda item: item.path.name)] for part in (ordered[:28], ordered[28:])]
+def test_two_workers_begin_with_what_starts_many_processes_and_the_third_with_long_files():
+    ordered = longest_first(items(), 3)
+    parts = ordered[:20], ordered[20:40], ordered[40:]
+    files = [[name for name, _ in groupby(part, lambda item: item.path.name)] for part in parts]
     assert files[0][:2] == ["test_sweeps_ray.py", "test_wheel.py"]
-    assert files[1][0] == "test_ddp.py"
+    assert files[1][0] == "test_sweeps.py"
+    assert files[2][0] == "test_ddp.py"
