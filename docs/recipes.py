@@ -55,7 +55,7 @@ Experiments once had other names: [renamed_experiments.md](renamed_experiments.m
 - **expected**: test accuracy as published, quoted; nothing here was measured by this project.
 - **confidence**: how well the number is documented, or the recipe where there is none: *high*: in released
   configurations, result files or a public page; *medium*: read off a figure, or comments of released code, or only part
-  of the recipe; *low*: from memory or from a version that was not the published one. Do not test against those.
+  of the recipe; *low*: from memory or from an unpublished version. Do not compare results with those.
 - **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing here.
   A report counts those of kept weights.
   Scoring, validation and testing are left out.

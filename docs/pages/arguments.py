@@ -18,9 +18,10 @@ class Arguments(Extension):
 
 
 def listed(docstring: str) -> str:
-    """The docstring with a list in place of lines `name: meaning`; lines that are indented further continue one.
+    """Replace lines `name: meaning` of a docstring by a Markdown list.
 
-    The lines stand at the left margin after an empty line, or are indented by two spaces.
+    Such lines begin at the left margin after an empty line, or are indented by two spaces. A line with a larger indent
+    continues the item before it.
     """
     lines, in_list = [""], False
     for line in docstring.splitlines():

@@ -26,9 +26,12 @@ class JobLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
-        loader = hydra_context.config_loader  # changed itself, since the sweeper uses it too
-        loader.load_sweep_config = SweepConfigurations(loader)  # type: ignore[method-assign]
-        loader.get_group_options = partial(_choosable, loader.get_group_options)  # type: ignore[method-assign]
+        loader = hydra_context.config_loader
+        # set on the loader itself, because the sweeper uses the same one
+        vars(loader).update(
+            load_sweep_config=SweepConfigurations(loader),
+            get_group_options=partial(_choosable, loader.get_group_options),
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = plan(self.hydra_context, self.config, job_overrides, initial_job_idx)

@@ -38,7 +38,10 @@ def shrink_finished(levels: Sequence[Level], keep: str, trained: int | None = No
 
 
 def shrink_alone(levels: Sequence[Level], keep: str, trained: int | None = None, own: bool = True) -> None:
-    """As `shrink_finished`, in one process. own: as in `shrink_checkpoint`."""
+    """Do the work of `shrink_finished` in this process, without waiting for other ranks.
+
+    own: whether the checkpoints are of modules of lth; see `shrink_checkpoint`
+    """
     if trained is None:
         looked_at = [level for level in levels if (level.folder / "finished").is_file()]
         finished = {level.index for level in looked_at}

@@ -10,8 +10,10 @@ from lth.experiment._finished_levels import KEPT
 from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, check_takes
 
 
-def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for arguments of `lth.levels` that cannot be stored as they are."""
+def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, Any], keep: Any) -> None:
+    """Raise ValueError for an unknown `keep`, and for other arguments of `lth.levels` that cannot be stored as JSON."""
+    if keep not in KEPT:
+        raise ValueError(f"keep={keep!r} is not one of {KEPT}")
     for name, value in names.items():
         if not isinstance(value, str):
             raise ValueError(f"{name}={value!r} must be text")
@@ -22,12 +24,6 @@ def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, A
             json.dumps({name: value})
         except (TypeError, ValueError):
             raise ValueError(f"settings: {name}={value!r} must be a number, text, or lists or dicts of them") from None
-
-
-def check_keep(keep: Any) -> None:
-    """Raise ValueError for another `keep` of `lth.levels` than `all` and `results`."""
-    if keep not in KEPT:
-        raise ValueError(f"keep={keep!r} is not one of {KEPT}")
 
 
 def check_parts(criterion: Any, allocation: Any, within: Any) -> None:

@@ -198,9 +198,10 @@ class Experiment:
 
 
 def _partial(part: DictConfig) -> Callable[..., Any]:
-    """What a part with `_partial_: true` describes, of plain partials.
+    """Build the callable that a part with `_partial_: true` describes, from plain `functools.partial` objects.
 
-    Hydra's own check target and result again at each call, which takes 0.1 ms, and 2 ms where the result is a dict.
+    Hydra's own class checks its target and its result at every call. That took 0.3 ms, and 3 ms for a result that is a
+    dict, on a busy CPU.
     """
     return _plain(instantiate(part))
 

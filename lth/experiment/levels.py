@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._finished_levels import shrink_alone
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
-from lth.experiment._script_checks import check_keep, check_parts, check_settings
+from lth.experiment._script_checks import check_parts, check_settings
 from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
@@ -139,13 +139,12 @@ def levels(
     The body of the loop makes a Trainer with `KeepPruned` and `level.callbacks(...)`, and calls `fit`. When the body is
     done, the level is marked finished and its row is written. The same script run again goes on where it stopped.
 
-    Raises ValueError for rising densities, settings that are no JSON, a folder that another process uses or that holds
-    other settings, another value of `keep`, and RuntimeError where the body has not trained the level to its end.
+    Raises ValueError for rising densities, settings that are not JSON, an unknown `keep`, and a folder that another
+    process uses or that holds other settings. Raises RuntimeError if the body did not train the level to its end.
     """
     quiet_lightning()
-    check_keep(keep)
     run = RunFolder(folder)
-    plan, config = _plan(densities, run.path), _config(densities, seed, method, model, dataset, settings)
+    plan, config = _plan(densities, run.path), _config(densities, seed, method, model, dataset, settings, keep)
     with ExitStack() as stack:
         if rank_zero_only.rank:
             die_with_parent()
@@ -202,9 +201,15 @@ def _plan(densities: Sequence[float], folder: Path) -> list[Level]:
 
 
 def _config(
-    densities: Sequence[float], seed: int, method: str, model: str, dataset: str, settings: Mapping[str, Any] | None
+    densities: Sequence[float],
+    seed: int,
+    method: str,
+    model: str,
+    dataset: str,
+    settings: Mapping[str, Any] | None,
+    keep: str,
 ) -> dict[str, Any]:
-    check_settings({"method": method, "model": model, "dataset": dataset}, seed, settings or {})
+    check_settings({"method": method, "model": model, "dataset": dataset}, seed, settings or {}, keep)
     return {
         "choices": {"method": method, "model": model, "dataset": dataset},
         "seed": seed,

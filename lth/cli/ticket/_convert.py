@@ -119,7 +119,7 @@ def _of_network(ticket: Ticket, path: Path, kind: str, arguments: Namespace) -> 
 
 
 def _inputs(path: Path) -> str:
-    """How the run of a ticket or folder made inputs of pixels, in words; empty where no run is stored there."""
+    """How a ticket's run computed its inputs from pixels, as text; empty if `path` is not in the folder of a run."""
     run = next((folder for folder in (path, *path.parents[:2]) if (folder / "config.yaml").is_file()), None)
     dataset = RunFolder(run).configuration().get("dataset", {}) if run else {}
     if not {"scale", "mean", "std"} <= dataset.keys():

@@ -15,7 +15,7 @@ from lth.tickets.ticket import Ticket
 def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int], inputs: str = "") -> str:
     """Write a graph from `images` to `logits` for any batch size.
 
-    inputs: how `images` are made of pixels, stored as the file's property `inputs`
+    inputs: how `images` are computed from pixels; stored in the metadata of the file under `inputs`
 
     Raises ValueError, and leaves no file, if onnxruntime computes other outputs than the network.
     """
