@@ -25,12 +25,14 @@ class Case:
 
     overrides: of the configuration
     cpu_steps, cuda_steps: training steps in one run
+    batch: images of a step
     """
 
     title: str
     overrides: tuple[str, ...]
     cpu_steps: int
     cuda_steps: int
+    batch: int = 128
 
 
 RESNET20 = Case("ResNet-20", ("recipe=cifar", "model=resnet20", "dataset.image_size=32", "dataset.channels=3"), 25, 250)
@@ -38,18 +40,21 @@ LENET = Case("LeNet-300-100", ("recipe=mnist", "model=lenet_300_100", "dataset.i
 MLP = Case(
     "MLP 784-2048-2048-10", ("recipe=mnist", "model=mlp", "model.widths=[2048,2048]", "dataset.image_size=28"), 25, 400
 )
+DIGITS = Case(
+    "LeNet-300-100 on digits", ("recipe=digits", "model=lenet_300_100", "dataset.image_size=8"), 2000, 2000, batch=60
+)
 CASES = (RESNET20, LENET)
 UNPRUNED = ("method=dense",)
 
 
 @contextmanager
 def timed_level(case: Case, setting: Setting, *overrides: str) -> Iterator[TimedLevel]:
-    """A level of `case` with batch size 128, in a temporary folder.
+    """A level of `case`, in a temporary folder.
 
     overrides: of the configuration, such as the method
     """
     quiet_lightning()
-    first, batch = (1, 8) if setting.quick else (3, 128)
+    first, batch = (1, 8) if setting.quick else (3, case.batch)
     steps = setting.amount(case.cpu_steps, case.cuda_steps, quick=2)
     with TemporaryDirectory() as folder:
         images = (f"dataset.train_size={batch * (first + steps + 1)}", f"dataset.test_size={batch}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.cases import CASES, RESNET20, UNPRUNED, Case, timed_level
+from benchmarks.cases import CASES, DIGITS, RESNET20, UNPRUNED, Case, timed_level
 from benchmarks.interleave import Arm, Comparison
 from benchmarks.level import PlainStep
 from benchmarks.setting import Setting
@@ -11,7 +11,7 @@ from benchmarks.setting import Setting
 
 def comparisons(setting: Setting) -> Iterator[Comparison]:
     """Training steps of a dense level, without start-up, evaluation and checkpoints."""
-    for case in CASES:
+    for case in (*CASES, DIGITS):
         yield from compare(case, setting)
 
 

@@ -5,11 +5,13 @@ import os
 import platform
 import subprocess
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities import registry
 
 _PACKAGES = ("lth", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
 
@@ -35,7 +37,12 @@ def environment() -> dict[str, Any]:
 
 
 def quiet_lightning() -> None:
-    """Silence the banners and tips that Lightning prints for every Trainer, of which a run makes one a level."""
+    """Silence the banners and tips that Lightning prints for every Trainer, of which a run makes one a level.
+
+    Also keeps the list of installed callbacks, for which every Trainer reads the metadata of all packages.
+    """
+    if registry.entry_points is entry_points:
+        registry.entry_points = cache(entry_points)
     for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")

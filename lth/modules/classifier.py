@@ -125,7 +125,9 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # a resumed epoch must draw the same dropout masks as the interrupted one
-        torch.manual_seed(derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank))
+        seed = derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank)
+        # torch.manual_seed also seeds devices that are not in use, which takes as long as a step of a small network
+        (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
         self.training_metrics.reset(self.device)
         self._summary = {}
 

@@ -67,11 +67,13 @@ class KeptWeights(Classifier):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # unmasked gradients would enter the clipping norm and the momentum of pruned weights
-        zero_gradients_(*self._pruned)
+        if self._pruned[0]:
+            zero_gradients_(*self._pruned)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        zero_(*self._pruned)
+        if self._pruned[0]:
+            zero_(*self._pruned)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["masks"] = {name: mask.cpu() for name, mask in self.masks.bools().items()}

@@ -19,6 +19,8 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
+from omegaconf import ListConfig
+
 Schedule = Callable[[float, float, float], float]  # step, total, epoch -> factor
 
 
@@ -104,8 +106,11 @@ def _without_warmup(schedule: Schedule) -> Schedule:
 
 
 def _plain(schedule: Any) -> Schedule:
-    # the partial that Hydra makes costs 165 µs in each call
-    return partial(schedule.func, *schedule.args, **schedule.keywords) if hasattr(schedule, "func") else schedule
+    # the partial that Hydra makes costs 165 µs in each call, and a list of OmegaConf 20
+    if not hasattr(schedule, "func"):
+        return schedule
+    keywords = {k: tuple(v) if isinstance(v, ListConfig) else v for k, v in schedule.keywords.items()}
+    return partial(schedule.func, *schedule.args, **keywords)
 
 
 def _warmup_of(schedule: Any) -> float:

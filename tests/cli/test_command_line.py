@@ -75,6 +75,7 @@ def _without(unneeded: list[str], arguments: list[str], folder: Path) -> subproc
         (["run", "--help"], ["torch", "pytorch_lightning", "matplotlib"]),
         (["run", "method=ipm"], ["torch", "pytorch_lightning", "matplotlib"]),
         (["report", "nothing"], ["torch", "pytorch_lightning", "hydra"]),
+        (["ticket", "show", "nothing"], ["pytorch_lightning", "matplotlib"]),
     ],
 )
 def test_help_and_mistakes_wait_for_no_import_that_they_do_not_need(arguments, unneeded, tmp_path):

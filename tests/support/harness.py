@@ -22,12 +22,12 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from lightning_fabric.utilities import registry
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.cli.run import register_resolvers
 from lth.experiment import _finished_levels
+from lth.experiment.environment import quiet_lightning
 from lth.experiment.loop import Loop, run
 from lth.modules.classifier import Classifier
 from lth.pruning import Masks
@@ -36,7 +36,7 @@ from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from tests.support.tiers import check_not_fast
 
-registry.entry_points = cache(registry.entry_points)  # every Trainer reads the metadata of all installed packages
+quiet_lightning()
 Bombs = dict[int, tuple[str, int]] | None
 CONF = Path(__file__).parents[2] / "conf"
 # a few seconds of training on images made on the spot: three epochs of four steps a level

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lth.analysis.layers import uses_per_image
 from lth.cli.ticket._create import write_state
 from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
-from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
 from lth.pruning.structured.attached import Attached
@@ -85,6 +84,8 @@ def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
         return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
     if of_tickets:
         raise ValueError(f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}")
+    from lth.experiment.load import load_level  # imported here: it needs Lightning, whose import takes seconds
+
     level = load_level(path)
     header = Ticket.load(level.folder / "ticket.safetensors", weights=False).header
     ticket = Ticket(level.masks.bools(), level.net.state_dict(), header)

@@ -12,11 +12,11 @@ settled: the rule used outside training, if it is another one
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from lth.pruning.search._segments import largest_of_segments
 
 # by name, not by `_target_`: `method.rule.rounding` is a plain name in the configuration of earlier runs
 _COUNTS: dict[str, Callable[[int, float], int]] = {
@@ -105,42 +105,6 @@ class Largest:
         flat = torch.cat([score.flatten() for score in scores]).abs()
         if allowed:
             flat = torch.where(torch.cat([mask.flatten() for mask in allowed]) > 0, flat, -1.0)
-        kept = _largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
+        kept = largest_of_segments(flat, sizes if self.scope == "layer" else [len(flat)], counts, self.ties == "exact")
         parts = kept.split(sizes)
         return [part if part.shape == s.shape else part.view(s.shape) for part, s in zip(parts, scores, strict=True)]
-
-
-def _largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool = True) -> Tensor:
-    """True for the `counts[i]` largest entries of segment i of `values` (1-D).
-
-    Ties go to lower indices if `exact`. Otherwise the threshold is the largest entry that is not among them, and all
-    entries equal to it are left out. One selection for each segment; the rest is done for all segments together,
-    without reading the device.
-    """
-    parts = values.split(list(sizes))
-    thresholds = [_nth_largest(part, count if exact else count + 1) for part, count in zip(parts, counts, strict=True)]
-    lengths, ends, wanted = _on_device(tuple(sizes), tuple(counts), values.device)
-    segment = torch.repeat_interleave(lengths, output_size=len(values))  # the segment of each entry
-    threshold = torch.stack(thresholds).index_select(0, segment)
-    over = values > threshold
-    if not exact:
-        return over
-    tied = values == threshold
-    seen = torch.stack([over, tied]).cumsum(1, dtype=torch.int32)  # half the time that int64 takes
-    upto = pad(seen[:, ends], (1, 0))  # counts of both up to each segment's end, with 0 before the first
-    last = wanted - upto[0, 1:] + upto.sum(0)[:-1]  # ties up to the last one kept, over all segments
-    return over | (tied & (seen[1] <= last.index_select(0, segment)))
-
-
-def _nth_largest(values: Tensor, n: int) -> Tensor:
-    """The n-th largest of `values` (1-D): infinity for n = 0, minus infinity where there are fewer than n."""
-    if 0 < n <= len(values):
-        return values.kthvalue(len(values) - n + 1).values
-    return torch.full_like(values[0], -torch.inf if n else torch.inf)
-
-
-@lru_cache(maxsize=4)
-def _on_device(sizes: tuple[int, ...], counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Lengths, last indices and counts of segments, cached: copying them to the device in each step would cost time."""
-    lengths = torch.tensor(sizes, device=device)
-    return lengths, lengths.cumsum(0) - 1, torch.tensor(counts, device=device)

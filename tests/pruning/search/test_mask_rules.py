@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from lth.pruning.search.mask_rules import Largest, Relaxed, Rounded, Sampled, _largest_of_segments
+from lth.pruning.search._segments import _largest_on_device, largest_of_segments
+from lth.pruning.search.mask_rules import Largest, Relaxed, Rounded, Sampled
 from lth.pruning.search.rounding import Rounding
 from lth.pruning.search.selection import Selection, _by_group
 from lth.pruning.search.state import _layers_of
@@ -38,13 +39,16 @@ def test_the_largest_of_segments_are_those_of_a_sort_ties_to_the_lower_index(see
     sizes = torch.randint(1, 40, (6,), generator=random).tolist()
     values = torch.randint(0, 5, (sum(sizes),), generator=random).float()  # five values: mostly ties
     counts = [int(torch.randint(0, size + 1, (1,), generator=random)) for size in sizes]
-    assert torch.equal(_largest_of_segments(values, sizes, counts), slowly(values, sizes, counts))
+    assert torch.equal(largest_of_segments(values, sizes, counts), slowly(values, sizes, counts))
+    assert torch.equal(_largest_on_device(values, sizes, counts, exact=True), slowly(values, sizes, counts))
+    as_published = _largest_on_device(values, sizes, counts, exact=False)
+    assert torch.equal(largest_of_segments(values, sizes, counts, exact=False), as_published)
 
 
 def test_as_published_every_tie_at_the_threshold_is_lost():
-    kept = _largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1], exact=False)
+    kept = largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1], exact=False)
     assert kept.tolist() == [False, False, False, True, False, False]
-    exact = _largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1])
+    exact = largest_of_segments(torch.tensor([1.0, 2, 2, 3, 5, 5]), [4, 2], [2, 1])
     assert exact.tolist() == [False, True, False, True, True, False]
 
 
