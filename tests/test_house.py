@@ -27,7 +27,7 @@ COMMANDS = {"run", "report", "ticket", "summary", "sensitivity", "connectivity",
 # What some rooms may import at module level, besides the standard library and lower rooms.
 LIBRARIES = {
     "plan": set(),
-    "pruning": {"torch"},
+    "pruning": {"torch", "numpy"},
     "networks": {"torch", "yaml"},
     "tickets": {"torch", "numpy", "safetensors"},
 }

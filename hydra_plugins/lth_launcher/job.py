@@ -1,6 +1,7 @@
 """A job of a sweep, whatever runs it: its command line, its folder, whether it is finished and what it scored."""
 
 import csv
+import os
 import re
 import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -248,7 +250,7 @@ def failure(job: Job, cause: str) -> str:
 
 
 def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
-    """Print how many jobs of the sweep are finished, and those that failed.
+    """Print how many jobs of the sweep are finished, those that failed, and the command that compares the others.
 
     failures: position in `jobs` -> what went wrong
     """
@@ -259,6 +261,11 @@ def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
             print(f"failed, {causes.count(cause)} jobs: {cause}", flush=True)
     for index in sorted(index for index, cause in failures.items() if causes.count(cause) == 1):
         say_failed(jobs[index], failures[index])
+    folders = [job.folder.absolute() for index, job in enumerate(jobs) if index not in failures and job.folder]
+    if folders:
+        above = Path(os.path.commonpath([folder.parent for folder in folders]))
+        shown = above.relative_to(Path.cwd()) if above.is_relative_to(Path.cwd()) else above
+        print(f"next: lth report {quote(str(shown))}", flush=True)
 
 
 @contextmanager

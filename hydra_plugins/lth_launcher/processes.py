@@ -8,13 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hydra_plugins.lth_launcher._sweep_screen import SweepScreen
 from hydra_plugins.lth_launcher.forks import OUTPUT_FILE, run_all, stop_all
 from hydra_plugins.lth_launcher.job import Job, error_file
 from hydra_plugins.lth_launcher.launcher import JobLauncher
 from lth.cli._valid import check_part
 from lth.training.signals import die_with_parent
+
+if TYPE_CHECKING:
+    from hydra_plugins.lth_launcher._sweep_screen import SweepScreen
 
 
 class ProcessLauncher(JobLauncher):
@@ -32,6 +35,9 @@ class ProcessLauncher(JobLauncher):
         self.jobs, self.preload = jobs, preload and sys.platform == "linux"
 
     def run(self, jobs: Sequence[Job]) -> list[str]:
+        # imported here: Hydra imports every launcher before a single run, too
+        from hydra_plugins.lth_launcher._sweep_screen import SweepScreen
+
         logs = Path(self.config.hydra.sweep.dir) / "logs"
         with SweepScreen(jobs, self.jobs, logs) as screen:
             if self.preload and len(jobs) > 1:
@@ -45,7 +51,7 @@ class ProcessLauncher(JobLauncher):
                     stop_all(running, _waited)
                     raise
 
-    def _in_forks(self, screen: SweepScreen) -> list[str]:
+    def _in_forks(self, screen: "SweepScreen") -> list[str]:
         causes: dict[int, Callable[[int], str]] = {}
         outcomes = [""] * len(screen.jobs)
         with ExitStack() as files:
@@ -62,7 +68,7 @@ class ProcessLauncher(JobLauncher):
         return outcomes
 
 
-def _run(running: list[subprocess.Popen], screen: SweepScreen, index: int) -> str:
+def _run(running: list[subprocess.Popen], screen: "SweepScreen", index: int) -> str:
     screen.started(index)
     with error_file() as (environment, cause), screen.log_of(index).open("ab") as log:
         where, command = {**os.environ, **environment}, screen.jobs[index].command

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -28,6 +29,8 @@ _NOT_IN_NAME = re.compile(
     r"(dataset|model|method|sparsity|sparsity\.density|dataset\.root|seed|folder|overwrite|keep|checkpoint_seconds|threads"
     r"|logger(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*))$"
 )
+# words of a command line that choose files which may set hydra.mode, or that set it
+_MAY_SET_MODE = re.compile(r"[+~]*(experiment\b|hydra\b)|--?c[dnp]\b|--config")
 _LONGEST_NAME = 120  # characters; a longer name is cut and ends in a hash of the whole
 _failed: list[Exception] = []  # what ended the run
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _told_to_sweep():
             command()
         return
-    with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
+    with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]), _mode_known():
         command()
         if _failed:
             raise _failed.pop()
@@ -121,6 +124,21 @@ def _act_as_module(arguments: Sequence[str]) -> None:
     """
     sys.argv = [__file__, *arguments]
     sys.modules["__main__"].__spec__ = find_spec(_MODULE)
+
+
+@contextmanager
+def _mode_known() -> Iterator[None]:
+    """Let Hydra compose the configuration once where only `-m` can ask for a sweep.
+
+    Hydra composes it a first time to read `hydra.mode`, which takes a quarter of a second.
+    """
+    name, read = "get_mode", Hydra.get_mode
+    if not any(map(_MAY_SET_MODE.match, sys.argv[1:])):
+        setattr(Hydra, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(Hydra, name, read)
 
 
 def _run(cfg: DictConfig) -> float | None:

@@ -42,7 +42,7 @@ def quiet_lightning() -> None:
     Also keeps the list of installed callbacks, for which every Trainer reads the metadata of all packages.
     """
     if registry.entry_points is entry_points:
-        registry.entry_points = cache(entry_points)
+        vars(registry).update(entry_points=cache(entry_points))
     for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")

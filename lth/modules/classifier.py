@@ -125,9 +125,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # a resumed epoch must draw the same dropout masks as the interrupted one
-        seed = derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank)
-        # torch.manual_seed also seeds devices that are not in use, which takes as long as a step of a small network
-        (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
+        _seed(self.device, derive("forward", self.seed, self.level.stream, self.current_epoch, self.global_rank))
         self.training_metrics.reset(self.device)
         self._summary = {}
 
@@ -172,6 +170,14 @@ class Classifier(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.tested = self.evaluation["test"].read()
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Seed the random numbers of a device and of the CPU.
+
+    torch.manual_seed also seeds devices that are not in use, which takes as long as a step of a small network.
+    """
+    (torch.default_generator if device.type == "cpu" else torch).manual_seed(seed)
 
 
 def _mix(x: Tensor, alpha: float, *key: int | str) -> tuple[Tensor, Tensor, float]:

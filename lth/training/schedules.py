@@ -19,8 +19,6 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from omegaconf import ListConfig
-
 Schedule = Callable[[float, float, float], float]  # step, total, epoch -> factor
 
 
@@ -109,8 +107,12 @@ def _plain(schedule: Any) -> Schedule:
     # the partial that Hydra makes costs 165 µs in each call, and a list of OmegaConf 20
     if not hasattr(schedule, "func"):
         return schedule
-    keywords = {k: tuple(v) if isinstance(v, ListConfig) else v for k, v in schedule.keywords.items()}
-    return partial(schedule.func, *schedule.args, **keywords)
+    lists = {name: tuple(value) for name, value in schedule.keywords.items() if _is_list(value)}
+    return partial(schedule.func, *schedule.args, **{**schedule.keywords, **lists})
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _warmup_of(schedule: Any) -> float:

@@ -100,6 +100,23 @@ def test_a_sweep_tells_its_name_to_jobs_that_log_to_wandb():
     assert len(_name_for_trackers(sweep)[0]) < 160
 
 
+@pytest.mark.parametrize(
+    ("folders", "compared"),
+    [
+        (["runs/digits/mlp/imp/seed0", "runs/digits/mlp/rigl/seed0"], "runs/digits/mlp"),
+        (["runs/digits/mlp/imp/seed0", "runs/digits/mlp/imp/seed1"], "runs/digits/mlp/imp"),
+        (["runs/a b/imp/seed0"], "'runs/a b/imp'"),
+        (["runs/digits/mlp/imp/seed0", "/elsewhere/imp/seed0"], "/"),
+    ],
+)
+def test_a_sweep_ends_with_the_command_that_compares_its_runs(folders, compared, capsys):
+    jobs = [Job(["method=imp"], {"folder": folder}) for folder in folders]
+    summarise([*jobs, Job(["method=ipm"])], {len(jobs): "no method"})
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: lth report {compared}"
+    summarise(jobs, dict.fromkeys(range(len(jobs)), "disk full"))
+    assert "next" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("preload", [True, False], ids=["forks", "processes"])
 @pytest.mark.slow
 def test_a_sweep_prints_one_line_a_job_and_failures_again_at_the_end(preload, tmp_path, monkeypatch, capfd):
