@@ -10,7 +10,7 @@ from lth.datamodules._normalise import Normalise
 from lth.datamodules.augment import Augment, Draws, crop, cutout, flip, windows
 
 Batch = tuple[Tensor, Tensor]
-_GATHERED_AT_ONCE = 4 * 2**20  # most pixels of a training set that is normalised once and gathered once an epoch
+_LARGEST_SLICED = 4 * 2**20  # pixels of a training set whose batches are slices of one tensor, made once an epoch
 
 
 def batches(samples: int, batch_size: int, world: int = 1, drop_last: bool = False) -> int:
@@ -120,10 +120,7 @@ class ArrayLoader(EpochLoader):
         batching: Batching,
     ) -> None:
         super().__init__(len(labels), batching)
-        # of a small training set, an epoch's batches are slices of one tensor
-        self.plain = images.numel() <= _GATHERED_AT_ONCE and augment == Augment()
-        if self.plain:
-            images = normalise(images)
+        self.sliced = images.numel() <= _LARGEST_SLICED and augment == Augment()
         self.images, self.labels, self.normalise = images, labels, normalise
         self.views = windows(images, images.shape[-1] - 2 * augment.crop)
         self.draw, self.augment = draw, augment
@@ -134,10 +131,11 @@ class ArrayLoader(EpochLoader):
         size, rank, world = self.batching.batch_size, self.batching.rank, self.batching.world
         draws = self.draw(epoch).in_order().each(lambda part: part.to(self.images.device))
         labels = self.labels[draws.order]
-        images = self.images[draws.order] if self.plain else self.images
+        if self.sliced:
+            images = self.normalise(self.images[draws.order])
         for start in range(first * size, self.length * size, size):
             mine = slice(start + rank, start + size, world)
-            if self.plain:
+            if self.sliced:
                 yield images[mine], labels[mine]
             else:
                 yield self._augmented(draws.each(operator.itemgetter(mine))), labels[mine]
