@@ -36,22 +36,24 @@ function answer(section, { density: at, order }, openPoint, choices, again) {
   parts.push(`It cost ${amount(point.epochs)} epochs, ${seconds(point.seconds)}${point.multiply_adds == null ? '' : `, ${amount(point.multiply_adds)} multiply-adds`} a run. `);
   parts.push(el('button', { type: 'button', onclick: () => openPoint(winner, point) }, 'its command and runs'));
   const rows = choices.allRanked ? order : order.slice(0, LISTED);
-  const head = ['series', '', 'mean', '95 % interval', 'n', 'behind by', 'compared', 'epochs', 'multiply-adds', 'time'];
-  const text = [0, 1, 6];
+  const head = ['series', '', 'mean', 'n', 'behind by', 'compared', 'epochs', 'multiply-adds', 'time'];
+  const text = [0, 1, 5];
   const table = el('table', { class: 'ranked', 'aria-label': `series at density ${density(at)}, best first` },
     el('thead', {}, el('tr', {}, head.map((title, index) => el('th', { scope: 'col', class: text.includes(index) ? 'text' : null }, title)))),
     el('tbody', {}, rows.map((entry, place) => row(section, at, entry, place, openPoint))));
   const all = order.length > LISTED && el('button', { type: 'button', onclick: () => { choices.allRanked = !choices.allRanked; remember(); again(); } }, choices.allRanked ? 'show the best' : `show all ${order.length}`);
   return [el('p', { class: 'answer' }, parts), el('div', { class: 'wide' }, table), all,
-    el('p', { class: 'note' }, `Behind by: the best mean minus this one, in percentage points, with its own 95 % t interval, paired by seed where the seeds are the same (else Welch’s). Probably behind: the interval lies above 0. Clearly behind: it still does when ${others.length} comparison${others.length > 1 ? 's share' : ' has'} the 5 % (Bonferroni). The best of many was chosen on these same numbers, so its mean is a little too good.`)].filter(Boolean);
+    el('p', { class: 'note' }, `Small numbers: 95 % intervals. Behind by: the best mean minus this one, in percentage points, paired by seed where the seeds are the same (else Welch’s). Probably behind: the interval lies above 0. Clearly behind: it still does when ${others.length} comparison${others.length > 1 ? 's share' : ' has'} the 5 % (Bonferroni). The best of many was chosen on these same numbers, so its mean is a little too good.`)].filter(Boolean);
 }
 
 function row(section, at, [index, outcome, lead, low, high], place, openPoint) {
   const one = section.series[index];
   const point = pointAt(one, at);
-  const behind = place === 0 ? '–' : percent(lead) + (low == null ? '' : ` [${percent(low)}, ${percent(high)}]`);
+  const within = (words, range) => [words, range && el('small', {}, range)].filter(Boolean);
+  const behind = place === 0 ? '–' : within(percent(lead), low == null ? '' : `${percent(low)} to ${percent(high)}`);
   const button = el('button', { type: 'button', onclick: () => openPoint(one, point), 'aria-label': `command and runs of ${one.label}` }, 'runs');
-  const cells = [`${place + 1}. ${one.label}`, button, meanWords(point), interval(point) || '–', point.n, behind, OUTCOMES[outcome], amount(point.epochs), amount(point.multiply_adds), seconds(point.seconds)];
-  const kind = (number) => (number === 6 ? `text ${outcome}` : number < 2 ? 'text' : null);
-  return el('tr', {}, cells.map((cell, number) => el(number ? 'td' : 'th', { class: kind(number), scope: number ? null : 'row' }, cell.nodeType ? cell : String(cell))));
+  const cells = [`${place + 1}. ${one.label}`, button, within(meanWords(point), interval(point)), point.n, behind, OUTCOMES[outcome], amount(point.epochs), amount(point.multiply_adds), seconds(point.seconds)];
+  const proven = outcome === 'best' && point.n < 3 ? '' : outcome;
+  const kind = (number) => (number === 5 ? `text ${proven}` : number < 2 ? 'text' : null);
+  return el('tr', {}, cells.map((cell, number) => el(number ? 'td' : 'th', { class: kind(number), scope: number ? null : 'row' }, typeof cell === 'number' ? String(cell) : cell)));
 }

@@ -104,10 +104,21 @@ function aside(index, shown, choices) {
   return 1 + ASIDE * ((2 * place) / (shown.length - 1) - 1);
 }
 
+/** Ticks for errors, 0..1: round numbers of a log axis, or evenly spaced ones where the errors are close together. */
+function errorTicks(errors) {
+  const [least, most] = [Math.min(...errors), Math.max(...errors)];
+  if (!(most > least) || most > 3 * least) return ERRORS;
+  const unit = 10 ** Math.floor(Math.log10(most - least) - 1);
+  const step = unit * [1, 2, 5, 10, 20].find((factor) => (most - least) / (factor * unit) <= 6);
+  const first = Math.max(1, Math.floor(least / step));
+  return Array.from({ length: Math.ceil(most / step) - first + 1 }, (_, index) => (first + index) * step);
+}
+
 function yAxis(points, choices) {
   const title = { text: DATA.column + (choices.yscale === 'error' ? ' (error on a log axis)' : ''), standoff: 10 };
   if (choices.yscale === 'error') {
-    return { title, type: 'log', autorange: 'reversed', tickvals: ERRORS, ticktext: ERRORS.map((value) => `${Number((100 * (1 - value)).toFixed(2))} %`) };
+    const ticks = errorTicks(points.map((point) => 1 - point.mean).filter((error) => error > 0));
+    return { title, type: 'log', autorange: 'reversed', tickvals: ticks, ticktext: ticks.map((value) => `${Number((100 * (1 - value)).toFixed(2))} %`) };
   }
   if (!DATA.percent) return { title, type: choices.yscale };
   const means = points.map((point) => point.mean);
