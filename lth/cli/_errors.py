@@ -105,7 +105,9 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     cause, message = error.__cause__, str(error)
     if isinstance(error, InstantiationException) and isinstance(cause, Exception):
         where = re.search(r"full_key: (\S+)", message)
-        return f"{cause}" + (f" (in {where[1]})" if where else "")
+        called = isinstance(cause, TypeError) and "missing" in str(cause) and "argument" in str(cause)
+        hint = "; the run itself calls the parts of a method, so that their files say _partial_: true" if called else ""
+        return f"{cause}" + (f" (in {where[1]})" if where else "") + hint
     if "mismatched input '='" in message:
         wrong = next((o for o in overrides if o.count("=") > 1 and not re.search(r"=['\"]", o)), "key=a=b")
         name, _, value = wrong.partition("=")
@@ -120,7 +122,8 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
         options = re.findall(r"^\t([^_\s]\S*)$", message, re.MULTILINE)  # files that begin with _ are parts of options
-        return f"{option[1]}={option[2]} is not one of {options}{nearest(option[2], options)}{_own_folder(overrides)}"
+        near = nearest(option[2], options)
+        return f"there is no {option[1]}={option[2]}{near or ';'} valid: {', '.join(options)}{_own_folder(overrides)}"
     base = re.search(r"In '(.+)': Could not load '(.+)/(.+)'", message)
     if base:
         folders = [folder / base[2] for folder in configuration_folders(directory, overrides)]

@@ -165,7 +165,7 @@ def _say_what_runs(cfg: DictConfig) -> None:
         begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
         density = "" if cfg.sparsity.density is None else f" to density {cfg.sparsity.density:g}"
         ladder = str(HydraConfig.get().runtime.choices["sparsity"]) + density
-        where = f"{'goes on' if begun else 'begins'} in {cfg.folder}"
+        where = f"goes on in {cfg.folder}" if begun else f"folder {cfg.folder}"
         print(f"{title_of(cfg)}, {ladder}, seed {cfg.seed}, {where}", flush=True)
 
 

@@ -31,6 +31,7 @@ from lth.experiment._checks import (
 )
 from lth.experiment._given_keys import forced
 from lth.experiment._stored_configuration import resolved
+from lth.experiment._targets import check_targets
 from lth.experiment._unused_keys import check_used
 from lth.modules import Recipe
 from lth.networks.from_config import build, image_shape
@@ -59,6 +60,7 @@ class Experiment:
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.folder, self.config = folder, resolved(cfg)
+        check_targets(self.config)
         given, cfg = cfg, OmegaConf.create(self.config)  # without interpolations: reading one takes longer than a step
         self.cfg = cfg
         self.recipes = {name: recipe_of(cfg, name) for name in cfg.method.stages}

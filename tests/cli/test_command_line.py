@@ -158,7 +158,7 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "curve.png" in first.stdout
     assert "\x1b" not in first.stdout
     what = "imp of mlp on synthetic, geometric to density 0.64, seed 0"
-    assert first.stdout.startswith(f"{what}, begins in {run.relative_to(tmp_path)}\n3 levels, density 1 to 0.64\n")
+    assert first.stdout.startswith(f"{what}, folder {run.relative_to(tmp_path)}\n3 levels, density 1 to 0.64\n")
     assert "\nnext:\n  lth report runs\n" in first.stdout
     again = run_py(*arguments, cwd=tmp_path)
     assert again.returncode == 0

@@ -156,7 +156,7 @@ def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Pa
     assert (code, plain(text)) == (1, "error: recipe.lr=-1: must be a number over 0\n")
     code, text = screen(width, *arguments, cwd=tmp_path, interrupt_at="val acc")  # start, running, interrupted
     lines = plain(text).splitlines()
-    assert lines[0] == "imp of mlp on synthetic, list, seed 0, begins in here"
+    assert lines[0] == "imp of mlp on synthetic, list, seed 0, folder here"
     assert lines[1] == "2 levels, density 1 to 0.5"
     running = list(frames(plain(text)))
     shown = re.match(r"level ([01]) \([12]/2\) .*\d%  0:\d\d:\d\d left  val acc [01]\.\d{4}", running[-1])
