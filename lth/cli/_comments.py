@@ -12,6 +12,7 @@ import yaml
 from lth.cli._configurations import CONFIGURATIONS
 
 _COMMENT = re.compile(r"[^#]*?#\s?(.*)")
+FOLDERS = [CONFIGURATIONS]  # folders of configurations: that of lth, then those of the user
 
 
 def purpose(file: Path) -> str:
@@ -27,8 +28,12 @@ def purpose(file: Path) -> str:
 
 def groups() -> list[str]:
     """All groups of options: folders of `conf/`, with slashes, sorted."""
-    folders = (path for path in CONFIGURATIONS.rglob("*") if path.is_dir() and any(path.rglob("*.yaml")))
-    names = [path.relative_to(CONFIGURATIONS).as_posix() for path in folders]
+    names = {
+        path.relative_to(folder).as_posix()
+        for folder in FOLDERS
+        for path in folder.rglob("*")
+        if path.is_dir() and any(path.rglob("*.yaml"))
+    }
     hidden = "hydra", "hydra/callbacks"
     return sorted(name for name in names if name not in hidden and not name.startswith("experiment/"))
 
@@ -47,9 +52,15 @@ def group_purpose(group: str) -> str:
 
 def options(group: str) -> list[str]:
     """The options of a group, sorted; those of `experiment` lie in a folder for each paper. Files `_*` are none."""
-    folder = CONFIGURATIONS / group
     deep = "*/[!_]*.yaml" if group == "experiment" else "[!_]*.yaml"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob(deep))
+    found = ((folder / group, path) for folder in FOLDERS for path in (folder / group).glob(deep))
+    return sorted({path.relative_to(folder).with_suffix("").as_posix() for folder, path in found})
+
+
+def file_of(group: str, option: str) -> Path:
+    """The file of an option, in the first folder that has it."""
+    files = [folder / group / f"{option}.yaml" for folder in FOLDERS]
+    return next(filter(Path.is_file, files), files[0])
 
 
 def meaning(group: str, key: str, option: str = "") -> str:
@@ -80,7 +91,7 @@ def _files(group: str, option: str) -> Iterator[Path]:
 
 def made_from(group: str, option: str) -> Iterator[Path]:
     """The file of an option, and those of the same group in its list of defaults, nearest first."""
-    file = CONFIGURATIONS / group / f"{option}.yaml"
+    file = file_of(group, option)
     if not option or not file.is_file():
         return
     yield file

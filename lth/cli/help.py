@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from lth.cli._comments import group_purpose, groups, keys_of, made_from, meaning, options, purpose
+from lth.cli._comments import FOLDERS, file_of, group_purpose, groups, keys_of, made_from, meaning, options, purpose
 from lth.cli._errors import nearest
 from lth.cli._expressions import shown
 from lth.cli._valid import Entry, entries, entries_of_part
@@ -25,6 +26,7 @@ _EPILOG = """examples:
   lth help method              the options of a group
   lth help method=rigl         the keys of an option, with default, meaning and valid values
   lth help recipe.accumulate   one key
+  lth help --config-dir FOLDER method/criterion   with options of your own
 """
 
 
@@ -34,7 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="lth help", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("about", nargs="?", default="", help="a group, GROUP=OPTION, or a key with dots")
-    about = parser.parse_args(arguments).about
+    text = "folder with options of your own, as for `lth run`"
+    parser.add_argument("--config-dir", "-cd", type=Path, metavar="FOLDER", help=text)
+    given = parser.parse_args(arguments)
+    about = given.about
+    if given.config_dir:
+        if not given.config_dir.is_dir():
+            sys.exit(f"error: --config-dir {given.config_dir}: there is no such folder")
+        FOLDERS.append(given.config_dir.resolve())
     found = explain(about, shutil.get_terminal_size().columns)
     if found is None:
         group, sets, _ = about.partition("=")
@@ -86,7 +95,7 @@ def _options(group: str, width: int) -> str:
         papers = _papers(group)
         rows = [(paper, _count(name for name in options(group) if name.startswith(f"{paper}/"))) for paper in papers]
         return "\n".join([*head, *_table(rows, width), "", "lth help experiment=PAPER lists the recipes of a paper"])
-    rows = [(name, purpose(CONFIGURATIONS / group / f"{name}.yaml")) for name in options(group)]
+    rows = [(name, purpose(file_of(group, name))) for name in options(group)]
     return "\n".join([*head, *_table(rows, width), *_parts(group, width)])
 
 
@@ -99,8 +108,8 @@ def _parts(group: str, width: int) -> list[str]:
 def _option(group: str, option: str, width: int) -> str:
     if option in _papers(group):
         names = [name for name in options(group) if name.startswith(f"{option}/")]
-        return "\n".join(_table([(name, purpose(CONFIGURATIONS / group / f"{name}.yaml")) for name in names], width))
-    file = CONFIGURATIONS / group / f"{option}.yaml"
+        return "\n".join(_table([(name, purpose(file_of(group, name))) for name in names], width))
+    file = file_of(group, option)
     head = textwrap.wrap(f"{group}={option}: {purpose(file)}", width)
     if group == "experiment":
         published = dict(_composed(group, option).published or {})
@@ -158,7 +167,8 @@ def _composed(group: str, option: str) -> DictConfig:
     register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"):
-        return compose("config", overrides=[f"{group}={option}"])
+        own = [f"hydra.searchpath={[f'file://{folder}' for folder in FOLDERS[1:]]}"] if FOLDERS[1:] else []
+        return compose("config", overrides=[f"{group}={option}", *own])
 
 
 def _about(line: str, says: str, option: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+import lth.cli._comments
 from lth.cli._comments import group_purpose, groups, keys_of, meaning, options, purpose
 from lth.cli._value_tables import lines
 from lth.cli.help import explain, main
@@ -107,6 +108,20 @@ def test_what_there_is_not_is_refused_in_one_line_with_the_nearest(mistake: str,
     with pytest.raises(SystemExit, match=near) as caught:
         main([mistake])
     assert "\n" not in str(caught.value)
+
+
+def test_options_of_ones_own_are_listed_and_explained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lth.cli._comments.FOLDERS", [CONF])
+    monkeypatch.setattr("lth.cli.help.FOLDERS", lth.cli._comments.FOLDERS)
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("# A ladder of mine\ndefaults: [imp]\nrewind: 7it # mine too\n")
+    main(["method", "--config-dir", str(tmp_path)])
+    main(["method=mine"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert " mine A ladder of mine" in printed
+    assert "method=mine: A ladder of mine method.rewind=7it mine too" in printed
+    with pytest.raises(SystemExit, match="--config-dir nowhere: there is no such folder"):
+        main(["--config-dir", "nowhere", "method"])
 
 
 @pytest.mark.slow
