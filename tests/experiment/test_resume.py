@@ -28,9 +28,18 @@ def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_p
     check_restarts(method, KILLS, tmp_path)
 
 
-def check_restarts(method: str, kills: list[str], tmp_path: Path) -> None:
-    """What any of the restarts got wrong would be trained on, and so be in the end's bits."""
-    whole, killed, overrides = tmp_path / "whole", tmp_path / "killed", usual(method, tmp_path)
+@pytest.mark.engine
+@pytest.mark.parametrize("method", names("method"))
+def test_killed_three_times_and_restarted_from_kept_values_equals_uninterrupted(method: str, tmp_path: Path):
+    check_restarts(method, KILLS[1:4], tmp_path, "compute=sparse")
+
+
+def check_restarts(method: str, kills: list[str], tmp_path: Path, *others: str) -> None:
+    """What any of the restarts got wrong would be trained on, and so be in the end's bits.
+
+    others: overrides for every method
+    """
+    whole, killed, overrides = tmp_path / "whole", tmp_path / "killed", [*usual(method, tmp_path), *others]
     train(whole, *overrides)
     levels = len(list(whole.glob("level_*")))
     for kill in kills:
