@@ -112,8 +112,14 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
     context, config: Hydra's
     job_overrides: one list a job
     first: number of the first job
+
+    Raises ValueError for `++key=value` that no job takes.
     """
     jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
+    forced = {override for overrides in job_overrides for override in overrides if _FORCED.match(override)}
+    lost = sorted(forced.difference(*(job.overrides for job in jobs)))
+    if lost:
+        raise ValueError(f"{lost[0]}: no job of this sweep has the key, so that it would do nothing")
     composing = [*composing_options(config), *_name_for_trackers(config)]
     return [replace(job, composing=composing) for job in jobs]
 
@@ -265,7 +271,7 @@ def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
     if folders:
         above = Path(os.path.commonpath([folder.parent for folder in folders]))
         shown = above.relative_to(Path.cwd()) if above.is_relative_to(Path.cwd()) else above
-        print(f"next: lth report {quote(str(shown))}", flush=True)
+        print(f"next: lth report {quote(str(shown))} --out report", flush=True)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from lth.cli._own_parts import composed, configuration_folders, hydra_options, search_path_override
+from lth.cli._value_tables import lines
 from lth.training.signals import listen
 
 _SHOWN = 6  # options in a message
@@ -98,6 +99,19 @@ def check_options(arguments: Sequence[str]) -> None:
         raise ValueError(f"there is no option {unknown[0]}{near}")
 
 
+def check_added(directory: Path, overrides: Sequence[str]) -> None:
+    """Raise ValueError for `++key=...` where no option of the key's group has the key.
+
+    Hydra adds any such key. Keys with more than one dot, and those of other groups, may be arguments of a user's parts.
+    """
+    for override in overrides:
+        found = re.match(r"\+\+((method|sparsity|recipe)\.\w+)=", override)
+        if found and not options_with(found[1], directory, overrides):
+            known = [line.key for line in lines() if line.group == found[2]]
+            if not any(line.matches(found[1]) for line in lines()):
+                raise ValueError(f"no option of {found[2]} has the key {found[1]!r}{nearest(found[1], known)}")
+
+
 def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str:
     """Hydra's message with the nearest valid names, or the message of the part that could not be built."""
     from hydra.errors import InstantiationException, OverrideParseException
@@ -150,6 +164,9 @@ def _no_key(wrong: str, directory: Path, overrides: Sequence[str]) -> str:
         names = ", ".join(having[:_SHOWN]) + (", ..." if len(having) > _SHOWN else "")
         return f"the {group} chosen here, or by the method, has no key {wrong!r}; these have: {names}"
     config = _configuration(directory, overrides)
+    parts = [name for name in groups if "/" in name and name.rpartition("/")[2] == wrong]
+    if parts:
+        return f"there is no key {wrong!r}; did you mean {' or '.join(parts)}?"
     keys = list(dict.fromkeys([*groups, *_dotted(config, "")]))
     return f"there is no key {wrong!r}{nearest(wrong, keys)}{_addition(wrong, config)}"
 

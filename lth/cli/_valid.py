@@ -206,7 +206,10 @@ def _refuse(entry: Entry) -> None:
 
 
 def _hint(entry: Entry) -> str:
-    """A question for a density in percent."""
+    """How to choose a part, for the name of an option where keys belong; a question for a density in percent."""
+    part = of_package(tuple(entry.key.split(".")))
+    if part is not None and "/" in part.group and isinstance(entry.value, str):
+        return f"; did you mean {part.group}={entry.value}?"
     values = entry.value if isinstance(entry.value, list) else [entry.value]
     values = [_percent(value) for value in values]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if found is None:
         group, sets, _ = about.partition("=")
         known = [f"{group}={option}" for option in options(group)] if sets else groups() + [one.key for one in lines()]
-        near = nearest(about, known)
+        own = " (options of your own: --config-dir FOLDER)" if sets and not given.config_dir else ""
+        near = nearest(about, known) + own
         sys.exit(f"error: there is no group, option or key {about!r}{near}; `lth help` lists the groups")
     print(found)
 
@@ -123,7 +124,20 @@ def _option(group: str, option: str, width: int) -> str:
         for entry in sorted(_entries(group, option), key=lambda entry: _place(entry.line, own))
         if entry.valid is not None and entry.line.startswith(f"{group}: ") and not _is_built(entry)
     ]
+    rows += [
+        row for row in _own_keys(group, file) if row[0].partition("=")[0] not in {r[0].partition("=")[0] for r in rows}
+    ]
     return "\n".join([*head, "", *_table(rows, width), *_parts(group, width)])
+
+
+def _own_keys(group: str, file: Path) -> list[tuple[str, str]]:
+    """The keys of a user's own file with their comments; none for a file of lth, whose keys have lines in tables."""
+    if CONFIGURATIONS in file.parents:
+        return []
+    content, package = yaml.safe_load(file.read_text()) or {}, group.replace("/", ".")
+    means = keys_of(file)
+    plain = {key: value for key, value in content.items() if not key.startswith("_") and key != "defaults"}
+    return [(f"{package}.{key}={shown(value)}", means.get(key, "")) for key, value in plain.items()]
 
 
 def _key(key: str, width: int) -> str | None:

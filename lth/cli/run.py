@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._configurations import CONFIGURATIONS
-from lth.cli._errors import check_options, hydra_errors, short_errors
+from lth.cli._errors import check_added, check_options, hydra_errors, short_errors
 from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
 from lth.storage.atomic import write_text
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     register_resolvers()
     with short_errors():
         check_options(sys.argv[1:])
+        check_added(CONFIGURATIONS, sys.argv[1:])
     if {"-h", "--help"} & set(sys.argv[1:]):
         with short_errors(), hydra_errors(CONFIGURATIONS, sys.argv[1:]):
             print(help_text(CONFIGURATIONS, sys.argv[1:]))

@@ -1,5 +1,6 @@
 """Series as tables: Markdown and LaTeX with accuracies in percent, rows for CSV with the numbers of results.csv."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from lth.report._sections import Section
 from lth.report._series import Point, Series
 
+_TIE = 1e-6  # means that differ by less are equal: accuracies are stored with seven digits
 _FEW_DENSITIES = 8  # up to so many densities methods are the rows; beyond, densities are
 _WIDEST = 8  # columns of a printed table; further columns make another block below
 
@@ -54,7 +56,7 @@ def _grid(section: Section, series: Sequence[Series]) -> Grid:
     best = set()
     for density in densities:
         at = {key: point.mean for key, point in cells.items() if density in key and point.percent}
-        best |= {key for key, mean in at.items() if mean == max(at.values()) and len(at) > 1}
+        best |= {key for key, mean in at.items() if math.isclose(mean, max(at.values()), abs_tol=_TIE) and len(at) > 1}
     shape = (labels, densities) if upright else (densities, labels)
     return Grid(caption(section, series), "method" if upright else "density", *shape, cells, frozenset(best))
 

@@ -52,7 +52,7 @@ def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str
         *(str(folder / name) for name in ("results.csv", "curve.png")),
         "",
         "next:",
-        f"  lth report {quote(str(_all_runs(folder)))}",
+        f"  lth report {quote(str(_all_runs(folder)))} --out report",
         *(f"  lth ticket show {quote(str(ticket))}" for ticket in tickets[-1:]),
     ]
     for line in lines:

@@ -39,6 +39,10 @@ FAST = [
         ("experiment=rare_gems/resnet20_cifar10_gem_miner_0.144", "rare_gems/resnet20_cifar10_gem_miner_0.0144"),
         ("epochs=3", "recipe.epochs"),
         ("datset=mnist", "did you mean dataset"),
+        ("++sparsity.rat=0.5", "did you mean sparsity.rate"),
+        ("++recipe.epoch=3", "did you mean recipe.epochs"),
+        ("criterion=snip", "did you mean method/criterion?"),
+        ("method.criterion=snip", "did you mean method/criterion=snip?"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_nearest_valid_name(mistake: str, answer: str, tmp_path: Path):
@@ -159,7 +163,7 @@ def test_one_command_from_start_to_table_and_again_without_training(tmp_path: Pa
     assert "\x1b" not in first.stdout
     what = "imp of mlp on synthetic, geometric to density 0.64, seed 0"
     assert first.stdout.startswith(f"{what}, folder {run.relative_to(tmp_path)}\n3 levels, density 1 to 0.64\n")
-    assert "\nnext:\n  lth report runs\n" in first.stdout
+    assert "\nnext:\n  lth report runs --out report\n" in first.stdout
     again = run_py(*arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert "test accuracy" not in again.stdout

@@ -120,6 +120,11 @@ def test_options_of_ones_own_are_listed_and_explained(tmp_path, monkeypatch, cap
     printed = " ".join(capsys.readouterr().out.split())
     assert " mine A ladder of mine" in printed
     assert "method=mine: A ladder of mine method.rewind=7it mine too" in printed
+    (tmp_path / "method" / "criterion").mkdir()
+    own = "# Mine\n_target_: mine.score\npower: 2.0 # exponent\n"
+    (tmp_path / "method" / "criterion" / "own.yaml").write_text(own)
+    main(["method/criterion=own"])
+    assert "method.criterion.power=2.0 exponent" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit, match="--config-dir nowhere: there is no such folder"):
         main(["--config-dir", "nowhere", "method"])
 

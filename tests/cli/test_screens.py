@@ -171,7 +171,7 @@ def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Pa
     assert f"resuming level {shown[1]} from its last checkpoint" in lines  # a signal may arrive late on a busy machine
     ending = [line.strip() for line in lines[lines.index("here/results.csv") :]]
     assert ending[1:4] == ["here/curve.png", "", "next:"]
-    assert ending[4:] == ["lth report .", "lth ticket show here/level_01_density_0.5/ticket.safetensors"]
+    assert ending[4:] == ["lth report . --out report", "lth ticket show here/level_01_density_0.5/ticket.safetensors"]
     code, again = screen(width, *arguments, cwd=tmp_path)  # finished
     assert code == 0
     assert plain(again).splitlines()[0] == "2 of 2 levels are finished already; overwrite=true starts over"

@@ -112,7 +112,7 @@ def test_a_sweep_tells_its_name_to_jobs_that_log_to_wandb():
 def test_a_sweep_ends_with_the_command_that_compares_its_runs(folders, compared, capsys):
     jobs = [Job(["method=imp"], {"folder": folder}) for folder in folders]
     summarise([*jobs, Job(["method=ipm"])], {len(jobs): "no method"})
-    assert capsys.readouterr().out.splitlines()[-1] == f"next: lth report {compared}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: lth report {compared} --out report"
     summarise(jobs, dict.fromkeys(range(len(jobs)), "disk full"))
     assert "next" not in capsys.readouterr().out
 

@@ -117,3 +117,5 @@ def test_a_key_of_other_methods_alone_is_left_out_of_a_job(loader, sweep):
     assert rigl.overrides == ["method=rigl", *forced[1:]]
     assert snip.config is not None
     assert "rate" not in snip.config["sparsity"]
+    with pytest.raises(ValueError, match=r"\+\+sparsity.rate=0.5: no job of this sweep has the key"):
+        plan(context, sweep, [["method=snip", forced[0]], ["method=synflow", forced[0]]], 0)
