@@ -39,6 +39,8 @@ class SlurmLauncher(JobLauncher):
         self.resources = {key: value for key, value in resources.items() if value is not None}
 
     def run(self, jobs: Sequence[Job]) -> list[str] | None:
+        if not jobs:
+            return []
         check_ranks(jobs, self.resources)
         known, queue = {id(job): self._record(job) for job in jobs}, queued()
         waiting = [job for job in jobs if known[id(job)] in queue]
@@ -98,12 +100,20 @@ class SlurmLauncher(JobLauncher):
 
 
 def queued() -> set[str]:
-    """`<name> <number>` of the user's jobs that wait, run or end. Raises RuntimeError when Slurm does not answer."""
+    """`<name> <number>` of the user's jobs that wait, run or end.
+
+    Raises ValueError where Slurm is not set up on this machine, and RuntimeError when it does not answer for minutes.
+    """
     command = ["squeue", "--me", "--array", "--noheader", "--format=%j %i"]
-    for _ in range(30):  # a restarting controller may not answer for minutes
+    for attempt in range(30):  # a restarting controller may not answer for minutes
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode == 0:
             return {line.strip() for line in found.stdout.splitlines()}
+        said = " ".join(found.stderr.split())
+        if "configuration source" in said:
+            raise ValueError(f"hydra/launcher=slurm: this machine belongs to no cluster of Slurm (squeue: {said})")
+        if not attempt:
+            print(f"Slurm does not answer, trying for five minutes (squeue: {said})", flush=True)
         time.sleep(10)
     raise RuntimeError(f"squeue fails: {found.stderr.strip()}; the jobs stay in the queue, run the command again")
 

@@ -1,5 +1,7 @@
 """The command `lth`: chooses a subcommand and hands it the rest of the command line."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name not in COMMANDS:
         sys.exit(f"error: there is no command {name!r}{nearest(name, list(COMMANDS))}; `lth --help` lists all")
     import_from_here()
-    import_module(COMMANDS[name][0]).main(rest[:-1])
+    try:
+        import_module(COMMANDS[name][0]).main(rest[:-1])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `lth help | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _help() -> str:

@@ -128,7 +128,8 @@ def levels(
 ) -> Iterator[ScriptLevel]:
     """The levels of a ladder that are not finished, one after another, for a script that trains each of them.
 
-    densities: of the levels, from `lth.geometric` or the like; a single one is pruning before or while training
+    densities: of the levels, from `lth.geometric` or the like. Iterative pruning begins with 1, a dense level; a first
+        density under 1 is pruned to before any training
     folder: of the run; a second process in it is refused
     seed: of batch order and dropout, by level and epoch, and of pruning
     method, model, dataset: names for tables
@@ -192,6 +193,8 @@ def _plan(densities: Sequence[float], folder: Path) -> list[Level]:
         raise ValueError("lth.levels needs at least one density")
     if any(later > before for before, later in pairwise(densities)):
         raise ValueError(f"densities {list(densities)} rise; a level prunes what the level before has left")
+    if densities[0] < 1 < len(densities) and not rank_zero_only.rank:
+        print(f"level 0 is pruned to {densities[0]:g} before any training; iterative pruning begins with density 1")
     plan = []
     for index, density in enumerate(densities):
         name, where = Level.place(folder, index, check_density(density))

@@ -86,9 +86,26 @@ def _overrides_of(run: Run) -> tuple[str, ...]:
     named = _folder_parts(run)
     if not named or not named[1]:
         return ()
-    name = _HASH.sub("", named[1])
-    options = _split(name, run.record.get("overrides"))
-    return tuple(options[:-1] if len(name) == _LONGEST_NAME else options)  # the last one was cut
+    name, given = _HASH.sub("", named[1]), run.record.get("overrides")
+    options = _split(name, given)
+    if len(name) < _LONGEST_NAME:
+        return tuple(options)
+    return (*options[:-1], *_after(options[-1].partition("=")[0], given))  # the last one was cut
+
+
+def _after(key: str, given: Any) -> list[str]:
+    """Settings of a command line from `key` on in the order of a folder's name; none where they are not recorded.
+
+    given: the overrides
+    """
+    written = [str(one).lstrip("+~") for one in given] if isinstance(given, list) else []
+    settings = dict(one.partition("=")[::2] for one in written)
+    hidden = {"method", "model", "dataset", "sparsity", "sparsity.density", "seed"}
+    return [
+        f"{name}={value}"
+        for name, value in sorted(settings.items())
+        if name >= key and name not in hidden and not is_execution_key(name)
+    ]
 
 
 def _split(name: str, given: Any) -> list[str]:

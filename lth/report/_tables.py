@@ -21,7 +21,8 @@ class Grid:
     corner: heading of the rows' names
     rows, columns: names
     cells: (row, column) -> point
-    best: keys of the points with the best mean at their density; empty where it is not known what is better
+    best: keys of the points with the best mean at their density, among those of the most seeds; empty where it is not
+        known what is better
     """
 
     caption: str
@@ -55,8 +56,12 @@ def _grid(section: Section, series: Sequence[Series]) -> Grid:
     cells = {((label, density) if upright else (density, label)): point for label, density, point in points}
     best = set()
     for density in densities:
-        at = {key: point.mean for key, point in cells.items() if density in key and point.percent}
-        best |= {key for key, mean in at.items() if math.isclose(mean, max(at.values()), abs_tol=_TIE) and len(at) > 1}
+        points_at = {key: point for key, point in cells.items() if density in key and point.percent}
+        most = max((point.n for point in points_at.values()), default=0)
+        at = {key: point.mean for key, point in points_at.items() if point.n == most}
+        best |= {
+            key for key, mean in at.items() if math.isclose(mean, max(at.values()), abs_tol=_TIE) and len(points_at) > 1
+        }
     shape = (labels, densities) if upright else (densities, labels)
     return Grid(caption(section, series), "method" if upright else "density", *shape, cells, frozenset(best))
 

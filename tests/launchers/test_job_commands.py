@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.lth_launcher.job import Job, _name_for_trackers, composing_options, error_file, returns, summarise
 from hydra_plugins.lth_launcher.processes import ProcessLauncher
+from hydra_plugins.lth_launcher.slurm import queued
 from lth.cli import run
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 
@@ -149,3 +150,11 @@ def test_a_sweep_prints_one_line_a_job_and_failures_again_at_the_end(preload, tm
         _ = result.return_value
     assert left.value.code == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_machine_outside_of_any_cluster_is_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho 'Could not establish a configuration source' >&2; exit 1\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(ValueError, match="this machine belongs to no cluster of Slurm"):
+        queued()

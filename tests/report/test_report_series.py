@@ -5,7 +5,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from lth.experiment._stored_configuration import series_configuration
-from lth.report._sections import sections
+from lth.report._sections import Section, _after, sections
+from lth.report._series import Point, Series
+from lth.report._tables import _grid
 from lth.report.collect import collect
 from lth.storage.folder import RunFolder
 from tests.report.test_report import PNG_END
@@ -78,3 +80,19 @@ def test_a_run_is_complete_when_its_planned_levels_are_finished_with_or_without_
         ("part", "incomplete"),
         ("whole", "complete"),
     ]
+
+
+def test_settings_that_a_long_folder_name_cuts_off_come_from_the_recorded_command():
+    given = ["ticket=a/b", "+treatment=reinit", "seed=3", "threads=1", "recipe.lr=0.1", "method=retrain"]
+    assert _after("tic", given) == ["ticket=a/b", "treatment=reinit"]
+    assert _after("tic", None) == []
+
+
+def test_equal_means_are_both_best_and_a_single_seed_is_not_best_beside_three():
+    def one(label, mean, n):
+        seeds = dict.fromkeys(range(n), mean)
+        return Series(label, None, "", (Point(0.5, n, mean, None, None, None, None, seeds=seeds),))
+
+    section = Section("digits", "mlp", (), ())
+    three = [one("imp", 0.9589615, 3), one("wr", 0.95896145, 3), one("single", 0.97, 1), one("rigl", 0.95, 3)]
+    assert _grid(section, three).best == {("imp", "0.5"), ("wr", "0.5")}
