@@ -131,7 +131,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
     if experiment:
         near = nearest(experiment[1], _experiments(directory, overrides))
-        page = "docs/recipes.md lists all; docs/renamed_experiments.md gives the new names of old ones"
+        page = "`lth help experiment` lists the papers, docs/renamed_experiments.md new names of old ones"
         return f"there is no experiment {experiment[1]}{near} ({page}){_own_folder(overrides)}"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
