@@ -19,12 +19,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lth.cli._errors import options_with
+from hydra_plugins.lth_launcher._added_keys import check_taken, without_foreign
 from lth.cli._valid import check
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 from lth.storage.folder import RunFolder, all_finished, different_keys
 
-_FORCED = re.compile(r"\+\+(method|sparsity)\.")
 _LONGEST_NAME = 110  # characters of a sweep's name
 
 
@@ -116,10 +115,7 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
     Raises ValueError for `++key=value` that no job takes.
     """
     jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
-    forced = {override for overrides in job_overrides for override in overrides if _FORCED.match(override)}
-    lost = sorted(forced.difference(*(job.overrides for job in jobs)))
-    if lost:
-        raise ValueError(f"{lost[0]}: no job of this sweep has the key, so that it would do nothing")
+    check_taken(job_overrides, [job.overrides for job in jobs])
     composing = [*composing_options(config), *_name_for_trackers(config)]
     return [replace(job, composing=composing) for job in jobs]
 
@@ -153,7 +149,7 @@ def _name_for_trackers(config: DictConfig) -> list[str]:
 def _job(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Job:
     before = HydraConfig.instance().cfg
     try:
-        overrides = _known(overrides, lambda given: context.config_loader.load_sweep_config(config, given))
+        overrides = without_foreign(overrides, lambda given: context.config_loader.load_sweep_config(config, given))
         composed = context.config_loader.load_sweep_config(config, overrides)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
@@ -170,27 +166,6 @@ def _job(context: HydraContext, config: DictConfig, overrides: list[str], number
         return Job(overrides)
     finally:
         HydraConfig.instance().cfg = before
-
-
-def _known(overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> list[str]:
-    """Overrides without those `++method.key=...` and `++sparsity.key=...` that other options of the sweep have alone.
-
-    With them a job would be another experiment, in another folder, than the same job of a sweep without these options.
-    """
-    forced = {override: override[2:].partition("=")[0] for override in overrides if _FORCED.match(override)}
-    foreign = {override for override, key in forced.items() if options_with(key, CONFIGURATIONS, overrides)}
-    if foreign:
-        bare = compose([override for override in overrides if override not in forced])
-        foreign = {override for override in foreign if not _has(bare, forced[override])}
-    return [override for override in overrides if override not in foreign]
-
-
-def _has(config: Any, key: str) -> bool:
-    for name in key.split("."):
-        if not isinstance(config, DictConfig) or name not in config:
-            return False
-        config = config._get_node(name)
-    return True
 
 
 def _refusal(config: DictConfig) -> str:

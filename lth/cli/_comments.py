@@ -58,7 +58,7 @@ def options(group: str) -> list[str]:
 
 
 def file_of(group: str, option: str) -> Path:
-    """The file of an option, in the first folder that has it."""
+    """The path of an option's YAML file. Of several folders with such a file, the first in `FOLDERS` is used."""
     files = [folder / group / f"{option}.yaml" for folder in FOLDERS]
     return next(filter(Path.is_file, files), files[0])
 

@@ -102,7 +102,8 @@ def check_options(arguments: Sequence[str]) -> None:
 def check_added(directory: Path, overrides: Sequence[str]) -> None:
     """Raise ValueError for `++key=...` where no option of the key's group has the key.
 
-    Hydra adds any such key. Keys with more than one dot, and those of other groups, may be arguments of a user's parts.
+    Hydra itself accepts every such key. Only keys with one dot in the groups `method`, `sparsity` and `recipe` are
+    checked; others may be arguments of a user's own parts.
     """
     for override in overrides:
         found = re.match(r"\+\+((method|sparsity|recipe)\.\w+)=", override)

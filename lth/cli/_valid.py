@@ -206,7 +206,7 @@ def _refuse(entry: Entry) -> None:
 
 
 def _hint(entry: Entry) -> str:
-    """How to choose a part, for the name of an option where keys belong; a question for a density in percent."""
+    """What the user probably meant: an option of a part, or a density as a fraction; empty if nothing is likely."""
     part = of_package(tuple(entry.key.split(".")))
     if part is not None and "/" in part.group and isinstance(entry.value, str):
         return f"; did you mean {part.group}={entry.value}?"

@@ -1,6 +1,7 @@
 """Loaders of batches from tensors on the training device, without workers, copies or synchronisation with the host."""
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Batching:
     current_epoch: Callable[[], int] | None = None
 
 
-class EpochLoader:
+class EpochLoader(ABC):
     """The batches of one epoch; subclasses implement `batches_of`.
 
     The epoch is read from `current_epoch` when the first batch is taken, or set by `set_epoch`. Inside a fit it must be
@@ -68,9 +69,9 @@ class EpochLoader:
         self.epoch, self.position = 0, 0
         self.resumed: tuple[int, int] | None = None
 
+    @abstractmethod
     def batches_of(self, epoch: int, first: int) -> Iterator[Batch]:
         """This rank's part of the batches of `epoch`, from batch `first` on."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.length

@@ -1,4 +1,4 @@
-"""Refuses a `_target_` that names nothing, before anything is built."""
+"""Checks, before anything is built, that every `_target_` of the configuration can be imported."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def check_targets(config: Any) -> None:
-    """Raise ValueError for the first `_target_` that cannot be imported, with its key and the nearest names.
+    """Raise ValueError for the first `_target_` that cannot be imported. The message has its key and the nearest names.
 
     config: resolved, of dicts and lists
     """
@@ -44,7 +44,7 @@ def _check(key: str, target: str) -> None:
 
 
 def _import(key: str, target: str, module: str) -> ModuleType | None:
-    """A module; None where there is none of the name. Raises ValueError for one that fails."""
+    """The imported module; None if it does not exist. Raises ValueError if the import fails for another reason."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

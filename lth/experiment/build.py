@@ -147,7 +147,7 @@ class Experiment:
         """A fresh Trainer for the level, so that optimizer state, schedule and best value start anew."""
         recipe = self.recipes[level.stage]
         averages: list[pl.Callback] = [AtAverage(level)] if recipe.averages else []
-        # first a partial: Hydra copies what `instantiate` is given
+        # a partial, because Hydra would copy all arguments that `instantiate` gets
         trainer = _plain(instantiate(self.cfg.trainer, _partial_=True))(
             callbacks=[*averages, *callbacks, *([EMA(recipe.ema)] if recipe.ema else [])],
             logger=loggers or False,

@@ -8,7 +8,7 @@ from typing import Any
 from lth.report._sections import Section
 from lth.report._series import Point, Series
 
-_TIE = 1e-6  # means that differ by less are equal: accuracies are stored with seven digits
+_TIE = 1e-6  # largest difference of means that count as equal; accuracies are stored with seven digits
 _FEW_DENSITIES = 8  # up to so many densities methods are the rows; beyond, densities are
 _WIDEST = 8  # columns of a printed table; further columns make another block below
 

@@ -25,12 +25,12 @@ class TrainingMetrics:
         self.sums = torch.zeros(2, device=device)
         self.loss, self.correct = self.sums[0], self.sums[1]
         self.count, self._uncounted = 0, 0
-        self._batches: list[tuple[Tensor, Tensor]] = []  # whose correct predictions are not yet counted
+        self._batches: list[tuple[Tensor, Tensor]] = []  # logits and labels that `correct` does not include yet
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add one batch. loss: its mean; logits: samples x classes; labels: class indices."""
         self.loss.add_(loss.detach(), alpha=len(labels))
-        self._batches.append((logits.detach(), labels.clone()))  # a loader may use the memory of its labels again
+        self._batches.append((logits.detach(), labels.clone()))  # loaders such as FFCV's reuse the memory of a batch
         self.count += len(labels)
         self._uncounted += logits.numel()
         if self._uncounted >= _COUNTED_TOGETHER:

@@ -104,7 +104,7 @@ def _without_warmup(schedule: Schedule) -> Schedule:
 
 
 def _plain(schedule: Any) -> Schedule:
-    # the partial that Hydra makes costs 165 µs in each call, and a list of OmegaConf 20
+    # Hydra's partial takes 165 µs in each call, and OmegaConf's list of milestones 6 µs
     if not hasattr(schedule, "func"):
         return schedule
     lists = {name: tuple(value) for name, value in schedule.keywords.items() if _is_list(value)}

@@ -84,7 +84,7 @@ def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
         return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
     if of_tickets:
         raise ValueError(f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}")
-    from lth.experiment.load import load_level  # imported here: it needs Lightning, whose import takes seconds
+    from lth.experiment.load import load_level  # a late import: it loads Lightning, which takes seconds
 
     level = load_level(path)
     header = Ticket.load(level.folder / "ticket.safetensors", weights=False).header

@@ -1,4 +1,4 @@
-"""The largest entries of each segment of a tensor, exactly."""
+"""Exact top-k selection within each segment of a tensor."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +12,12 @@ from torch.nn.functional import pad
 
 
 def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool = True) -> Tensor:
-    """True for the `counts[i]` largest entries of segment i of `values` (1-D, without negative zeros).
+    """A bool mask of the `counts[i]` largest entries of each segment i.
+
+    values: 1-D, the segments one after another; without negative zeros
+    sizes: length of each segment
+    counts: number of entries to select in each segment
+    exact: whether exactly that number is selected, also among ties
 
     Ties go to lower indices if `exact`. Otherwise the threshold is the largest entry that is not among them, and all
     entries equal to it are left out.
@@ -25,7 +30,7 @@ def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[i
 
 def _largest_on_cpu(values: NDArray[Any], count: int, exact: bool) -> NDArray[np.bool_]:
     """`largest_of_segments` of one segment. NumPy's partition takes a tenth of the time of `torch.kthvalue`."""
-    rank = len(values) - (count if exact else count + 1)  # the threshold's, from the smallest
+    rank = len(values) - (count if exact else count + 1)  # of the threshold in ascending order, from 0
     if rank < 0 or not count:
         return np.full(len(values), rank < 0)
     threshold = np.partition(values, rank)[rank]
@@ -39,9 +44,9 @@ def _largest_on_cpu(values: NDArray[Any], count: int, exact: bool) -> NDArray[np
 
 
 def _largest_on_device(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool) -> Tensor:
-    """`largest_of_segments` without reading the device.
+    """`largest_of_segments` without synchronisation with the host.
 
-    One selection for each segment; the rest is done for all segments together.
+    Each segment has its own selection. All further operations cover all segments together.
     """
     parts = values.split(list(sizes))
     thresholds = [_nth_largest(part, count if exact else count + 1) for part, count in zip(parts, counts, strict=True)]

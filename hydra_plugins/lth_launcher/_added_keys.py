@@ -1,0 +1,48 @@
+"""Keys that `++key=value` adds in a sweep over methods or ladders, of which only some have the key."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lth.cli._errors import options_with
+from lth.cli.run import CONFIGURATIONS
+
+_ADDED = re.compile(r"\+\+(method|sparsity)\.")
+
+
+def without_foreign(overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> list[str]:
+    """The overrides of a job without each `++key=value` whose key the job lacks and another option of the group has.
+
+    With such an override the job would have another folder than the same job in a sweep without the other option.
+
+    overrides: of the job
+    compose: returns the configuration that overrides make
+    """
+    added = {override: override[2:].partition("=")[0] for override in overrides if _ADDED.match(override)}
+    foreign = {override for override, key in added.items() if options_with(key, CONFIGURATIONS, overrides)}
+    if foreign:
+        bare = compose([override for override in overrides if override not in added])
+        foreign = {override for override in foreign if not _has(bare, added[override])}
+    return [override for override in overrides if override not in foreign]
+
+
+def _has(config: Any, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(config, DictConfig) or name not in config:
+            return False
+        config = config._get_node(name)
+    return True
+
+
+def check_taken(given: Sequence[Sequence[str]], taken: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError for a `++key=value` that no job takes.
+
+    given: the overrides of each job as the sweep composed them
+    taken: the overrides with which each job runs
+    """
+    added = {override for overrides in given for override in overrides if _ADDED.match(override)}
+    unused = sorted(added.difference(*taken))
+    if unused:
+        raise ValueError(f"{unused[0]}: no job of this sweep has the key, so that it would do nothing")
