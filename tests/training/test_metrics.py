@@ -1,4 +1,4 @@
-"""Training and validation metrics equal those of a slow count over single samples, however samples fall into batches."""
+"""Metrics of training and validation equal a slow count over single samples, however these fall into batches."""
 
 import pytest
 import torch
