@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --dist worksteal
 SKIPPED := $(VENV)/skipped-tests
+# Bytecode is kept: importing pytorch_lightning takes half as long with it. Containers often forbid it by this variable.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install ffcv cluster run check test engines matrix lint types format bench docs site clean

@@ -1,15 +1,14 @@
 """Verdicts of the sanity checks in a report: in words, and as a matrix of conditions."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lth.report._sections import sections
 from lth.report.collect import Run
+from lth.report.sanity_checks import in_words, verdicts
+from lth.sanity.judge import Verdict, describe
 
-if TYPE_CHECKING:
-    from lth.sanity.judge import Verdict
-
-    Judged = list[tuple[str, Mapping[str, Verdict], str]]
+Judged = list[tuple[str, Mapping[str, Verdict], str]]
 
 _STATES = {
     "holds": ("met", "✓"),
@@ -26,12 +25,10 @@ HEADINGS = (
 )
 
 
-def judge_all(runs: Sequence[Run]) -> "Judged":
+def judge_all(runs: Sequence[Run]) -> Judged:
     """(title, verdicts by name, why there is none) of each model and dataset that has sanity checks."""
     found: Judged = []
     for section in sections(run for run in runs if run.is_sanity_check):
-        from lth.report.sanity_checks import verdicts  # imported here: torch comes with it
-
         try:
             found.append((section.title, verdicts([run for group in section.groups for run in group.runs]), ""))
         except ValueError as error:
@@ -39,16 +36,14 @@ def judge_all(runs: Sequence[Run]) -> "Judged":
     return found
 
 
-def verdict_text(judged: "Judged") -> str:
+def verdict_text(judged: Judged) -> str:
     """The verdicts in words, under the titles of their sections; empty where there are none."""
     if not judged:
         return ""
-    from lth.report.sanity_checks import in_words
-
     return "\n\n".join(f"{title}\n\n{problem or in_words(found).strip()}" for title, found, problem in judged)
 
 
-def condition_matrices(judged: "Judged") -> list[dict[str, Any]]:
+def condition_matrices(judged: Judged) -> list[dict[str, Any]]:
     """For the page: title, problem, and one row a verdict with the cells of the five conditions and the words."""
     return [
         {"title": title, "problem": problem, "rows": [_row(name, verdict) for name, verdict in found.items()]}
@@ -56,9 +51,7 @@ def condition_matrices(judged: "Judged") -> list[dict[str, Any]]:
     ]
 
 
-def _row(name: str, verdict: "Verdict") -> dict[str, Any]:
-    from lth.sanity.judge import describe
-
+def _row(name: str, verdict: Verdict) -> dict[str, Any]:
     cells = [_cell(condition) for condition in verdict.conditions]
     return {"name": name, "outcome": verdict.outcome, "cells": cells, "words": "\n".join(describe(verdict))}
 

@@ -6,10 +6,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import torch
-
-from lth.analysis.similarity import correlation
-from lth.pruning.masks import Masks
 from lth.report.collect import Run as Folder
 from lth.sanity import Rules
 from lth.sanity.judge import SanityRun, Verdict, describe, judge, tau_of
@@ -103,10 +99,13 @@ def _level(folder: Folder, setting: str, density: float) -> Path | None:
 
 
 def _start_to_end(level: Path) -> float:
+    # Imported here: a report of runs that kept no weights needs no torch, whose import takes two to three seconds.
+    from lth.analysis.similarity import correlation
+    from lth.pruning.masks import Masks
     from lth.storage.checkpoint import load_checkpoint
     from lth.tickets import Ticket
 
     ticket, trained = Ticket.load(level / "ticket.safetensors"), load_checkpoint(level / "last.ckpt")["state_dict"]
-    masks: Mapping[str, torch.Tensor] = Masks(ticket.masks)
+    masks = Masks(ticket.masks)
     end = {name: trained[f"net.{name}"] for name in masks}
     return correlation({n: ticket.weights[n] for n in masks}, end, _TOP, masks, masks, normalise="exact")
