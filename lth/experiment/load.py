@@ -79,7 +79,7 @@ def _level(path: Path, level: int | None) -> Path:
         raise FileNotFoundError(f"there is no folder {path}")
     if LEVEL.match(path.name):
         return path
-    levels = sorted(f.parent for f in path.glob("level_*/finished") if LEVEL.match(f.parent.name))
+    levels = [level for level in RunFolder(path).levels if (level / "finished").is_file()]
     if not levels:
         raise ValueError(f"{path} holds no finished level: it is not a run's folder, or its first level is not done")
     if level is None:

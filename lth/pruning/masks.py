@@ -77,7 +77,7 @@ class Masks(Mapping[str, Tensor]):
         zero_(self.weights(net), list(self.values()))
 
     def apply_to_gradients_(self, net: nn.Module) -> None:
-        """Set the gradients of the pruned weights of `net` to exactly zero, in place."""
+        """Set the gradients of the pruned weights of `net` to exactly zero, in place, in a loop of one's own."""
         zero_gradients_(self.weights(net), list(self.values()))
 
     @torch.no_grad()
@@ -132,8 +132,21 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with zeros at pruned weights, as new tensors; tensors without a mask are those of `state`."""
-    return {n: torch.where(masks[n].bool(), w, 0) if n in masks else w for n, w in state.items()}
+    """`state` with zeros at pruned weights, as new tensors; tensors without a mask are those of `state`.
+
+    A weight that several layers share has one mask, under its first name. Its other names in a state dict are found by
+    their values: a tensor that equals a masked one is masked like it.
+    """
+    found = {name: _mask_of(name, weight, state, masks) for name, weight in state.items()}
+    return {n: w if (mask := found[n]) is None else torch.where(mask.bool(), w, 0) for n, w in state.items()}
+
+
+def _mask_of(name: str, weight: Tensor, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor | None:
+    """The mask of a tensor of a state dict, or else that of the weight whose values it has."""
+    if name in masks:
+        return masks[name]
+    same = (mask for other, mask in masks.items() if other in state and torch.equal(state[other], weight))
+    return next(same, None) if weight.dim() > 1 else None
 
 
 def raw(tensor: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ def _read(folder: Path) -> Run:
     if not isinstance(config.get("seed"), int):
         return Run(folder, UNREAD, (), "failed", f"its seed is {config.get('seed')!r}, which is no whole number")
     try:
-        outcomes = [run.finished(marker.parent) or {} for marker in sorted(folder.glob("level_*/finished"))]
+        outcomes = [outcome for level in run.levels if (outcome := run.finished(level)) is not None]
         rows = tuple(outcome["row"] for outcome in outcomes)
         for row in rows:
             if not (isinstance(row["level"], int) and isinstance(row["density"], int | float)):
@@ -180,7 +180,7 @@ def _state(
         return "failed", (folder / "error.txt").read_text(errors="replace").partition("\n")[0]
     if all_finished(folder, planned):
         return "complete", ""
-    begun = sorted(level.name for level in folder.glob("level_*") if not (level / "finished").is_file())
+    begun = [level.name for level in RunFolder(folder).levels if not (level / "finished").is_file()]
     doing = "still running" if held else "stopped"
     where = "before its first level" if not rows else f"after level {rows[-1]['level']}"
     if begun:

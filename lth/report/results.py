@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from lth.report.output import Row, print_table, write_csv
+from lth.storage.folder import RunFolder
 
 _HEADINGS = {
     "level": "level",
@@ -47,13 +48,13 @@ def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str
     """
     shown = [{**row, "level": str(row["level"]), "seconds": f"{row['seconds']:.1f}"} for row in rows]
     print_table(console, shown, _HEADINGS, title, _IMPORTANCE)
-    tickets = sorted(folder.glob("level_*/ticket.safetensors"))
+    tickets = [level / "ticket.safetensors" for level in RunFolder(folder).levels]
     lines = [
         *(str(folder / name) for name in ("results.csv", "curve.png")),
         "",
         "next:",
         f"  lth report {quote(str(_all_runs(folder)))} --out report",
-        *(f"  lth ticket show {quote(str(ticket))}" for ticket in tickets[-1:]),
+        *(f"  lth ticket show {quote(str(ticket))}" for ticket in tickets[-1:] if ticket.is_file()),
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -241,7 +241,8 @@ class RunFolder:
     @property
     def levels(self) -> list[Path]:
         """The folders of the levels that were begun, in their order."""
-        return sorted(path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+        found = (path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+        return sorted(found, key=lambda path: int(path.name.split("_")[1]))
 
 
 def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:
@@ -268,9 +269,10 @@ def all_finished(folder: Path, planned: int | None) -> bool:
     planned: how many levels it has, as config.yaml says; None for folders of earlier versions, which do not say it.
         There curve.png, drawn after the last level, must exist and be whole.
     """
-    begun = list(folder.glob("level_*"))
+    run = RunFolder(folder)
+    begun = run.levels
     finished = sum((level / "finished").is_file() for level in begun)
-    last = RunFolder(folder).has_picture("curve.png") if planned is None else finished == planned
+    last = run.has_picture("curve.png") if planned is None else finished == planned
     return 0 < finished == len(begun) and last
 
 

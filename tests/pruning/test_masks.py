@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lth.pruning import Masks
-from lth.pruning.masks import fingerprint, zero_
+from lth.pruning.masks import fingerprint, masked, zero_
 
 
 def network():
@@ -28,6 +28,18 @@ def backwards(masks):
 
 def pointers(masks):
     return [mask.data_ptr() for mask in masks.values()]
+
+
+def test_a_shared_weight_is_masked_under_all_its_names():
+    net = nn.ModuleDict({"first": nn.Linear(4, 4), "other": nn.Linear(4, 4), "tied": nn.Linear(4, 4)})
+    net["tied"].weight = net["first"].weight
+    masks = some(net)
+    assert list(masks) == ["first.weight", "other.weight"]
+    stored = {name: tensor.clone() for name, tensor in net.state_dict().items()}  # as a file holds them
+    found = masked(stored, masks)
+    assert torch.equal(found["tied.weight"], stored["first.weight"] * masks["first.weight"])
+    assert torch.equal(found["other.weight"], stored["other.weight"] * masks["other.weight"])
+    assert found["tied.bias"] is stored["tied.bias"]
 
 
 def test_at_first_everything_is_kept():

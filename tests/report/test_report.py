@@ -46,8 +46,9 @@ def write_run(
         row = {"name": f"level{index}", "epochs": 2.0, "steps": 20, "seconds": 1.5, **row}
         layer = {"layer": "hidden.weight", "total": 1000, "kept": row["kept"], "density": row["density"]}
         layers = [{**layer, "macs": 1000, "macs_kept": row["kept"]}]
-        (folder / f"level_{index:02d}").mkdir()
-        (folder / f"level_{index:02d}" / "finished").write_text(json.dumps({"row": row, "layers": layers}))
+        of_level = folder / f"level_{index:02d}_{row['name']}"
+        of_level.mkdir()
+        (of_level / "finished").write_text(json.dumps({"row": row, "layers": layers}))
     if complete:
         (folder / "curve.png").write_bytes(PNG_END)
     return folder
@@ -170,6 +171,15 @@ def test_tables_are_written_in_blocks_and_escaped(tmp_path):
 
 
 @pytest.mark.slow
+def test_files_of_ones_own_in_a_runs_folder_change_nothing(tmp_path):
+    folder = write_run(tmp_path)
+    (folder / "level_notes.txt").write_text("mine")
+    (folder / "level_00_copy.txt").write_text("mine")
+    (folder / "level_archive").mkdir()
+    (run,) = collect([tmp_path])
+    assert (run.state, len(run.rows)) == ("complete", 1)
+
+
 def test_what_is_not_complete_is_listed_with_the_reason_and_in_no_mean(tmp_path):
     write_run(tmp_path / "runs", seed=0)
     stopped = write_run(tmp_path / "runs", seed=1, levels=[(0.1, 0.1)], complete=False)

@@ -251,6 +251,13 @@ def test_clearing_killed_half_way_leaves_no_level_that_looks_whole(tmp_path, mon
     claimed(tmp_path)  # still the folder of its configuration
 
 
+def test_levels_come_in_the_order_of_their_numbers_and_without_files_of_ones_own(tmp_path):
+    for name in ("level_100_a", "level_11_b", "level_02_c", "level_notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "level_03_copy.txt").write_text("mine")
+    assert [level.name for level in RunFolder(tmp_path).levels] == ["level_02_c", "level_11_b", "level_100_a"]
+
+
 def test_a_level_is_finished_once_its_marker_stands(tmp_path):
     folder, level = RunFolder(tmp_path), tmp_path / "level_00_dense"
     assert folder.finished(level) is None
