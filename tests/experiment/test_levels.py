@@ -1,11 +1,12 @@
 """What each iterative method does at its boundaries, read from the files an experiment leaves."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from lth.datamodules.arrays import Arrays
 from lth.pruning import Masks, prune
 from lth.pruning.allocation import count_kept, global_
 from lth.pruning.criteria import magnitude
@@ -35,6 +36,16 @@ def trained(level: Path) -> dict[str, torch.Tensor]:
 
 def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_test_images_are_read_once_a_level_when_its_training_has_ended(tmp_path, monkeypatch):
+    read = []
+    for name in ("train_dataloader", "test_dataloader"):
+        method = getattr(Arrays, name)
+        monkeypatch.setattr(Arrays, name, lambda self, n=name, m=method: read.append(n) or m(self))
+    train(tmp_path, "method=imp", *LADDER)
+    assert [name for name, _ in groupby(read)] == ["train_dataloader", "test_dataloader"] * 4
+    assert read.count("test_dataloader") == 4
 
 
 @pytest.fixture(scope="module", params=["imp", "wr", "lrr", "fine_tune", "random"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from hydra_plugins.lth_sweeper.on_optuna import OptunaSweeper, draw
 from tests.support.sweeping import output, run_folders, sweep
@@ -49,6 +50,13 @@ def test_a_search_finds_the_better_learning_rate_and_starts_again_without_traini
     assert [line for line in output(tmp_path).splitlines() if line.startswith("best of 6 trials")] == best * 2
     assert output(tmp_path).count("finished already: ") == len(folders)
     assert run_folders(tmp_path) == folders
+
+
+def test_a_search_without_validation_images_is_refused():
+    sweeper = OptunaSweeper()
+    sweeper.config, sweeper.launcher = OmegaConf.create({"dataset": {"val_size": 0}}), object()
+    with pytest.raises(ValueError, match=r"dataset\.val_size must not be 0"):
+        sweeper.sweep(["seed=0"])
 
 
 def test_what_makes_no_sense_is_refused():
