@@ -17,7 +17,7 @@ LIST = Path(__file__).with_suffix(".yaml")
 HEAD = """# Networks of torchvision and timm
 
 `model=torchvision model.name=densenet121` and `model=timm model.name=deit_tiny_patch16_224` train any network of
-either library that turns an image into one logit a class. Those below are tested one by one: all of torchvision's
+either library that turns an image into one logit per class. Those below are tested one by one: all of torchvision's
 classifiers and {timm} of timm's, each
 
 - covered by masks as an independent walk over its layers says: every convolution (grouped, dilated, depthwise), linear

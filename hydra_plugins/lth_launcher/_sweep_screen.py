@@ -1,4 +1,4 @@
-"""What a person sees of a sweep on this machine: one line a job, and a total with the time left."""
+"""What a person sees of a sweep on this machine: one line per job, and a total with the time left."""
 
 import re
 import time

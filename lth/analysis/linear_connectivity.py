@@ -18,9 +18,12 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def level_end(path: Path) -> tuple[State, State]:
-    """Weights and masks with which a level ended, from its last checkpoint.
+    """Weights and masks with which a level ended, from its last checkpoint. An average of weights is not used.
 
-    Returns the network's state dict, pruned weights zero, and the masks (bool). Raises ValueError for a damaged file.
+    path: of a level's last.ckpt
+
+    Returns the network's state dict, pruned weights zero, and the masks (bool). Raises FileNotFoundError where there is
+    no checkpoint, and ValueError for a damaged one.
     """
     saved = load_checkpoint(path)
     return masked(final_weights(saved), saved["masks"]), saved["masks"]

@@ -47,7 +47,7 @@ def sparsity_table(net: nn.Module, masks: Mapping[str, Tensor]) -> list[Row]:
 
 
 def masks_table(masks: Mapping[str, Tensor]) -> list[Row]:
-    """One row a mask: name, shape, elements, elements kept and pruned, percent pruned (`fine`)."""
+    """One row per mask: name, shape, elements, elements kept and pruned, percent pruned (`fine`)."""
     rows = []
     for name, mask in masks.items():
         kept = int(torch.count_nonzero(mask))

@@ -40,7 +40,7 @@ def correlation(
 def compare(
     masks_a: State, weights_a: State, masks_b: State, weights_b: State, ps: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """One row a layer and one for the total: overlap of the masks, agreement of signs, R_p for each of `ps`.
+    """One row per layer and one for the total: overlap of the masks, agreement of signs, R_p for each of `ps`.
 
       kept_a, kept_b, both: kept weights of each and of both
       jaccard: both / (kept by either), 1 if neither keeps anything

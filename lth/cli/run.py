@@ -85,7 +85,8 @@ def folder_name(choices: Mapping[str, str], overrides: Sequence[str], seed: int,
         seed: of the replicate
         density: fraction of prunable weights kept at the end, 0..1; None where the sparsity has no such number
 
-    The name is the same for a single run and for a job of a sweep. Settings of devices are not part of it.
+    The name is the same for a single run and for a job of a sweep. Overrides that do not change results, such as those
+    of devices, are left out. A long part is cut and ends in a hash of the whole.
     """
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
     named = {k: v for k, v in given.items() if not _NOT_IN_NAME.match(k) and (k, v) != ("trainer", choices["trainer"])}

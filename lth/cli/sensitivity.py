@@ -35,7 +35,7 @@ _UNITS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure; print a table a tensor and the data measured on; write a CSV file and a picture.
+    """Measure, print one table per tensor and which images were used, and write a CSV file and a picture.
 
     arguments: the command line; None = that of the process
     """

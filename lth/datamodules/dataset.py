@@ -56,7 +56,7 @@ class Dataset(LightningDataModule):
     root: folder of the files; unused by datasets that have none
     image_size: height and width in pixels of validation and test images
     scale: the pixel value that counts as 1.0
-    sampling: the other keys, see `Sampling`
+    sampling: the other keys, see `_Sampling`
 
     Set `level` before each fit. Sizes are known after `prepare_data()` and `setup()`, with or without a trainer.
     """

@@ -110,7 +110,7 @@ def check_module(module: Any, image_shape: tuple[int, int, int]) -> None:
 
 
 def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: int | None) -> None:
-    """Refuse a network that does not map images to one logit a class, in training and in evaluation.
+    """Refuse a network that does not map images to one logit per class, in training and in evaluation.
 
     net: is called on blank images and left as it was
     image_shape: channels, height and width

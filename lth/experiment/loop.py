@@ -1,4 +1,4 @@
-"""The level loop: one fresh Trainer a level, everything between levels on disk, so that running again is resuming."""
+"""The level loop: a fresh Trainer per level, everything between levels on disk, so that the same command resumes."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

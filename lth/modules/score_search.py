@@ -1,4 +1,13 @@
-"""Searching a ticket among frozen weights: scores are trained, weights are not.
+"""Searching a ticket among weights that are not trained: scores are.
+
+A weight is in one of three states:
+
+- excluded: outside of the support, or excluded by an event (Gem-Miner's freezing) for the rest of the search;
+- allowed, not chosen: the rule leaves the weight out at the present scores;
+- chosen: the network computes with it.
+
+Checkpoints store the allowed weights as `flags` and the chosen ones as `masks`. Scores of excluded weights keep
+changing by their penalty and momentum, without effect.
 
 Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (strong tickets in random networks).
 """
@@ -22,14 +31,13 @@ from lth.training.ranks import assert_same, broadcast_
 class ScoreSearch(ScaledWeights):
     """Trains one score for each prunable weight; the network computes with weight * mask(score), all else is frozen.
 
-    Until `finalize_`, `masks` hold the allowed weights: the support without those that events removed so far. Of these
-    the network computes with the weights that the rule chooses by their scores.
+    `masks` hold the allowed weights until `finalize_`.
 
     score_init: draws the initial scores
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)
-    freezing: which weights an event removes from the search; None = events only lower the density given to the rule
+    freezing: which weights an event excludes; None = events only lower the density given to the rule
     restore: whether the ticket is every allowed weight; otherwise only those that their scores choose
-    biases: whether biases have scores too; events never freeze any
+    biases: whether biases have scores too; events never exclude any
     score_seed: the pruning seed
     options: the fields of `Penalty`, `EventOptions` and `Rounding`, and the arguments of `Classifier`
     """

@@ -31,7 +31,9 @@ class SoftThreshold(EffectiveWeights):
     every: distance between corrections of s, if the density is controlled: optimizer steps, "1ep" or "2%"
     end: fraction of the level at which the path reaches the level's density
     path: density as a function of progress (`lth.pruning.paths`)
-    trim: whether to cut a controlled search to exactly the level's density at its end
+    trim: whether to keep exactly the level's count of weights at the end of a level whose density is controlled
+
+    Raises ValueError for another link or scope, and for an `every` below one step.
     """
 
     def __init__(

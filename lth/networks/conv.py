@@ -49,7 +49,7 @@ def conv_net(
     init: str = "kaiming_normal",
     fan: str = "fan_in",
 ) -> _ConvNet:
-    """A `ConvNet` with initialised weights.
+    """Conv-2, Conv-4 or Conv-6 with initialised weights (arXiv 1803.03635, 1905.01067).
 
     pairs: pairs of convolutions, 1 to 3
     batch_norm: before every ReLU, in place of the biases there
@@ -63,15 +63,18 @@ def conv_net(
 
 
 def conv2(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
-    """Conv-2: 64 64 pool, 256 256; 4,300,992 weights on CIFAR-10. Options as for `conv_net`."""
+    """Two convolutions of 64 channels, max pooling, two hidden layers of 256 units; 4,300,992 weights on CIFAR-10.
+
+    Options as for `conv_net`.
+    """
     return conv_net(1, classes, channels, image_size, **options)
 
 
 def conv4(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
-    """Conv-4: 64 64 pool 128 128 pool, 256 256; 2,425,024 weights on CIFAR-10. Options as for `conv_net`."""
+    """Pairs of convolutions of 64 and 128 channels, else as `conv2`; 2,425,024 weights on CIFAR-10."""
     return conv_net(2, classes, channels, image_size, **options)
 
 
 def conv6(classes: int, channels: int, image_size: int, **options: Any) -> _ConvNet:
-    """Conv-6: Conv-4 with one more pair, 256 256 pool; 2,261,184 weights on CIFAR-10. Options as for `conv_net`."""
+    """Pairs of convolutions of 64, 128 and 256 channels, else as `conv2`; 2,261,184 weights on CIFAR-10."""
     return conv_net(3, classes, channels, image_size, **options)

@@ -12,7 +12,10 @@ from lth.networks.mlp import MLP, mlp
 
 
 def lenet_300_100(classes: int, channels: int, image_size: int, **options: Any) -> MLP:
-    """Two hidden layers of 300 and 100 units; 266,200 weights on 28x28 grey. Options as for `mlp`."""
+    """Two hidden layers of 300 and 100 units; 266,200 weights, biases apart, on 28x28 grey images of ten classes.
+
+    Options as for `mlp`.
+    """
     return mlp((300, 100), classes, channels, image_size, **options)
 
 

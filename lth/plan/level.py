@@ -22,7 +22,7 @@ class Level:
     steps: how many optimizer steps it takes
     budget: the steps of a full level of its stage
     hold: whether the learning rate stays that of `first_step`
-    source: index of the level from whose end it starts; None = from the initial weights
+    source: index of the level whose end is loaded; its weights may then be rewound; None = the initial weights
     order: index of the level whose data order it shares; None = its own
     """
 

@@ -26,6 +26,7 @@ _NAMED = ("@first", "@head", "@body", "@shortcuts")  # patterns that are no glob
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
     """The weights that masks may cover, by parameter name, in registration order; never biases and normalisation.
 
+    A weight that several layers share is one weight with one mask, under its first name.
       include, exclude: patterns. A pattern is a glob on the parameter's or its layer's whole name (`fc`, `layer4.*`),
         or one of `@first`, `@head` (the first and the last such weight), `@body` (all but the last) and `@shortcuts`
         (projection shortcuts).
@@ -117,7 +118,7 @@ def _patterns(patterns: Iterable[str]) -> list[str]:
 
 
 def _named(pattern: str, others: Iterable[str]) -> set[str]:
-    """Those of other names that a pattern names; `*` and `@` mean the weights of layers."""
+    """The names outside of layers that a pattern matches; `*` and `@` mean the weights of layers."""
     return set() if pattern == "*" or pattern.startswith("@") else names_matching(pattern, list(others))
 
 

@@ -14,8 +14,9 @@ from lth.pruning.masks import raw
 def preserved(net: nn.Module) -> Iterator[None]:
     """Restore parameters, buffers, gradients, train/eval modes and torch's random state on leaving, to the last bit.
 
-    Tensors may be changed in place, converted (`net.double()`) or replaced inside. Autocast is off inside, so that a
-    mask does not depend on the precision of training. Costs one copy of parameters and buffers.
+    Tensors may be changed in place, converted (`net.double()`) or replaced inside. Inside, gradients are None, and
+    autocast is off, so that a mask does not depend on the precision of training. Costs one copy of parameters and
+    buffers.
     """
     tensors = [*net.parameters(), *net.buffers()]
     values = [(t, t.data, t.detach().clone()) for t in tensors]

@@ -22,7 +22,7 @@ def shift_of_thresholds(weights: Sequence[Tensor], s: Tensor, link: str, kept: i
     """The number to add to every entry of `s` so that `kept` weights exceed their thresholds, by bisection.
 
     weights: of each layer
-    s: one entry a layer, or one for all
+    s: one entry per layer, or one for all
     link: a key of `LINKS`
     kept: number of weights
     tolerance: relative to `kept`, at which the search stops

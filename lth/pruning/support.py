@@ -16,7 +16,7 @@ from lth.pruning.seeds import derive
 
 
 def everything(net: nn.Module, masks: Masks, density: float = 1.0) -> Masks:
-    """No restriction."""
+    """`masks` themselves: no restriction. `net` is not used. Raises ValueError for a density other than 1."""
     if density != 1:
         raise ValueError(f"support.density={density} needs a support: support=erk, balanced, uniform, ...")
     return masks

@@ -129,7 +129,7 @@ def latex(table: Grid) -> str:
 
 
 def summary_rows(section: Section, series: Sequence[Series]) -> list[dict[str, Any]]:
-    """One row a series and density: column, n, mean, sd, 95 % interval (no percent), and the mean cost up to it."""
+    """One row per series and density: column, n, mean, sd, 95 % interval (no percent), and the mean cost up to it."""
     return [
         {
             "dataset": section.dataset,

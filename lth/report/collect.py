@@ -45,7 +45,7 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether all its levels are finished and its numbers are numbers."""
+        """Whether all its levels are finished, with finite training losses and test accuracies."""
         return self.state == "complete"
 
     @property

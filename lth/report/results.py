@@ -42,7 +42,7 @@ def rows_of(name: str, outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str) -> float | None:
-    """Print one line a level, the paths of the table and the picture, and what to do next.
+    """Print one line per level, the paths of the table and the picture, and what to do next.
 
     Returns the last level's accuracy: in validation, or in the test where no images are kept for validation.
     """

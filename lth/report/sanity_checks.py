@@ -68,7 +68,7 @@ def _indicators(folders: Iterable[Folder], density: float, way: str) -> dict[str
 
 
 def settings_table(runs: Sequence[SanityRun]) -> list[dict[str, Any]]:
-    """One row a setting, density and learning rate: mean and sample standard deviation (fractions) over n seeds."""
+    """One row per setting, density and learning rate: mean and sample standard deviation (fractions) over n seeds."""
     cells: dict[tuple[str, float, float], list[float]] = {}
     for run in runs:
         cells.setdefault((run.setting, run.density, run.lr), []).append(run.accuracy)

@@ -155,7 +155,7 @@ def _outcome(conditions: Sequence[Condition], few: Sequence[str]) -> tuple[str, 
 
 
 def describe(found: Verdict) -> list[str]:
-    """The verdict as lines of text: outcome, reason, every condition, gaps with intervals, R_p."""
+    """The verdict as lines of text: outcome, reason, conditions, gaps with intervals, R_p (`similarity`)."""
     text = [f"density {found.density:.4g}: {found.outcome} ({found.reason})"]
     text += [f"  {condition.text}" for condition in found.conditions]
     for name, interval in found.gaps.items():

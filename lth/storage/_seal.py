@@ -1,7 +1,7 @@
 """Seals: a digest of a file's content and of its place in a run, stored in the file and checked when it is read.
 
-A seal finds changed bits, and files that were copied from another level or another run. It is no signature: who changes
-a file on purpose can also change its seal.
+A seal finds changed bits, and files that were copied from another level or another run. It does not protect against
+deliberate changes, which can change the seal as well.
 """
 
 import sys

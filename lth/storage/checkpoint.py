@@ -38,7 +38,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any], pack: bool = False)
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """What `write_checkpoint` wrote, with tensors on the CPU; read without pickle.
 
-    In a file that is cut, torch seeks to places that there are not, which is an OSError of its own (EINVAL).
+    In a truncated file torch seeks beyond the end. That OSError (EINVAL) means damage too.
 
     Raises FileNotFoundError, or ValueError naming the file when it is damaged or belongs to another level or run.
     """

@@ -241,12 +241,15 @@ class RunFolder:
     @property
     def levels(self) -> list[Path]:
         """The folders of the levels that were begun, in their order."""
-        found = (path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
-        return sorted(found, key=lambda path: int(path.name.split("_")[1]))
+        return sorted((p for p in self.path.glob("level_*") if LEVEL.match(p.name) and p.is_dir()), key=_number)
+
+
+def _number(level: Path) -> int:
+    return int(level.name.split("_")[1])
 
 
 def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:
-    """The content of a config.yaml; None where there is none. Raises ValueError for one of someone else's."""
+    """The content of a config.yaml; None where there is none. Raises ValueError for a file that lth did not write."""
     if not path.exists():
         return None
     try:

@@ -76,7 +76,7 @@ class Ticket:
             )
 
     def save(self, path: str | Path, run: Path | None = None) -> None:
-        """Write the file: packed masks (1 bit a weight), weights, JSON header. Atomic: a crash leaves the old file.
+        """Write the file: packed masks (1 bit per weight), weights, JSON header. Atomic: a crash leaves the old file.
 
         run: folder of the run that the ticket belongs to. Where another ticket of its levels has the same starting
             weights, those of pruned places are stored in a file of that folder, once. None = the ticket stands alone

@@ -117,7 +117,7 @@ class Prune(Callback):
 
 
 def _others(scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Other scores at the same weights, of which no layer has the same number among the largest."""
+    """Scores that rank whole layers, which show whether the counts of an allocation depend on the scores."""
     return {name: torch.where(score == 0, float(i), score) for i, (name, score) in enumerate(scores.items(), start=1)}
 
 

@@ -74,6 +74,6 @@ class KeepTicket(Callback):
 
 
 def _checksums(ticket: Ticket) -> dict[str, str]:
-    """Those of the file's header and masks, and of the whole weights under their names in files of format 1."""
+    """Checksums of the header, the masks and all weights, named as in format 1, so that old checkpoints compare."""
     weights = fingerprint({f"weight/{name}": weight for name, weight in ticket.weights.items()})
     return {**ticket.header["sha256"], "weights": weights}

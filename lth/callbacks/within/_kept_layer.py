@@ -42,11 +42,11 @@ class KeptLayer:
         self._set(self.places.dense_of(self.weight))
 
     def kept(self, tensor: Tensor) -> Tensor:
-        """The kept values of a tensor of the matrix's shape; another tensor as it is."""
+        """The kept values of a tensor of the matrix's shape; any other tensor unchanged."""
         return self.places.values_of(tensor) if tensor.shape == self.places.shape else tensor
 
     def dense(self, tensor: Tensor) -> Tensor:
-        """A matrix with kept values of the weight's number; another tensor as it is."""
+        """The matrix of a vector with one value per kept weight; any other tensor unchanged."""
         return self.places.dense_of(tensor) if tensor.shape == (self.places.count,) else tensor
 
     def _set(self, values: Tensor) -> None:
@@ -58,7 +58,7 @@ class KeptLayer:
 
 
 def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
-    """The linear layers among the weights `names`, by the name of the weight, that alone use their weight.
+    """The linear layers among the weights `names` whose weight no other module uses, by the name of the weight.
 
     Subclasses are left out, since they may compute something else, and so are frozen and shared weights.
     """

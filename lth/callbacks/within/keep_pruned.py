@@ -156,7 +156,7 @@ class KeepPruned(Callback):
 def masked_module(trainer: Trainer, pl_module: LightningModule, prunes: bool = True) -> Any:
     """What holds the network, its masks and `remask_`: a module of lth, or the Trainer's `KeepPruned`.
 
-    prunes: whether the caller changes masks, so that a module that does not apply them will not do
+    prunes: whether the caller changes masks; the module must then apply them
 
     Raises ValueError where neither applies masks: training would go on with all weights.
     """

@@ -25,7 +25,7 @@ class SparseCompute(Callback):
 
     level: the level being trained
     image_shape: channels, height and width of an image
-    console: where a line says what is computed how
+    console: where a line names the layers that are computed from kept values
     mode: `sparse` takes every linear layer with pruned weights, `auto` those that are expected to be faster so, `dense`
         none, and then the callback does and stores nothing
 

@@ -69,7 +69,7 @@ def _export(arguments: Namespace) -> None:
         written = f"masks and unmasked starting weights, as {kind} writes them"
     elif kind == "masks":
         Ticket(ticket.masks, {}, ticket.header).save(path)
-        written = "a ticket of masks alone, 1 bit a weight"
+        written = "a ticket of masks alone, 1 bit per weight"
     else:
         written = _state(ticket, path, kind)
     console().print(f"{path}: {written}{weights if kind in _OF_EITHER else ''}", soft_wrap=True)

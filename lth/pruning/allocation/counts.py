@@ -9,7 +9,7 @@ from lth.pruning.topk import Scores
 
 
 def check_density(density: float | None) -> float:
-    """Return `density`. Raises ValueError unless it is a fraction in (0, 1]: a percent, say, or None."""
+    """Return `density`. Raises ValueError for None and for numbers outside of (0, 1], such as a percentage."""
     if not (isinstance(density, int | float) and 0 < density <= 1):
         hint = f" (did you mean {density / 100:g}?)" if isinstance(density, int | float) and 1 < density <= 100 else ""
         raise ValueError(f"density {density!r} must be a fraction of weights kept, over 0 and at most 1{hint}")
@@ -58,8 +58,8 @@ def apportion(
 def fill(shares: Mapping[str, float], amount: float, capacity: Mapping[str, int]) -> dict[str, float]:
     """Scale shares to sum to `amount`, with full layers fixed at their capacity (water-filling).
 
-    With shares sum(shape) this is the Erdos-Renyi-kernel allocation, with equal shares the balanced one. The result
-    does not depend on the order of layers.
+    With shares sum(shape) this is the Erdos-Renyi-kernel allocation, with equal shares the balanced one. Counts are
+    real numbers and do not depend on the order of layers. Where all layers are full, they sum to less than `amount`.
     """
     full: set[str] = set()
     while True:

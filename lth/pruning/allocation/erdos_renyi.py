@@ -19,8 +19,8 @@ def erk(
 
     power: of that ratio; 0 = uniform
     as_published: `clip` = cut densities at 1 and lose the excess, as the code of arXiv 2210.02412 does; `clip_conv1d` =
-      the same with linear layers taken for convolutions of one position (TurboPrune); None = give the excess to the
-      other layers
+      the same with the shape of linear layers taken as (outputs, inputs, 1), which adds 1 to its sum (TurboPrune);
+      None = give the excess to the other layers
     at_least: fewest weights of a layer
     """
     one = int(as_published == "clip_conv1d")

@@ -72,7 +72,7 @@ class FreezeBelow:
 
     def __post_init__(self) -> None:
         if not 0 <= self.at < 1:
-            raise ValueError(f"threshold {self.at} must be at least 0 and under 1: scores lie between them")
+            raise ValueError(f"method.freezing.at={self.at}: must be at least 0 and under 1, as scores lie in 0..1")
 
     def __call__(self, scores: Mapping[str, Tensor], allowed: Masks, left: int) -> Masks:
         """Masks of the weights of `allowed` whose score is over the threshold; `left` is ignored."""

@@ -15,7 +15,10 @@ class Regulariser:
     """No regularisation."""
 
     def gradient(self, scores: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-        """The sum's derivative with respect to each score, frozen ones included; `weights` are the frozen weights."""
+        """The sum's derivative with respect to each score, those of excluded weights included.
+
+        weights: of the network, which a search does not train
+        """
         return [torch.zeros_like(s) for s in scores]
 
 

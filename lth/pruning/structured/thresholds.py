@@ -22,7 +22,7 @@ class EpochInWindow:
       epoch: the current epoch, from 0
       begin: first epoch of the window
       stop: first epoch after the window
-      every: number of epochs between two firings
+      every: epochs from one pruning to the next
     """
 
     epoch: int
@@ -98,15 +98,15 @@ class Sensitivity(Pruner):
 class Splicing(Pruner):
     """Dynamic network surgery (Guo et al. 2016, arXiv 1608.04493).
 
-    With a = mean |w| + c std |w| at the first firing, weights under low * a are pruned, weights of at least high * a
-    come back, and the others stay as they are. Needs a module that trains dense weights (`SplicedWeights`).
-    Raises ValueError unless 0 <= low <= high.
+    With a = mean |w| + c std |w|, measured when the rule first acts, weights under low * a are pruned, weights of at
+    least high * a come back, and the others stay as they are. Needs a module that trains dense weights
+    (`SplicedWeights`). Raises ValueError unless 0 <= low <= high.
 
     Args:
-      c: number of standard deviations over the mean
+      c: number of standard deviations over the mean; one number, or numbers by weight or layer name
       low: factor of the threshold below which weights are pruned
       high: factor of the threshold from which on weights come back
-      growth: relative growth of c an epoch: c * (1 + growth * epochs since the window began)
+      growth: relative growth of c per epoch: c * (1 + growth * epochs since the window began)
     """
 
     returns = True

@@ -9,7 +9,7 @@ _Gradients = dict[str, Tensor]
 
 
 class Memory:
-    """Keeps the dense gradient of the update's own step: a copy, taken before gradients are masked."""
+    """Keeps the dense gradient of the step at which an update happens: a copy, taken before gradients are masked."""
 
     def __init__(self) -> None:
         self.gradients: _Gradients = {}

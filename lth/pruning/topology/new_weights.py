@@ -26,12 +26,12 @@ def uniform(layer: Layer, divisor: float = 1.0) -> Tensor:
 
 
 def gradient(layer: Layer, divisor: float = 1.0) -> Tensor:
-    """The dense gradient divided by `divisor`."""
+    """The dense gradient divided by `divisor`. Raises ValueError where no gradient is kept (`Memory`)."""
     return layer.dense_gradient() / divisor
 
 
 def gradient_sign(layer: Layer, divisor: float = 1.0) -> Tensor:
-    """The sign of the dense gradient divided by `divisor`."""
+    """The sign of the dense gradient, divided by `divisor`. Raises ValueError where no gradient is kept (`Memory`)."""
     return layer.dense_gradient().sign() / divisor
 
 

@@ -74,7 +74,7 @@ def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
 
 @styled
 def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any | None:
-    """Figure: one line a method, one mark a density with a bar of one standard deviation to each side.
+    """Figure: one line per method, one mark per density with a bar of one standard deviation to each side.
 
     Arguments as in `curves`. None where no section has a ranking.
     """

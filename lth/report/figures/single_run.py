@@ -16,8 +16,8 @@ def accuracy_curve(rows: Sequence[Row], title: str) -> Any:
 
         rows: of results.csv
 
-    The dense network's test accuracy is a horizontal line. The limits hold test and validation accuracies; a training
-    accuracy beyond them is cut off, and the legend says so.
+    The dense network's test accuracy is a horizontal line. The y axis covers test and validation accuracies. Training
+    accuracies beyond it are cut off, and the legend says so.
     """
     from matplotlib.figure import Figure  # imported here, as in every function below: it takes a second
 
@@ -108,7 +108,7 @@ def connectivity(lines: Sequence[Row], prunings: Sequence[Row]) -> Any:
 
 @styled
 def sensitivity(rows: Sequence[Row], title: str) -> Any:
-    """Figure: top-1 accuracy against the fraction of one tensor that is pruned, one line a tensor.
+    """Figure: top-1 accuracy against the fraction of one tensor that is pruned, one line per tensor.
 
     rows: parameter, sparsity (fraction removed, 0..1) and top1 (0..1)
     """

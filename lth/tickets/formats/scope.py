@@ -11,10 +11,12 @@ _OF_RECURRENT = re.compile(r"(^|\.)weight_(ih|hh|hr)(_l\d+)?(_reverse)?$")
 
 
 def scope(weights: Mapping[str, Tensor], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> list[str]:
-    """Names of the prunable weights: called `weight` (in recurrent layers `weight_ih_l0` and the like), floating point,
-    two or more dimensions.
+    """Names of the prunable weights of a state dict, whose layers are not known.
 
-    include, exclude: globs on whole names that narrow the choice
+    These are floating-point tensors of two or more dimensions whose names end in `weight`, or in recurrent layers in
+    `weight_ih_l0` and the like.
+
+    include, exclude: globs on whole parameter names that narrow the choice
 
     Raises ValueError for a pattern that matches no prunable weight.
     """

@@ -17,9 +17,13 @@ _START = "model_ep0_it0.pth"
 
 
 def read(source: Path, weights: Path | None = None) -> Ticket:
-    """From a folder or its `mask.pth`, with the weights of `model_ep0_it0.pth`; or from a `checkpoint.pth` alone.
+    """A ticket from a folder of open_lth.
 
-    Raises ValueError if a `sparsity_report.json` beside the mask contradicts it.
+    source: the folder, its `mask.pth`, or a `checkpoint.pth` alone
+    weights: file of the starting weights; None = `model_ep0_it0.pth` of the folder, or those of the checkpoint
+
+    Raises FileNotFoundError where there are no weights, and ValueError if a `sparsity_report.json` beside the mask
+    contradicts it.
     """
     source = Path(source)
     if source.name == "checkpoint.pth":

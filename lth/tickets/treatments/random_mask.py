@@ -17,8 +17,9 @@ def random(
     *,
     allocation: Allocation = global_,
 ) -> tuple[State, State]:
-    """Masks that keep as many weights as the ticket, at random positions.
+    """New masks that keep as many weights as the ticket, at random positions, and the weights unchanged.
 
+    draw, scores: not used
     allocation: divides that number among the layers; by default positions are drawn from the whole network
     """
     drawn = {
