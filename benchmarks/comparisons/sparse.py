@@ -1,6 +1,7 @@
-"""The gain of `compute=auto`: levels of one density, computed from kept values and densely, both trained by lth."""
+"""The gain of `compute=auto` and `compute=sparse` over dense levels of the same density, all trained by lth."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from benchmarks.cases import LENET, MLP, Case, timed_level
 from benchmarks.interleave import Arm, Comparison
@@ -30,8 +31,11 @@ def compare(case: Case, density: float, setting: Setting) -> Iterator[Comparison
         f"sparsity.density={density}",
         "method.plan._target_=lth.plan.single",
     )
-    with timed_level(case, setting, *pruned, "compute=auto") as auto, timed_level(case, setting, *pruned) as dense:
-        arms = [Arm(name, level.by_lth, level.images) for name, level in (("auto", auto), ("dense", dense))]
+    with ExitStack() as stack:
+        arms = []
+        for mode in ("auto", "sparse", "dense"):
+            level = stack.enter_context(timed_level(case, setting, *pruned, f"compute={mode}"))
+            arms.append(Arm(mode, level.by_lth, level.images))
         yield Comparison(
             f"{case.title}, density {density:g}", arms, "images/s", AIMS.get((case, density), "0.97 or more")
         )

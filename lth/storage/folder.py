@@ -233,19 +233,15 @@ class RunFolder:
 
     def _remove_temporaries(self) -> None:
         """Remove what killed writers left. A folder of someone else's may hold files of similar names, which stay."""
-        names = [artefact.pattern for artefact in ARTEFACTS]
-        remove_left_by_dead(self.path, lambda name: any(fnmatch(name, pattern) for pattern in names))
+        remove_left_by_dead(self.path, lambda name: any(fnmatch(name, each.pattern) for each in ARTEFACTS))
         for level in self.levels:
             remove_left_by_dead(level, lambda name: True)
 
     @property
     def levels(self) -> list[Path]:
         """The folders of the levels that were begun, in their order."""
-        return sorted((p for p in self.path.glob("level_*") if LEVEL.match(p.name) and p.is_dir()), key=_number)
-
-
-def _number(level: Path) -> int:
-    return int(level.name.split("_")[1])
+        found = (path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
+        return sorted(found, key=lambda path: int(path.name.split("_")[1]))
 
 
 def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:

@@ -46,7 +46,7 @@ def test_the_page_escapes_names_and_seeds(tmp_path):
 @pytest.mark.parametrize("row", [{"level": "x", "density": 0.1}, {"level": 0, "density": None}, {"level": 0}])
 def test_a_level_whose_numbers_are_none_is_listed_as_failed(row, tmp_path):
     folder = write_run(tmp_path)
-    (folder / "level_00" / "finished").write_text(json.dumps({"row": row}))
+    (folder / "level_00_level0" / "finished").write_text(json.dumps({"row": row}))
     (run,) = collect([tmp_path])
     assert run.state == "failed"
 

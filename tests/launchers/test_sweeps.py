@@ -178,9 +178,9 @@ def test_a_job_is_skipped_only_when_its_folder_holds_this_very_configuration_who
     for level in (0, 1):
         assert not job().finished()  # killed before its last level
         assert job().score() is None
-        (tmp_path / f"level_0{level}").mkdir()
+        (tmp_path / f"level_0{level}_train").mkdir()
         assert not job().finished()  # killed within a level
-        (tmp_path / f"level_0{level}" / "finished").touch()
+        (tmp_path / f"level_0{level}_train" / "finished").touch()
     assert job().score() == 0.25
     assert not job().finished()  # killed before its picture: it only draws, when it is started again
     for name in ("curve.png", "topology.png"):
