@@ -1,6 +1,7 @@
 """Series as tables: Markdown and LaTeX with accuracies in percent, rows for CSV with the numbers of results.csv."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,15 +37,24 @@ class Grid:
 def grids(section: Section, series: Sequence[Series]) -> list[Grid]:
     """The tables of a section.
 
-    One, but where some methods have a few densities and others long ladders: then one of all methods at the few
-    densities and one of the ladders. Most cells of a single table would be empty.
+    Most cells of a single table would be empty where some methods have a few densities in common and others long
+    ladders or densities that their training chose. Then there is one table of all methods at the few densities, one of
+    the methods without ladders at the others, and one of the ladders.
     """
     ladders = [one for one in series if len(one.points) > _FEW_DENSITIES]
-    few = {point.density for one in series if one not in ladders for point in one.points}
-    if not ladders or not 0 < len(few) <= _FEW_DENSITIES:
+    others = [one for one in series if one not in ladders]
+    counts = Counter(number(point.density) for one in others for point in one.points)
+    few = {density for density, count in counts.items() if count > 1 or len(counts) <= _FEW_DENSITIES}
+    if (not ladders and len(few) == len(counts)) or not 0 < len(few) <= _FEW_DENSITIES:
         return [_grid(section, series)]
-    at_few = [replace(one, points=tuple(p for p in one.points if p.density in few)) for one in series]
-    return [_grid(section, [one for one in at_few if one.points]), _grid(section, ladders)]
+    parts = (_at(series, lambda density: density in few), _at(others, lambda density: density not in few), ladders)
+    return [_grid(section, part) for part in parts if part]
+
+
+def _at(series: Sequence[Series], wanted: Callable[[str], bool]) -> list[Series]:
+    """The series that have points at wanted densities, with these points alone."""
+    found = [replace(one, points=tuple(p for p in one.points if wanted(number(p.density)))) for one in series]
+    return [one for one in found if one.points]
 
 
 def _grid(section: Section, series: Sequence[Series]) -> Grid:
