@@ -5,7 +5,7 @@ import pytest
 from lth.report._sections import sections
 from lth.report._series import series_of
 from lth.report.collect import collect
-from lth.report.figures._leaderboard import MANY, ranking
+from lth.report.figures._leaderboard import MANY, ranking, ranking_table
 from lth.report.write import write_report as report
 from tests.report.test_report import write_run
 from tests.report.test_report_page import data_of
@@ -35,6 +35,17 @@ def test_methods_stand_in_the_order_of_the_sparsest_common_density(tmp_path):
     assert list(found.points) == METHODS
     assert found.points["method03"][0.02].mean == pytest.approx(0.7505)
     assert found.dense is None
+
+
+def test_a_place_is_a_range_where_seeds_do_not_separate_methods(tmp_path):
+    for i, method in enumerate(METHODS):
+        for seed in range(5):
+            noise = 0.001 * ((seed * (i + 2)) % 5)  # which order methods of one half have, depends on the seed
+            write_run(tmp_path, method, 0.02, seed, [(0.02, 0.9 - 0.2 * (i >= 4) - 0.1 * (i >= 11) + noise)])
+    ((section, series),) = [(s, series_of(s)) for s in sections(collect([tmp_path]))]
+    lines = ranking_table(ranking(section, series), series).splitlines()
+    assert "A place is the range" in lines[0]
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["1–4"] * 4 + ["5–11"] * 7 + ["12"]
 
 
 def test_few_methods_are_not_ranked(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lth.report._intervals import compare
 from lth.report._sections import Section
 from lth.report._series import Point, Series
 from lth.report._tables import caption, cell, number
@@ -13,6 +14,11 @@ from lth.report.figures._style import error_axis, line_style, styled
 
 MANY = 12  # smallest number of methods for a ranking; the curves of fewer can be read in one picture
 _MOST_DENSITIES = 4  # the sparsest common ones are shown
+_SEPARATED = (
+    " A place is the range that differences over seeds leave at 95 % (t intervals of paired differences, Bonferroni "
+    "over the other methods)."
+)
+_BY_MEAN = " Places are those of the means: seeds, of which it takes three or more, separate no two methods."
 _WIDE = 0.3  # accuracy of the best minus that of the worst, from which the error is drawn on a log axis
 
 
@@ -58,17 +64,21 @@ def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
 
 
 def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
-    """The ranking in Markdown. Costs are those of the method's sparsest density, all training before it included."""
+    """The ranking in Markdown. Costs are those of the method's sparsest density, all training before it included.
+
+    A place is a range, `3-7`, where seeds do not separate a method from its neighbours.
+    """
     costs = ("epochs", "multiply-adds")
     titles = ["", "method", *map(number, found.densities), *costs]
+    ranges, separated = _places([points.get(found.densities[-1]) for points in found.points.values()])
     lines = ["| " + " | ".join(titles) + " |", "|---:|---|" + "---:|" * (len(titles) - 2)]
-    for place, (label, points) in enumerate(found.points.items(), 1):
+    for place, (label, points) in zip(ranges, found.points.items(), strict=True):
         sparsest = points[min(points)].cost
         cells = [cell(points[density]) if density in points else "" for density in found.densities]
         spent = [_short(sparsest.epochs), _short(sparsest.multiply_adds)]
-        lines.append("| " + " | ".join([str(place), label, *cells, *spent]) + " |")
+        lines.append("| " + " | ".join([place, label, *cells, *spent]) + " |")
     dense = "" if found.dense is None else f" Dense: {100 * found.dense:.2f}."
-    order = f"Sorted by accuracy at density {number(found.densities[-1])}."
+    order = f"Sorted by accuracy at density {number(found.densities[-1])}.{_SEPARATED if separated else _BY_MEAN}"
     return "\n".join([f"{caption(found.section, series)} {order}{dense}", "", *lines])
 
 
@@ -107,6 +117,27 @@ def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy") -> A
         axes.grid(alpha=0.25)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize="small")
     return figure
+
+
+def _places(points: Sequence[Point | None]) -> tuple[list[str], bool]:
+    """The place of each point of a density, and whether any two are separated. Points come by falling mean.
+
+    A method is one place further down for each method that is certainly better than it (`compare`, at the confidence at
+    which all comparisons of one method hold together), and at most that far from the end for each certainly worse one.
+    """
+    known = [point for point in points if point is not None]
+    above, below = [0] * len(known), [0] * len(known)
+    for i, better in enumerate(known):
+        for j in range(i + 1, len(known)):
+            outcome = compare(better.seeds, known[j].seeds, len(known) - 1)
+            if outcome is not None and outcome[0] == "behind":
+                above[j] += 1
+                below[i] += 1
+    if not any(above):
+        return [str(i) for i in range(1, len(points) + 1)], False
+    ranges = [(1 + over, len(known) - under) for over, under in zip(above, below, strict=True)]
+    found = [str(first) if first == last else f"{first}–{last}" for first, last in ranges]
+    return found + [""] * (len(points) - len(known)), True
 
 
 def _short(value: float | None) -> str:
