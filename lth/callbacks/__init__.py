@@ -1,6 +1,6 @@
 """Lightning callbacks, one job each: `boundary` acts before a level's first step, `within` in it, `watch` looks."""
 
-from lth.callbacks.after_step import AfterStep
+from lth.callbacks._after_step import AfterStep
 from lth.callbacks.boundary.batch_norm import BatchNorm
 from lth.callbacks.boundary.control import Control
 from lth.callbacks.boundary.draw_weights import DrawWeights

@@ -4,11 +4,11 @@ Order and augmentation are pure functions of seed, level, epoch and image. Flips
 all augmentation, are tensor operations on whole batches on the device.
 """
 
+from lth.datamodules._augment import Augment
 from lth.datamodules._loader import ArrayLoader, FixedLoader
 from lth.datamodules._resized_crop import ResizedCrop
 from lth.datamodules.acs_employment import ACSEmployment
 from lth.datamodules.arrays import Arrays
-from lth.datamodules.augment import Augment
 from lth.datamodules.caltech101 import Caltech101
 from lth.datamodules.cifar import CIFAR10, CIFAR100
 from lth.datamodules.dataset import Dataset

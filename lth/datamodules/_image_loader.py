@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from lth.datamodules._augment import flip, flips
 from lth.datamodules._loader import Batch, Batching, EpochLoader, batches
 from lth.datamodules._normalise import Normalise
 from lth.datamodules._resized_crop import ResizedCrop, Sizes, Windows
-from lth.datamodules.augment import flip, flips
 from lth.pruning.seeds import generator
 
 Cut = Callable[[Sizes, int], Windows]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lth.datamodules._augment import Augment, Draws, crop, cutout, flip, windows
 from lth.datamodules._normalise import Normalise
-from lth.datamodules.augment import Augment, Draws, crop, cutout, flip, windows
 
 Batch = tuple[Tensor, Tensor]
 _LARGEST_SLICED = 4 * 2**20  # pixels of a training set whose batches are slices of one tensor, made once an epoch

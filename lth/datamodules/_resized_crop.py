@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lth.datamodules.augment import FLIPS
+from lth.datamodules._augment import FLIPS
 from lth.pruning.seeds import derive
 
 _ATTEMPTS = 10

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from lth.datamodules._augment import Augment, draw, pad
 from lth.datamodules._loader import ArrayLoader, Batch, FixedLoader
 from lth.datamodules._normalise import STANDARDISE, computed, given
 from lth.datamodules._splits import check, check_parts
-from lth.datamodules.augment import Augment, draw, pad
 from lth.datamodules.dataset import Dataset
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]  # training images and labels, test images and labels

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lth.datamodules import augment
+from lth.datamodules import _augment as augment
+from lth.datamodules._augment import Augment, draw
 from lth.datamodules._normalise import computed, given
-from lth.datamodules.augment import Augment, draw
 
 EVERYTHING = Augment(crop=3, crop_mode="reflect", flip="random", cutout=4)
 

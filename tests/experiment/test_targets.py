@@ -11,7 +11,7 @@ def nested(target):
 
 @pytest.mark.parametrize(
     "target",
-    ["lth.pruning.criteria.magnitude", "lth.datamodules.Digits", "lth.datamodules.augment.Augment.of", "json.dumps"],
+    ["lth.pruning.criteria.magnitude", "lth.datamodules.Digits", "lth.datamodules._augment.Augment.of", "json.dumps"],
 )
 def test_functions_classes_and_methods_are_found(target):
     check_targets(nested(target))

@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lth.callbacks.after_step import AfterStep
+from lth.callbacks._after_step import AfterStep
 
 
 class EMA(AfterStep):

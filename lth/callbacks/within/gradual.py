@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from lth.callbacks.after_step import AfterStep
+from lth.callbacks._after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
 from lth.pruning import prune

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lth.callbacks.after_step import AfterStep
+from lth.callbacks._after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
 from lth.plan import Level, steps_of
 from lth.pruning.seeds import generator

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 
-from lth.callbacks.after_step import AfterStep
+from lth.callbacks._after_step import AfterStep
 from lth.datamodules.scoring import ScoringData, image_shape_of
 from lth.plan import Level
 from lth.pruning import Masks
