@@ -11,7 +11,7 @@ from lth.cli._comments import keys_of, made_from, options, purpose
 from lth.cli.run import CONFIGURATIONS
 
 FOLDER = CONFIGURATIONS / "method"
-LEADERBOARD = Path(__file__).parents[1] / "leaderboard.md"
+LEADERBOARD = Path(__file__).parents[1] / "leaderboard_digits.md"
 _PAPER = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{5})\b")
 
 
@@ -31,7 +31,7 @@ def options_of(group: str) -> str:
 
 
 def ranked(methods: Sequence[str]) -> str:
-    """Rows of the table in docs/leaderboard.md, in the order of `methods`, with their trainings of 30 epochs."""
+    """Rows of the table in docs/leaderboard_digits.md, in the order of `methods`, with their trainings of 30 epochs."""
     found = {}
     for line in LEADERBOARD.read_text().splitlines():
         if re.match(r"\| \d+ \|", line):
