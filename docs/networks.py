@@ -17,17 +17,18 @@ LIST = Path(__file__).with_suffix(".yaml")
 HEAD = """# Networks of torchvision and timm
 
 `model=torchvision model.name=densenet121` and `model=timm model.name=deit_tiny_patch16_224` train any network of
-either library that turns an image into one logit per class. Those below are tested one by one: all of torchvision's
-classifiers and {timm} of timm's, each
+either library that turns an image into one logit per class. The networks below are tested one by one: all of
+torchvision's classifiers and {timm} of timm's. For each of them,
 
-- covered by masks as an independent walk over its layers says: every convolution (grouped, dilated, depthwise), linear
+- masks cover exactly the weights that an independent walk over its layers finds:
+  every convolution (grouped, dilated, depthwise), linear
   layer and packed attention weight; not biases, normalisation, tokens, position tables, recurrent layers or the kernels
   of experts (CondConv);
-- bit-equal to the original under masks of ones;
-- pruned, and trained a step in which pruned weights stay zero;
-- safe under DDP: every trainable parameter gets a gradient, unless *unused* is said.
+- the output under masks of ones is bit-identical to the original;
+- pruned weights stay zero in a training step;
+- every trainable parameter gets a gradient under DDP, unless the table says *unused*.
 
-Masks go by the names of the network's own parameters, so pretrained weights (`model.pretrained=true`, or the path of a
+Masks use the names of the network's own parameters, so pretrained weights (`model.pretrained=true`, or the path of a
 state dict) are pruned like any others.
 
 **Counts** are those of 1000 classes at the network's usual image size. **tested at**: pixels, and the options given
