@@ -1,8 +1,8 @@
 """Lottery-ticket and pruning research in one PyTorch Lightning + Hydra harness.
 
-What a script of one's own uses is reached from here: `lth.Masks`, `lth.prune`, `lth.Ticket`, `lth.levels`, ladders such
-as `lth.geometric`, and the rooms `lth.allocation`, `lth.callbacks`, `lth.criteria`. Each is imported when it is first
-used, because torch and Lightning take seconds.
+Scripts use `lth.Masks`, `lth.prune`, `lth.Ticket`, `lth.levels`, ladders such as `lth.geometric`, and the packages
+`lth.allocation`, `lth.callbacks`, `lth.criteria`. Each is imported at its first use, because importing torch and
+Lightning takes seconds.
 """
 
 from importlib import import_module

@@ -1,1 +1,1 @@
-"""Hydra finds plugins of its search path in the namespace `hydra_plugins`; this is lth's."""
+"""Search-path plugin of lth. Hydra looks for plugins in the namespace `hydra_plugins`."""

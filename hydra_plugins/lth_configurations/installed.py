@@ -1,4 +1,4 @@
-"""Configurations of installed packages: those that announce theirs under the entry points `lth.configurations`."""
+"""Adds the configuration folders of installed packages that declare an entry point in `lth.configurations`."""
 
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from lth.cli.run import CONFIGURATIONS
 
 
 class InstalledConfigurations(SearchPathPlugin):
-    """Adds the folders of installed packages to the configurations of lth, and to those of no other program.
+    """Adds the configuration folders of installed packages to Hydra's search path, in programs of lth only.
 
     In the package's pyproject.toml:
 
@@ -19,11 +19,11 @@ class InstalledConfigurations(SearchPathPlugin):
         mine = "my_package.conf"
 
     The value is the dotted path of a folder in the package, with folders model/, method/, ... as in lth's own conf/.
-    Of two files with one name, that of lth counts.
+    If lth has a file of the same name, lth's file is used.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Hydra's hook. Raises ValueError where an entry point names no folder."""
+        """Hydra's hook. Raises ValueError if an entry point does not name an existing folder."""
         if not any(Path(entry.path.removeprefix("file://")) == CONFIGURATIONS for entry in search_path.get_path()):
             return
         for point in sorted(entry_points(group="lth.configurations"), key=lambda point: point.name):
@@ -31,7 +31,7 @@ class InstalledConfigurations(SearchPathPlugin):
 
 
 def folder_of(point: EntryPoint) -> Path:
-    """The folder that an entry point names. Its package is found without being imported."""
+    """The folder that an entry point names, found without importing its package. Raises ValueError if there is none."""
     package, *inner = point.value.split(".")
     spec = find_spec(package)
     for root in (spec.submodule_search_locations or []) if spec else []:

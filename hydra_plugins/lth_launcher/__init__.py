@@ -1,4 +1,4 @@
-"""Hydra finds launchers in the namespace `hydra_plugins`; this is lth's."""
+"""Launchers of lth. Hydra looks for launchers in the namespace `hydra_plugins`."""
 
 from hydra_plugins.lth_launcher.processes import ProcessLauncher
 

@@ -1,4 +1,4 @@
-"""Keys that `++key=value` adds in a sweep over methods or ladders, of which only some have the key."""
+"""Handles `++key=value` in sweeps over methods or ladders, when only some of these have the key."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ _ADDED = re.compile(r"\+\+(method|sparsity)\.")
 
 
 def without_foreign(overrides: list[str], compose: Callable[[list[str]], DictConfig]) -> list[str]:
-    """The overrides of a job without each `++key=value` whose key the job lacks and another option of the group has.
+    """The overrides without each `++key=value` whose key the job lacks but another option of the group has.
 
-    With such an override the job would have another folder than the same job in a sweep without the other option.
+    Otherwise the job's folder would depend on which other options the sweep contains.
 
-    overrides: of the job
-    compose: returns the configuration that overrides make
+    overrides: the job's overrides
+    compose: returns the configuration for a list of overrides
     """
     added = {override: override[2:].partition("=")[0] for override in overrides if _ADDED.match(override)}
     foreign = {override for override, key in added.items() if options_with(key, CONFIGURATIONS, overrides)}
@@ -37,7 +37,7 @@ def _has(config: Any, key: str) -> bool:
 
 
 def check_taken(given: Sequence[Sequence[str]], taken: Sequence[Sequence[str]]) -> None:
-    """Raise ValueError for a `++key=value` that no job takes.
+    """Raise ValueError for a `++key=value` that applies to no job.
 
     given: the overrides of each job as the sweep composed them
     taken: the overrides with which each job runs

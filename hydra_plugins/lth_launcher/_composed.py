@@ -1,4 +1,4 @@
-"""Configurations of a sweep's jobs. What jobs have in common is composed once: reading thirty files takes 0.4 s."""
+"""Composes the configurations of a sweep's jobs. Files that jobs share are read once: thirty files take 0.4 s."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -19,7 +19,7 @@ class SweepConfigurations:
     Hydra composes each choice of options (`method=snip`) once. Values (`recipe.lr=0.1`) are then set in a copy of it,
     which takes a tenth of the time.
 
-    loader: Hydra's
+    loader: Hydra's configuration loader
     """
 
     def __init__(self, loader: ConfigLoader):
@@ -28,7 +28,11 @@ class SweepConfigurations:
         self._is_group = cache(lambda name: bool(loader.get_group_options(name, None)))  # None: folders too
 
     def __call__(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """The configuration of the job with `sweep_overrides`. master_config: of the sweep."""
+        """The configuration of one job.
+
+        master_config: configuration of the sweep
+        sweep_overrides: the job's overrides
+        """
         given = OverridesParser.create().parse_overrides(list(sweep_overrides))
         choices = tuple(str(one.input_line) for one in given if self._is_group(one.key_or_group))
         values = [one for one in given if not self._is_group(one.key_or_group)]
@@ -40,20 +44,20 @@ class SweepConfigurations:
         try:
             for one in values:
                 OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
-        except OmegaConfBaseException:  # Hydra says what is wrong with it
+        except OmegaConfBaseException:  # compose again, for Hydra's error message
             return self._by_hydra(master_config, list(sweep_overrides))
         _note(config, given)
         return config
 
 
 def _sets_a_value(override: Override) -> bool:
-    """Whether it is `key=value` of the program's own: it adds no key, deletes none, and is not Hydra's."""
+    """Whether the override only changes the value of an existing key that is not one of Hydra's own."""
     changes_keys = override.is_add() or override.is_force_add() or override.is_delete()
     return not changes_keys and override.package is None and not override.is_hydra_override()
 
 
 def _note(config: DictConfig, given: Sequence[Override]) -> None:
-    """Write into Hydra's own node which overrides the job has."""
+    """Record the job's overrides in the configuration's node `hydra`."""
     config.hydra.overrides.task = [one.input_line for one in given]
     names: Any = config.hydra.job.config.override_dirname
     config.hydra.job.override_dirname = get_overrides_dirname(

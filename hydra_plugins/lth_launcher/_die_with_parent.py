@@ -1,6 +1,6 @@
 """Importing this module makes the process die with its parent, and ignore Ctrl-C.
 
-A fork server takes a list of modules to import and runs nothing else in itself, so the call is a module. Hydra imports
+A fork server runs no code of its own except imports of listed modules, so the call is made at import. Hydra imports
 every module of a plugin except those with a leading underscore.
 """
 

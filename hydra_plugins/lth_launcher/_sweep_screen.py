@@ -1,4 +1,4 @@
-"""What a person sees of a sweep on this machine: one line per job, and a total with the time left."""
+"""Terminal output of a sweep on this machine: one line per job, and a total with the estimated time left."""
 
 import re
 import time
@@ -18,9 +18,9 @@ _LONGEST_NAME = 100  # characters of a log's name before its hash
 class SweepScreen:
     """Prints a line when a job ends. In a terminal, the last line shows the total while jobs run.
 
-    jobs: those that are to run
-    at_a_time: how many run together
-    logs: folder for the output of the jobs, a file each
+    jobs: the jobs to run
+    at_a_time: number of jobs that run at the same time
+    logs: folder for the output of the jobs, one file per job
     console: where to print; the default is the standard output
     """
 
@@ -50,7 +50,7 @@ class SweepScreen:
             self._bar.stop()
 
     def log_of(self, index: int) -> Path:
-        """The file for the output of a job, whose folder is made."""
+        """The file for the output of a job; its folder is created. index: position of the job in `jobs`"""
         name = str(self.jobs[index])
         clean = re.sub(r"[^\w.,=-]+", "_", name)[:_LONGEST_NAME]
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class SweepScreen:
         self._show_total()
 
     def ended(self, index: int, cause: str) -> str:
-        """Print that a job is finished, or why it failed; returns that with the name of its log.
+        """Print that a job finished, or why it failed. Returns the cause with the path of the log, "" if it finished.
 
         index: its position in `jobs`
         cause: what went wrong; empty where nothing did
@@ -80,7 +80,7 @@ class SweepScreen:
         return ""
 
     def total(self) -> str:
-        """How many jobs have ended, and how long the others will take, from the mean of those that have."""
+        """Text with the number of ended jobs and the estimated time left, from the mean duration of ended jobs."""
         ended, count = len(self._seconds), len(self.jobs)
         parts = [f"{ended} of {count} jobs", f"{100 * ended // count}%"]
         if 0 < ended < count:

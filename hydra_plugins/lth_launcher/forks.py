@@ -1,4 +1,4 @@
-"""Fresh processes without the time to import torch and Lightning: forks of a process that did only those imports."""
+"""Runs commands in forks of a server process that has only imported torch and Lightning, which saves import time."""
 
 import multiprocessing
 import os
@@ -13,9 +13,9 @@ from typing import Any
 
 from lth.training.signals import die_with_parent
 
-OUTPUT_FILE = "LTH_OUTPUT_FILE"  # environment variable of a fork: the file that takes its output
-# These imports start no thread and touch no device or random state. Forks hold the server's pipe open, so it would
-# outlive a killed sweep: it is made to die with its parent.
+OUTPUT_FILE = "LTH_OUTPUT_FILE"  # environment variable: the file to which a fork writes its stdout and stderr
+# These imports start no thread and touch no device or random state. Forks hold the server's pipe open, so the
+# server would outlive a killed sweep; the first module makes it die with its parent.
 PRELOADED = ("hydra_plugins.lth_launcher._die_with_parent", "lth.experiment.loop", "hydra", "matplotlib.figure")
 
 
@@ -25,14 +25,14 @@ def run_all(
     started: Callable[[int], Mapping[str, str] | None],
     ended: Callable[[int, int], object] = lambda index, code: None,
 ) -> list[int]:
-    """Run each command in a fork of a server that has imported; returns their exit codes.
+    """Run each command in a fork of a server that has imported `PRELOADED`. Returns one exit code per command.
 
-    commands: of the jobs: `[python, script, *arguments]` or `[python, "-m", module, *arguments]`
-    at_a_time: how many run together
+    commands: one per job: `[python, script, *arguments]` or `[python, "-m", module, *arguments]`
+    at_a_time: number of commands that run at the same time
     started: called with the position of each command when it begins; returns further environment variables for it
     ended: called with the position of each command and its exit code when it ends
 
-    An import costs some ten seconds of CPU, a fork milliseconds. All runs in the calling thread, because
+    An import costs some ten seconds of CPU, a fork milliseconds. All code runs in the calling thread, because
     `multiprocessing` misreads an exit code when two threads wait for it.
     """
     server = multiprocessing.get_context("forkserver")
@@ -60,7 +60,7 @@ def run_all(
 def stop_all(processes: Sequence[Any], ended: Callable[[Any, float], bool], patience: float = 10) -> None:
     """End the jobs that still run when a sweep is interrupted: SIGTERM, then SIGKILL.
 
-    processes: of multiprocessing or subprocess
+    processes: running processes of multiprocessing or subprocess
     ended: waits for a process for some seconds, and returns whether it has ended
     patience: seconds between the two signals, in which a job completes the file that it writes
     """

@@ -1,4 +1,4 @@
-"""A job of a sweep, whatever runs it: its command line, its folder, whether it is finished and what it scored."""
+"""One job of a sweep, independent of the launcher: command line, folder, whether it is finished, score."""
 
 import csv
 import os
@@ -31,7 +31,7 @@ _LONGEST_NAME = 110  # characters of a sweep's name
 class Job:
     """One job of a sweep.
 
-    overrides: of its command line, without Hydra's own
+    overrides: overrides on its command line, without Hydra's own
     config: the resolved configuration; None when the overrides are wrong
     refused: the message about a value that is not valid; such a job is not started
     choices: group -> the option chosen
@@ -61,7 +61,7 @@ class Job:
         return [sys.executable, *program, *self.composing, *self.overrides, "hydra.mode=RUN"]
 
     def finished(self) -> bool:
-        """Whether its folder holds this configuration with all levels done and drawn, and `overwrite` is not set."""
+        """Whether its folder holds this configuration with all levels and pictures, and `overwrite` is false."""
         if self.folder is None or self.config is None or self.config["overwrite"]:
             return False
         run = RunFolder(self.folder)
@@ -70,7 +70,7 @@ class Job:
         return same and all(map(run.has_picture, pictures))
 
     def done(self) -> bool:
-        """Whether a run in its folder came to its end: its levels are finished and results.csv is written."""
+        """Whether a run in its folder is complete: its levels are finished and results.csv is written."""
         if self.folder is None or not (self.folder / "results.csv").is_file():
             return False
         return all_finished(self.folder, self._stored().get("levels"))
@@ -81,13 +81,13 @@ class Job:
         return float(last.get("val_accuracy") or last["test_accuracy"]) if last else None
 
     def result(self) -> str:
-        """Validation and test accuracy of the last level, in words; empty where the run did not come to its end."""
+        """Validation and test accuracy of the last level, in words; empty if the run is not complete."""
         last = self._last_row()
         named = {"val": last.get("val_accuracy"), "test": last.get("test_accuracy")}
         return "  ".join(f"{name} accuracy {float(value):.4f}" for name, value in named.items() if value)
 
     def _last_row(self) -> dict[str, str]:
-        """The last level's row of results.csv; empty where the run did not come to its end."""
+        """The last level's row of results.csv; empty if the run is not complete."""
         if not self.done():
             return {}
         assert self.folder
@@ -95,7 +95,7 @@ class Job:
             return list(csv.DictReader(file))[-1]
 
     def _stored(self) -> dict[str, Any]:
-        """What config.yaml in its folder holds; nothing where there is none."""
+        """The content of config.yaml in its folder; empty if there is no such file."""
         assert self.folder
         path = self.folder / "config.yaml"
         content = yaml.safe_load(path.read_text()) if path.is_file() else None
@@ -108,11 +108,11 @@ class Job:
 def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
     """The jobs of a sweep. One with wrong overrides has no config, and reports its error when it runs.
 
-    context, config: Hydra's
-    job_overrides: one list a job
+    context, config: Hydra's context and the sweep's configuration
+    job_overrides: one list of overrides per job
     first: number of the first job
 
-    Raises ValueError for `++key=value` that no job takes.
+    Raises ValueError for a `++key=value` that applies to no job.
     """
     jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
     check_taken(job_overrides, [job.overrides for job in jobs])
@@ -123,7 +123,7 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
 def composing_options(config: DictConfig) -> list[str]:
     """Options and overrides of Hydra's own that a job of the sweep needs to compose what the sweep composed.
 
-    config: Hydra's, of the sweep
+    config: the sweep's configuration with Hydra's node
     """
     sources = {source.provider: source for source in config.hydra.runtime.config_sources}
     options = []
@@ -138,7 +138,7 @@ def composing_options(config: DictConfig) -> list[str]:
 
 
 def _name_for_trackers(config: DictConfig) -> list[str]:
-    """An override that names the sweep to its jobs, where one logs to W&B, which groups runs by it."""
+    """An override that passes the sweep's name to its jobs if they log to W&B, which groups runs by that name."""
     if "wandb" not in (config.get("logger") or {}):
         return []
     name = re.sub(r"[^\w.,=\[\]/ +-]", "_", " ".join(config.hydra.overrides.task))
@@ -190,7 +190,7 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 class _Failed(JobReturn):
-    """The result of a job that failed, which is reported already.
+    """The result of a failed job, whose failure has been reported.
 
     Hydra asks for its value at the end of a sweep, and then leaves with exit code 1 and without another message.
     """
@@ -205,7 +205,7 @@ class _Failed(JobReturn):
 
 
 def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
-    """The results that Hydra expects of a launcher, one a job.
+    """The results that Hydra expects of a launcher, one per job.
 
     failures: positions in `jobs` of those that failed
     """
@@ -221,7 +221,7 @@ def returns(jobs: Sequence[Job], failures: Container[int]) -> list[JobReturn]:
 
 
 def say_failed(job: Job, cause: str) -> None:
-    """Print that a job failed, and why: when it happens, and again at the end of the sweep."""
+    """Print that a job failed, and why. Called when the job fails and again at the end of the sweep."""
     print(failure(job, cause), flush=True)
 
 
@@ -251,9 +251,9 @@ def summarise(jobs: Sequence[Job], failures: Mapping[int, str]) -> None:
 
 @contextmanager
 def error_file() -> Iterator[tuple[dict[str, str], Callable[[int], str]]]:
-    """For one job that a process runs: environment variables for it, and a function from its exit code to what failed.
+    """Context of one job's process: environment variables for it, and a function from exit code to cause of failure.
 
-    The job writes its message into a file instead of printing it. Without a message the exit code is the cause.
+    The job writes its error message into a temporary file. Without a message the exit code is the cause.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "error"
@@ -266,11 +266,11 @@ def error_file() -> Iterator[tuple[dict[str, str], Callable[[int], str]]]:
 
 
 def without_overwrite(command: Sequence[str], restarts: int) -> list[str]:
-    """The command of a job that an engine starts again.
+    """The command with which an engine (Slurm, Ray) starts a job, for the first time or again.
 
     A restarted job must not overwrite what its first start has trained.
 
-    command: of the first start
-    restarts: how often it was started before
+    command: command of the first start
+    restarts: number of earlier starts; 0 returns `command` unchanged
     """
     return [*command, "overwrite=false"] if restarts else list(command)

@@ -22,7 +22,7 @@ class JobLauncher(Launcher):
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> list[str] | None:
-        """Run all `jobs`; returns for each what went wrong, "" where it finished. None if it does not wait for them."""
+        """Run `jobs`. Returns one cause of failure per job, "" if it finished; None if it does not wait for them."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
@@ -49,5 +49,5 @@ class JobLauncher(Launcher):
 
 
 def _choosable(options: Callable[..., list[str]], *args: Any, **kwargs: Any) -> list[str]:
-    """Options of a group, which `method=glob(*)` of a sweep names, without files that other options are made of."""
+    """Options of a group that `method=glob(*)` matches, without shared parts, whose names begin with `_`."""
     return [name for name in options(*args, **kwargs) if not name.startswith("_")]

@@ -16,7 +16,7 @@ class RayLauncher(JobLauncher):
 
     address: `auto` for the cluster this machine belongs to, `host:port`, `ray://host:port`, or `local` for a cluster
         of this machine alone that ends with the sweep
-    num_cpus, num_gpus, resources: what one job takes
+    num_cpus, num_gpus, resources: Ray resources that one job reserves; num_cpus + num_gpus must be over 0
     retries: how often a job is started again after its node was lost; it resumes
     env: names of environment variables passed to the jobs, besides PYTHONPATH
 

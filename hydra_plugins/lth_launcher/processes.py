@@ -24,7 +24,7 @@ class ProcessLauncher(JobLauncher):
     """Runs each job of a sweep as a command line of its own, `lth run <its overrides>`, `jobs` at a time.
 
     jobs: how many run at a time
-    preload: fork each process from one that has imported torch and Lightning, which saves ten seconds a job
+    preload: fork each job from a process that has imported torch and Lightning; saves ten seconds per job; Linux only
 
     Distributed jobs start their ranks from their own command line, so that no rank starts the sweep again. Finished
     jobs are skipped, and a job dies with its sweep.

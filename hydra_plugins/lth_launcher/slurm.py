@@ -21,11 +21,11 @@ MARGIN = 15  # seconds between the end of the grace period and the kill, in whic
 class SlurmLauncher(JobLauncher):
     """Submits each unfinished job of a sweep, waits until Slurm has none of them left, and reports.
 
-    logs: folder, shared by all nodes, for submission files and one log a rank
+    logs: folder, shared by all nodes, for submission files and one log per rank
     poll_seconds: seconds between two queries of the queue
     wait: false returns once everything is submitted
     requeues: how often one job may be queued again
-    resources: what a job asks for, by submitit's names; null is Slurm's default
+    resources: resources per job, under submitit's parameter names; None = Slurm's default
 
     When this process is killed, the jobs stay in the queue; the same command waits for them and submits the rest.
     """
@@ -80,7 +80,7 @@ class SlurmLauncher(JobLauncher):
         return path.read_text() if path.is_file() else ""
 
     def _outcome(self, job: Job) -> str:
-        """What rank 0 of the job left at its end; nothing when it was killed."""
+        """Result that rank 0 stored: "finished" or "requeued"; "failed" after an error, "killed" if it stored none."""
         from submitit.core.utils import pickle_load
 
         path = self.logs / f"{self._number(job)}_0_result.pkl"
@@ -100,9 +100,9 @@ class SlurmLauncher(JobLauncher):
 
 
 def queued() -> set[str]:
-    """`<name> <number>` of the user's jobs that wait, run or end.
+    """`<name> <number>` of each of the user's jobs that is pending, running or completing.
 
-    Raises ValueError where Slurm is not set up on this machine, and RuntimeError when it does not answer for minutes.
+    Raises ValueError if Slurm is not set up on this machine, and RuntimeError if it does not answer for five minutes.
     """
     command = ["squeue", "--me", "--array", "--noheader", "--format=%j %i"]
     for attempt in range(30):  # a restarting controller may not answer for minutes
@@ -119,7 +119,7 @@ def queued() -> set[str]:
 
 
 def check_ranks(jobs: Sequence[Job], resources: Mapping[str, Any]) -> None:
-    """Raise ValueError where Slurm would start several ranks for a trainer that has one."""
+    """Raise ValueError if Slurm would start several ranks of a job whose trainer is not `slurm`."""
     ranks = resources.get("nodes", 1) * resources.get("tasks_per_node", 1)
     for job in jobs:
         trainer = job.choices.get("trainer", "slurm")

@@ -22,7 +22,10 @@ class RankTask:
     Slurm signals every process of the job, ours and the training's. The training then saves its state at the next end
     of an epoch and leaves; here rank 0 waits for that, `grace` seconds at most, and asks Slurm to queue the job again,
     which resumes from what was saved last. This replaces the handlers of submitit and, in the training, Lightning's:
-    both would requeue too, and save inside the handler, at any step. At most `requeues` times.
+    both would requeue too, and save inside the handler, at any step.
+
+    grace: seconds to wait for the training after the first signal
+    requeues: how often the job may be queued again
     """
 
     def __init__(self, command: Sequence[str], cwd: str, grace: float, requeues: int):
@@ -30,7 +33,7 @@ class RankTask:
         self.asked: float | None = None  # when the first signal came
 
     def __call__(self) -> str:
-        """Returns "finished" or "requeued"; anything else is an error, which ends the job's other ranks too."""
+        """Returns "finished" or "requeued". Raises RuntimeError otherwise, which ends the job's other ranks too."""
         for signum in SIGNALS:
             signal.signal(signum, self._listen)
         restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
@@ -59,6 +62,6 @@ class RankTask:
 
 
 def slurm_job_id() -> str:
-    """The name Slurm has for this job: `<array>_<index>` in an array."""
+    """This job's id in Slurm; `<array>_<index>` for a job of an array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

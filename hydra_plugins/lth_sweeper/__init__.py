@@ -1,1 +1,1 @@
-"""Hydra finds sweepers in the namespace `hydra_plugins`; this is lth's."""
+"""Sweepers of lth. Hydra looks for sweepers in the namespace `hydra_plugins`."""

@@ -1,4 +1,4 @@
-"""Searches instead of grids: Optuna proposes the jobs of a sweep, by ask and tell."""
+"""Hyperparameter search: Optuna proposes the jobs of a sweep through its ask-and-tell interface."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +16,12 @@ from lth.cli._valid import check_part
 
 
 class OptunaSweeper(Sweeper):
-    """Runs `trials` jobs, `at_a_time` proposed together, for the highest validation accuracy of the last level.
+    """Searches for the highest validation accuracy of the last level with `trials` jobs.
 
     trials: number of jobs
-    at_a_time: how many are proposed, and run, together
+    at_a_time: number of jobs that are proposed, and run, together
     sampler: tpe or random
-    seed: of the sampler
+    seed: seed of the sampler
 
     `key=interval(a,b)` is a real number, with `tag(log,...)` on a logarithmic axis; `range(a,b)` and `a,b,c` are
     searched too; other overrides are the same in every job. The same command proposes the same jobs as long as they
@@ -43,7 +43,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Returns the best job's overrides, or None when every job failed."""
+        """Returns the best job's overrides; None if every job failed. Raises ValueError without validation images."""
         optuna = _optuna()
         assert self.launcher is not None
         assert self.config is not None
@@ -66,7 +66,7 @@ class OptunaSweeper(Sweeper):
 
 
 def draw(override: Override) -> Callable[[Any], str]:
-    """A function from a trial to its override; one that is no sweep is the same for all trials."""
+    """A function from an Optuna trial to an override. An override without a sweep is the same for all trials."""
     key = override.get_key_element()
     if not override.is_sweep_override():
         fixed = f"{key}={override.get_value_element_as_str()}"

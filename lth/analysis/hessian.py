@@ -20,11 +20,12 @@ def top_eigenvalue(
     """The largest eigenvalue l of the Hessian H of the mean cross-entropy, and the residual |Hv - l v| / |l|.
 
     H is over the kept weights and all parameters that masks do not cover; pruned weights stay zero. The network
-    computes in evaluation mode and is restored. Power iteration finds the eigenvalue of largest absolute value; if it
-    is negative, a second run on the spectrum shifted by it finds the largest one.
-      batches: images and labels, on the network's device
-      iterations: Hessian-vector products of a run
-      seed: of the first vector
+    computes in evaluation mode; its modes are restored. Power iteration finds the eigenvalue of largest absolute value;
+    if it is negative, a second run on the spectrum shifted by it finds the largest one.
+
+    batches: images and labels, on the network's device
+    iterations: Hessian-vector products per run of the power iteration
+    seed: seed of the first vector
     """
     kept = _masked({name: p.detach() for name, p in net.named_parameters()}, masks)
     modes = [(module, module.training) for module in net.modules()]

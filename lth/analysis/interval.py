@@ -12,7 +12,7 @@ class Interval:
     """A mean and its confidence interval.
 
     low, high: ends of the interval; None where a single value gives no spread
-    n: number of values; of a difference, of the smaller sample
+    n: number of values; for a difference, that of the smaller sample
     """
 
     mean: float
@@ -21,14 +21,14 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        """` [low, high]` in percentage points, for fractions; empty without a spread."""
+        """` [low, high]` times 100: percentage points, if the values are fractions. Empty if the ends are None."""
         if self.low is None or self.high is None:
             return ""
         return f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
 
 
 def of_mean(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The mean of `values` with Student's t interval at `confidence`. Raises ValueError without a value."""
+    """The mean of `values` with Student's t interval at `confidence`. Raises ValueError if `values` is empty."""
     if not values:
         raise ValueError("an interval needs at least one value")
     mean, n = fmean(values), len(values)

@@ -25,12 +25,14 @@ def layer_sensitivity(
 
     Each row starts from the network's own weights and zeroes, in this parameter alone, the units of smallest L1 norm:
     floor((1 - density) units) of them, ties by index. Units that are zero already go first, so that a sparse tensor
-    changes only below its own density. `net` has its own weights again, to the last bit, whenever a row is yielded.
-      names: parameters of `net`
-      unit: what is removed: elements, filters, ...
-      densities: fractions of units kept, 0..1
-      measure: called on the pruned network
-    Raises ValueError for a name that is no parameter of `net`.
+    changes only below its own density. Whenever a row is yielded, `net` has its original weights, bit for bit.
+
+    names: parameters of `net`
+    unit: what is removed: elements, filters, ... (`lth.pruning.structured.units`)
+    densities: fractions of units kept, 0..1
+    measure: called on the pruned network; returns the columns of the row
+
+    Raises ValueError for a name that is not a parameter of `net`, and for a density outside 0..1.
     """
     parameters = dict(net.named_parameters())
     unknown = [name for name in names if name not in parameters]
@@ -54,9 +56,12 @@ def fractions(start: float, end: float, step: float) -> list[float]:
 
 @torch.no_grad()
 def accuracy_and_loss(net: nn.Module, batches: Batches, device: torch.device | None = None) -> dict[str, float]:
-    """top1 and top5 (fractions) and the mean cross-entropy of `net` in evaluation mode.
+    """top1 and top5 (fractions) and the mean cross-entropy of `net`, which is left in evaluation mode.
 
     With fewer than five classes top5 is 1.
+
+    batches: images and labels
+    device: where batches are moved; None = not moved
     """
     net.eval()
     loss, top1, top5, count = 0.0, 0, 0, 0
@@ -86,7 +91,7 @@ def draw_samples(batches: Batches, count: int, random: torch.Generator) -> list[
 def _mask_of_largest(weight: Tensor, numbers: Tensor, density: float) -> Tensor:
     """A 0/1 mask of the weight's shape and dtype that keeps the units of largest L1 norm.
 
-    numbers: of the unit each element belongs to.
+    numbers: for each element, the number of its unit
     """
     if not 0 <= density <= 1:
         raise ValueError(f"the density {density} is not a fraction kept, 0..1")

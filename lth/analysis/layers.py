@@ -19,7 +19,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int] | None) -> list[dict[str, Any]]:
-    """One row a prunable layer: layer, shape, total, kept, density and the columns below.
+    """One row per prunable layer: layer, shape, total, kept, density and the columns below.
 
       effective: kept weights on a path from input to output; None if liveness cannot be determined for this
         architecture (networks that normalise over features)
@@ -57,9 +57,9 @@ def ticket_table(
 
 
 def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:
-    """Kept and prunable weights of a ticket and its density; the same over all parameters, unmasked ones as kept.
+    """Counts and density of a ticket, over prunable weights and over all parameters (unmasked ones count as kept).
 
-    net: the ticket's network; without it, every stored tensor but the statistics of batch norm is a parameter.
+    net: the ticket's network; None = all stored tensors except batch-norm statistics count as parameters
     """
     if net is not None:
         parameters = sum(p.numel() for p in net.parameters())
@@ -79,9 +79,9 @@ def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any
 def uses_per_image(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """How often each weight of a layer is used for one image, by parameter name.
 
-    Of convolutions, linear layers and attention: at each output position. Of transposed convolutions: at each input
-    position. Of recurrent layers: at each step of the sequence. A weight that several layers share is counted in each
-    of them. Attention is taken to be self-attention.
+    Convolutions, linear layers and attention use a weight once per output position, transposed convolutions once per
+    input position, recurrent layers once per step of the sequence. A weight that several layers share is counted in
+    each of them. Attention is taken to be self-attention.
     """
     uses: Counter[int] = Counter()
 
@@ -123,7 +123,7 @@ def watch_layers(net: nn.Module, image_shape: Sequence[int], hook: Callable[[nn.
 
 
 def _layer_rows(net: nn.Module, masks: Masks) -> dict[str, dict[str, Any]]:
-    """The columns that need masks only, in the order of the table, the others None. `net` gives groups of convs."""
+    """All columns in the table's order, None if they need a forward pass. `net` is read for groups of convolutions."""
     kept, dead = masks.kept_by_layer(), dead_units(net, masks)
     return {
         name: {

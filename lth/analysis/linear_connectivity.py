@@ -18,7 +18,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def level_end(path: Path) -> tuple[State, State]:
-    """Weights and masks with which a level ended, from its last checkpoint. An average of weights is not used.
+    """Weights and masks with which a level ended, from its last checkpoint. A moving average of the weights is ignored.
 
     path: of a level's last.ckpt
 
@@ -34,10 +34,10 @@ def compare_levels(
 ) -> tuple[list[Row], Row]:
     """Loss and accuracy on the line between the ends of two levels, and just before and after the pruning between them.
 
-        net: network that the weights fit; it is left with weights of the line
-        before, after: weights and masks (bool) with which each level ended
-        batches: images and labels
-        points: positions alpha on the line, 0..1, the first 0 and the last 1
+    net: network that the weights fit; ends with the weights of the last measured point
+    before, after: weights and masks (bool) with which each level ended
+    batches: images and labels; read once per point
+    points: positions alpha on the line, 0..1, the first 0 and the last 1
 
     The line goes from the weights of `before` under the masks of `after` (alpha 0) to the weights of `after` (1).
     Returns its rows (alpha, loss, accuracy) and one row with densities, loss and accuracy before and after pruning,

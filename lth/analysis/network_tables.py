@@ -1,7 +1,7 @@
 """Tables of a network under masks: how sparse each weight is, in which units, and what a forward pass computes.
 
-The columns are those of Distiller's model summaries, whose unit for sparsity is percent pruned. Zeros in kept places
-are counted apart from pruned weights.
+The columns are those of Distiller's model summaries, whose unit for sparsity is percent pruned. Kept weights
+that are zero are counted separately from pruned weights.
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ def size_in_bytes(net: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, int]
     """Bytes of the state of `net`, buffers included.
 
     dense_bytes: with every zero stored
-    packed_bytes: with kept weights only, and one bit an element for each mask that prunes
+    packed_bytes: with kept weights only, and one bit per element for each mask that prunes
     """
     state = net.state_dict()
     dense = sum(tensor.numel() * tensor.element_size() for tensor in state.values())

@@ -1,4 +1,4 @@
-"""How alike two networks are: overlap of their masks, signs of their weights, and the correlation indicator R_p.
+"""Similarity of two networks: overlap of masks, agreement of weight signs, and the correlation indicator R_p.
 
 R_p asks whether two networks agree about which weights are large (arXiv 2107.00166, 2102.11068).
 """
@@ -23,7 +23,7 @@ def correlation(
     masks_b: State | None = None,
     normalise: str = "paper",
 ) -> float:
-    """R_p(a, b): of the p n_l largest magnitudes of each layer, the share that both networks have; over all layers.
+    """R_p(a, b): the share of the p n_l weights of largest magnitude per layer that the networks have in common.
 
     Two unrelated networks have R_p near p.
       a, b: weights by layer, with the same names and shapes
@@ -31,7 +31,8 @@ def correlation(
       masks_a, masks_b: restrict a network to its kept weights; None = dense. With two masks n_l is the smaller kept
         count of the layer, with one it is the layer's size
       normalise: `paper` divides by p sum n_l, `exact` by the sum of the rounded counts, so that R(a, a) = 1
-    Raises ValueError for other p, for states that differ in names or shapes, and if p n_l exceeds what a mask keeps.
+    Raises ValueError for p outside (0, 1], another `normalise`, states that differ in names or shapes, if p n_l exceeds
+    what a mask keeps, and if no layer keeps a weight in both networks.
     """
     layers = _shared_by_layer(a, b, p, masks_a, masks_b, normalise)
     return sum(shared for shared, _ in layers.values()) / sum(expected for _, expected in layers.values())
@@ -45,7 +46,7 @@ def compare(
       kept_a, kept_b, both: kept weights of each and of both
       jaccard: both / (kept by either), 1 if neither keeps anything
       by_chance: the Jaccard index at the overlap expected of two random masks with these counts, kept_a kept_b / n
-      same_sign: fraction of the weights both keep whose signs agree; None if there are none
+      same_sign: fraction of the weights kept by both whose signs agree; None if there are no such weights
 
     Raises ValueError listing the layers in which the two differ by name or shape.
     """

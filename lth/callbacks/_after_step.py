@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 class AfterStep(Callback):
     """A callback that acts after optimizer steps: `after_step` is called once for each, with its number.
 
-    A batch that only accumulates gradients is no step. Under manual optimization every batch is one step, however
+    A batch that only accumulates gradients is not a step. Under manual optimization every batch is one step, however
     often its optimizers step.
     """
 

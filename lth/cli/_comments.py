@@ -1,4 +1,4 @@
-"""Comments of `conf/`: what each option and each key means, as its YAML file says it."""
+"""Reads the meaning of options and keys from the comments of the YAML files in `conf/`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def group_purpose(group: str) -> str:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group, sorted; those of `experiment` lie in a folder for each paper. Files `_*` are none."""
+    """The options of a group, sorted; those of `experiment` lie in a folder per paper. Files `_*` are not options."""
     deep = "*/[!_]*.yaml" if group == "experiment" else "[!_]*.yaml"
     found = ((folder / group, path) for folder in FOLDERS for path in (folder / group).glob(deep))
     return sorted({path.relative_to(folder).with_suffix("").as_posix() for folder, path in found})
@@ -68,9 +68,9 @@ def meaning(group: str, key: str, option: str = "") -> str:
 
     group: its folder in `conf/`; empty for the keys outside of groups
     key: relative to the group; `*` stands for any name
-    option: whose file, and the files it is made from, are read first
+    option: its file, and the files in its list of defaults, are read first
 
-    A comment beside the key's line in the table of valid values comes next, then comments of other options.
+    Next come the comment of the key's line in the table of valid values, then comments of other options.
     """
     for file in _files(group, option):
         for name, comment in keys_of(file).items():

@@ -15,7 +15,7 @@ from functools import cache
 from lth.cli._comments import groups, options
 from lth.cli._value_tables import Line, lines
 
-# `lth completion words LINE` prints what may stand at the end of LINE, a whole word a line
+# `lth completion words LINE` prints the possible last words of LINE, one per line
 _BASH = """\
 _lth() {
     local line=${COMP_LINE:0:COMP_POINT} prefix="" word
@@ -46,9 +46,9 @@ _TICKET = ("show", "compare", "treat", "apply", "extract", "import", "export", "
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a shell's script, or what may stand at the end of a line.
+    """Print a shell's completion script, or the possible last words of a line.
 
-    arguments: those after `lth completion`; None = of the process
+    arguments: those after `lth completion`; None = those of the process
     """
     parser = argparse.ArgumentParser(
         prog="lth completion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def candidates(line: str) -> list[str]:
-    """What may stand at the end of a command line, each a whole word. A word that ends in `=`, `.` or `,` goes on.
+    """The possible last words of a command line. A word that ends in `=`, `.` or `,` is not complete.
 
-    line: up to the cursor, beginning with `lth`
+    line: the command line up to the cursor, beginning with `lth`
     """
     from lth.cli.main import COMMANDS  # imported here: that module imports this one by name
 
@@ -112,7 +112,7 @@ def _keys(begun: str, end: str) -> Iterator[str]:
 
 
 def _values(key: str) -> Iterator[str]:
-    """The values of a key that has few, which its line in the table of valid values names."""
+    """The values of a key whose line in the table of valid values lists them."""
     for valid in (valid for line in _lines() if line.matches(key) for valid in line.valid.values()):
         if valid.says.startswith("true or false"):
             yield from ("true", "false")

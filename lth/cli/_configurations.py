@@ -1,4 +1,4 @@
-"""Where lth's configurations lie."""
+"""The folder of lth's configurations."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mistakes of the user: one line that names the cause, and the nearest valid name where a name was wrong."""
+"""Turns mistakes of the user into one line that names the cause and, for a wrong name, the nearest valid one."""
 
 import difflib
 import errno
@@ -36,7 +36,7 @@ _REMEDIES = {
 
 @contextmanager
 def short_errors() -> Iterator[None]:
-    """Exit with `error: ...` and code 1 for a mistake of the user's or an error of the file system.
+    """Exit with `error: ...` and code 1 for a mistake of the user or an error of the file system.
 
     Other exceptions keep their traceback. Signals end the command as they end a run before training.
     """
@@ -154,7 +154,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
 
 
 def _no_key(wrong: str, directory: Path, overrides: Sequence[str]) -> str:
-    """What to write instead of a key that the configuration does not have."""
+    """Message for a key that the configuration does not have: what to write instead."""
     group, groups = wrong.partition(".")[0], _groups(directory, overrides)
     having = options_with(wrong, directory, overrides)
     swept = [name for name in groups if any(re.match(rf"{re.escape(name)}=.*,", override) for override in overrides)]
@@ -204,7 +204,7 @@ def _addition(wrong: str, config: Any) -> str:
 
 
 def _own_folder(overrides: Sequence[str]) -> str:
-    """How to name a folder with options of one's own; empty where the command line names one."""
+    """Hint on how to name a folder with the user's options; empty if the command line names one."""
     if search_path_override(overrides) or hydra_options(overrides).config_path:
         return ""
     return " (options of your own: --config-dir FOLDER, or 'hydra.searchpath=[file:///FOLDER]')"

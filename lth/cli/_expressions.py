@@ -2,7 +2,7 @@
 
     null  bool  text  path  folder  any
     mapping                 its keys have lines of their own; any mapping: they are the user's; part: it has a _target_
-    int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; a number is finite, and true is none
+    int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; finite, not true or false
     point                   0, "500it", "2ep", "5%"; percent: "5%"
     one of a, b, c          also true, false and whole numbers
     list of X, filled list of X, pair of X, rising list of X, map of X
@@ -34,9 +34,9 @@ _RANGE = re.compile(r"(?P<sign>>=|>) (?P<one>\S+)|in (?P<left>[\[(])(?P<low>[^,]
 class Valid:
     """What a value may be.
 
-    says: in words, for messages
-    accepts: whether a value is valid
-    free: whether what is in a mapping is the user's own and is not checked
+    says: description for messages
+    accepts: function from a value to whether it is valid
+    free: True if the content of a mapping is the user's own and is not checked
     """
 
     says: str
@@ -45,7 +45,7 @@ class Valid:
 
 
 def parse(expression: str) -> Valid:
-    """The meaning of an expression. Raises ValueError for one that is not in the language of the tables."""
+    """The valid values that an expression describes. Raises ValueError for an expression outside this language."""
     alternatives = [_alternative(text.strip()) for text in expression.split(" or ")]
     says = [alternative.says for alternative in alternatives]
     joined = says[0] if len(says) == 1 else ", ".join(says[:-1]) + (", or " if " " in says[-2] else " or ") + says[-1]

@@ -21,7 +21,7 @@ def help_text(directory: Path, arguments: Sequence[str]) -> str:
     """The help for a command line.
 
     directory: folder of lth's configurations
-    arguments: of the command line; the folders that they name are listed too
+    arguments: the command line; options in the folders that it names are listed too
     """
     from lth.cli.help import explain  # imported here: it imports this command
 
@@ -32,7 +32,7 @@ def help_text(directory: Path, arguments: Sequence[str]) -> str:
 
 
 def _groups(folders: Sequence[Path]) -> dict[str, list[str]]:
-    """Group -> names of its options. A name that begins with _ is that of a part of options."""
+    """Group -> names of its options. Files that begin with `_` are shared parts of options and are left out."""
     found: dict[str, set[str]] = {}
     for folder in folders:
         for path in folder.rglob("*.yaml"):

@@ -63,7 +63,7 @@ def _main_folder(directory: Path, arguments: Sequence[str]) -> Path:
 def options_first(arguments: Sequence[str]) -> list[str]:
     """A command line with Hydra's options before the overrides.
 
-    Hydra refuses overrides on both sides of an option, and Lightning appends some to the command line of a rank.
+    Hydra refuses overrides on both sides of an option, and Lightning appends overrides to a rank's command line.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -77,7 +77,7 @@ def options_first(arguments: Sequence[str]) -> list[str]:
         action = actions.get(word)
         if action is None or action.nargs == 0 or not rest:
             continue
-        if action.nargs is None or (action.choices and rest[0] in action.choices):  # one value, or perhaps one
+        if action.nargs is None or (action.choices and rest[0] in action.choices):  # one value, or an optional one
             options.append(rest.pop(0))
     return [*options, *overrides]
 
@@ -105,7 +105,7 @@ def search_path_override(arguments: Sequence[str]) -> list[str]:
 
 
 def _folder(source: Any) -> Path | None:
-    """The folder of one of Hydra's sources; None for Hydra's own and for those that are no folders."""
+    """The folder of one of Hydra's sources; None for Hydra's own source and for sources that are not folders."""
     if source.provider == "hydra":
         return None
     if source.schema == "file":

@@ -5,8 +5,8 @@ key is relative to the group; `*` stands for any name. Where a key means differe
 conditions to expressions: `if KEY` holds where the same part of the configuration has KEY, `else` comes last.
 
 The lines of a group hold where the group is composed, and wherever `_target_` is that of one of its options. A key
-that takes the value of another in `conf/` (`rounds: ${method.rounds}`) has the line of that one, also where it is set
-itself. Keys without a line are the user's own and are not checked.
+that takes the value of another key in `conf/` (`rounds: ${method.rounds}`) is checked by that key's line, even if the
+user sets it. Keys without a line are the user's own and are not checked.
 """
 
 import re
@@ -54,9 +54,10 @@ def check(config: DictConfig) -> None:
 
 
 def check_part(package: str, **values: Any) -> None:
-    """The same for the values of a part that Hydra builds itself, such as the launcher.
+    """Raise ValueError naming the first invalid value of a part that Hydra builds itself, such as the launcher.
 
-    package: where it is composed, such as `hydra.launcher`
+    package: where the part is composed, such as `hydra.launcher`
+    values: keys and values of the part
     """
     for entry in entries_of_part(package, values):
         _refuse(entry)
@@ -124,7 +125,8 @@ def _walk(
 
 @cache
 def _pointers() -> tuple[tuple[bool, tuple[str, ...], tuple[str, ...]], ...]:
-    """The keys of `conf/` that take the value of another key: whether the path is whole, the path, and the other's.
+    """The keys of `conf/` that take the value of another key: (whether the path is whole, path of the key, path
+    of the other key).
 
     A file that options begin with, such as `_kept_weights`, gives the last names of a path.
     """
@@ -160,7 +162,7 @@ def _of_pointed(where: tuple[str, ...], of_lth: bool) -> Valid | None:
 
 
 def _line_at(path: tuple[str, ...]) -> Lines:
-    """The line of the key at `path`; an empty one where there is none."""
+    """The line of the key at `path`; an empty line if no table has one."""
     for table in reversed(tables()):
         if path[: len(table.package)] == table.package:
             at: Lines | None = table.lines
@@ -172,7 +174,7 @@ def _line_at(path: tuple[str, ...]) -> Lines:
 
 
 def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[Lines]:
-    """The lines that hold for a part because of where it stands and of its `_target_`."""
+    """The lines that apply to a part because of its place in the configuration or its `_target_`."""
     if group and group.fits(target):
         return [group.lines]
     return [table.lines for table in every if isinstance(target, str) and target in table.targets]

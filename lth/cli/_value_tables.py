@@ -17,7 +17,7 @@ from lth.cli._expressions import Valid, parse
 class Line:
     """A line of a table.
 
-    group: of the table
+    group: group of the table
     name: the key, relative to the group; `*` stands for any name
     valid: condition (`else`, or `if KEY`) -> what is valid
     """
@@ -51,7 +51,11 @@ def _leaves(group: str, path: tuple[str, ...], at: "Lines") -> Iterator[Line]:
 
 @dataclass
 class Lines:
-    """Lines of a table by the names of a key's path."""
+    """A table's lines as a tree, with one level per name of a key's path.
+
+    below: name -> the lines below it
+    line: `group: key` of the line that ends here; empty if none does
+    """
 
     below: dict[str, "Lines"] = field(default_factory=dict)
     choices: dict[str, Valid] = field(default_factory=dict)  # condition -> what is valid
@@ -81,7 +85,7 @@ class Table:
     group: its folder in `conf/`; empty for the keys outside of groups
     targets: `_target_` of its options
     whole: whether each of its options has a `_target_`
-    lines: of its `_valid.yaml`
+    lines: lines of its `_valid.yaml`
     """
 
     group: str
@@ -95,7 +99,7 @@ class Table:
         return tuple(self.group.split("/")) if self.group else ()
 
     def fits(self, target: Any) -> bool:
-        """Whether its lines hold for a part with `target`: one of its own, or of the same libraries."""
+        """Whether its lines apply to a part with this `_target_`: one from the same libraries as `targets`."""
         libraries = {own.partition(".")[0] for own in self.targets}
         return not libraries or not isinstance(target, str) or target.partition(".")[0] in libraries
 

@@ -27,7 +27,7 @@ from lth.tickets import Ticket
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write connectivity.csv, around_pruning.csv and connectivity.png, with --hessian hessian.csv; print their paths.
+    """Write connectivity.csv, around_pruning.csv, connectivity.png and, with --hessian, hessian.csv; print their paths.
 
     arguments: the command line; None = that of the process
     """
@@ -61,7 +61,7 @@ def _experiment(run: Path) -> Any:
 
     folder = RunFolder(run)
     config = OmegaConf.create(folder.configuration())
-    config.recipe.precision = "32-true"  # that of the training may need a device which is not here
+    config.recipe.precision = "32-true"  # the precision of training may need a device that is not available here
     config.compile = False  # second derivatives need the plain network
     experiment = Experiment(config, folder)
     experiment.net.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,7 +71,7 @@ def _experiment(run: Path) -> Any:
 def _write_lines(experiment: Any, step: float, out: Path) -> list[Path]:
     """Compare all pairs of successive finished levels on the validation images; returns the files written.
 
-    Column `data` says test where no images were held out for validation. Raises ValueError where there is no pair.
+    Column `data` is `test` if no images were held out for validation. Raises ValueError if there is no such pair.
     """
     held_out = experiment.data.val_dataloader()
     data, batches = ("val", held_out) if held_out else ("test", experiment.data.test_dataloader())
@@ -101,8 +101,8 @@ def _eigenvalues(experiment: Any, images: int, iterations: int) -> list[Row]:
     """The Hessian's largest eigenvalue at the start (the ticket) and at the end of each finished level.
 
     The Hessian is that of the mean cross-entropy on the first `images` training images of a seeded order, without
-    augmentation, label smoothing or weight decay, in evaluation mode. Column `residual` tells how far the power
-    iteration is from the eigenvalue.
+    augmentation, label smoothing or weight decay, in evaluation mode. Column `residual` is |Hv - l v| / |l| of
+    the last iterate.
     """
     net, rows = experiment.net, list[Row]()
     device = next(net.parameters()).device
@@ -132,7 +132,7 @@ def _first_images(batches: Iterable[tuple[Tensor, Tensor]], count: int, device: 
 
 
 def _has_weights(level: Level) -> bool:
-    """Whether the weights with which a finished level ended are there."""
+    """Whether the checkpoint with a level's final weights exists."""
     return (level.folder / "last.ckpt").is_file()
 
 

@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def explain(about: str, width: int = 100) -> str | None:
-    """The help about a group, an option or a key; None where there is none.
+    """The help about a group, an option or a key; None if `about` names none.
 
     about: `method`, `method=rigl`, `recipe.accumulate`; empty for the list of groups
-    width: of the text, in characters
+    width: width of the text in characters
     """
     group, sets, option = about.partition("=")
     if not about:
@@ -101,7 +101,7 @@ def _options(group: str, width: int) -> str:
 
 
 def _parts(group: str, width: int) -> list[str]:
-    """The groups of a group's parts: `method/criterion` and its like."""
+    """The groups of a group's parts, such as `method/criterion`."""
     parts = [(f"{name}=", group_purpose(name)) for name in groups() if name.startswith(f"{group}/")]
     return ["", "groups that belong to it:", *_table(parts, width)] if parts else []
 
@@ -131,7 +131,7 @@ def _option(group: str, option: str, width: int) -> str:
 
 
 def _own_keys(group: str, file: Path) -> list[tuple[str, str]]:
-    """The keys of a user's own file with their comments; none for a file of lth, whose keys have lines in tables."""
+    """The keys of a user's own file with their comments; empty for a file of lth, whose keys are in the tables."""
     if CONFIGURATIONS in file.parents:
         return []
     content, package = yaml.safe_load(file.read_text()) or {}, group.replace("/", ".")
@@ -167,7 +167,7 @@ def _defaults(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def _entries(group: str, option: str) -> Iterable[Entry]:
-    """The keys of an option: composed where it is a group of the run's own, from its files where it is a part."""
+    """The keys of an option: composed by Hydra for a top-level group, merged from its files for a part."""
     package = group.replace("/", ".")
     if "/" in group:
         merged: Any = OmegaConf.merge(*(OmegaConf.load(file) for file in reversed(list(made_from(group, option)))))
@@ -191,7 +191,7 @@ def _about(line: str, says: str, option: str) -> str:
 
 
 def _place(line: str, own: Sequence[str]) -> int:
-    """Where a key is listed: those of the option's own file first, in the order of the file."""
+    """Sort key of a line: keys of the option's own file come first, in the order of the file."""
     key = line.partition(": ")[2]
     return own.index(key) if key in own else len(own)
 

@@ -40,7 +40,7 @@ ERROR_FILE = "LTH_ERROR_FILE"  # environment variable: file that a job of a swee
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compose the configuration from the command line and run it.
 
-        arguments: Hydra's overrides and options; None = those of the process
+    arguments: Hydra's overrides and options; None = those of the process
 
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of every error.
     """
@@ -80,10 +80,10 @@ def register_resolvers() -> None:
 def folder_name(choices: Mapping[str, str], overrides: Sequence[str], seed: int, density: float | None) -> str:
     """runs/<dataset>/<model>/<method>-<sparsity>-<density>[/<other overrides>]/seed<k>, relative to the working folder.
 
-        choices: group -> option chosen
-        overrides: `key=value` of the command line
-        seed: of the replicate
-        density: fraction of prunable weights kept at the end, 0..1; None where the sparsity has no such number
+    choices: group -> option chosen
+    overrides: `key=value` of the command line
+    seed: seed of the replicate
+    density: fraction of prunable weights kept at the end, 0..1; None if the sparsity option has no such number
 
     The name is the same for a single run and for a job of a sweep. Overrides that do not change results, such as those
     of devices, are left out. A long part is cut and ends in a hash of the whole.
@@ -113,7 +113,7 @@ class JudgeSweep(Callback):
 
 
 def _quoted(word: str) -> str:
-    """An override whose value is the path of a file with `=` in it, as Hydra reads it; other words as they are."""
+    """Quote an override's value for Hydra if it is an existing path that contains `=`; other words are unchanged."""
     name, _, value = word.partition("=")
     return f'{name}="{value}"' if "=" in value and value[0] not in "'\"" and os.path.exists(value) else word
 
@@ -121,8 +121,8 @@ def _quoted(word: str) -> str:
 def _act_as_module(arguments: Sequence[str]) -> None:
     """Set `sys.argv` and `__main__` as `python -m lth.run ...` would.
 
-    Hydra reads sys.argv. Jobs of a sweep and ranks of a distributed run are started with it and with the module that
-    `__main__` names. Neither may begin with `lth run`.
+    Hydra reads `sys.argv`. Jobs of a sweep and ranks of a distributed run are started from it and from the module of
+    `__main__`. The console script would leave `lth run` in both.
     """
     sys.argv = [__file__, *arguments]
     sys.modules["__main__"].__spec__ = find_spec(_MODULE)
@@ -130,9 +130,9 @@ def _act_as_module(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _mode_known() -> Iterator[None]:
-    """Let Hydra compose the configuration once where only `-m` can ask for a sweep.
+    """Skip Hydra's first composition if no word of the command line can set `hydra.mode`.
 
-    Hydra composes it a first time to read `hydra.mode`, which takes a quarter of a second.
+    Hydra composes the configuration once only to read `hydra.mode`, which takes a quarter of a second.
     """
     name, read = "get_mode", Hydra.get_mode
     if not any(map(_MAY_SET_MODE.match, sys.argv[1:])):
@@ -159,7 +159,7 @@ def _run(cfg: DictConfig) -> float | None:
 
 
 def _say_what_runs(cfg: DictConfig) -> None:
-    """Print what will be trained and where: the imports that follow take seconds."""
+    """Print what will be trained and where, before the imports, which take seconds."""
     from lth.experiment.finished import is_first_rank
     from lth.report.results import title_of
 
@@ -172,7 +172,7 @@ def _say_what_runs(cfg: DictConfig) -> None:
 
 
 def _run_and_note(cfg: DictConfig) -> float | None:
-    """`_run`, whose error is raised after Hydra has ended: Hydra would print a line of its own before it."""
+    """Call `_run`, but keep its error until Hydra has ended: Hydra would print a line of its own before it."""
     try:
         return _run(cfg)
     except Exception as error:
@@ -218,7 +218,7 @@ def _short(name: str) -> list[str]:
 
 @contextmanager
 def _interruptions() -> Iterator[None]:
-    """After Ctrl-C, say how to go on, which Lightning does not, and exit with a shell's code for it."""
+    """After Ctrl-C, print how to resume, which Lightning does not, and exit with code 130 as shells do."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as left:

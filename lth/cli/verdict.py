@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def judge(paths: Sequence[str | Path], out: Path | None = None) -> str:
     """The verdicts on the sanity runs under `paths`, in words.
 
-        paths: folders that hold runs, at any depth
-        out: folder for the files; None = none are written
+    paths: folders that hold runs, at any depth
+    out: folder for sanity.csv, verdict.txt and verdict.json; None = none are written
 
     Raises ValueError where there is no such run.
     """

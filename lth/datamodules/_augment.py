@@ -75,7 +75,7 @@ class Draws(NamedTuple):
 
 
 def draw(samples: int, image_size: int, augment: Augment, seed: int, level: int, epoch: int) -> Draws:
-    """The random numbers of an epoch. Each augmentation has its own stream, so that switching one leaves the others."""
+    """The random numbers of an epoch. Each augmentation has its own stream, so switching one changes no other."""
 
     def integers(purpose: str, limit: int, *shape: int) -> Tensor:
         return torch.randint(limit, (samples, *shape), generator=generator(purpose, seed, level, epoch))
@@ -113,6 +113,7 @@ def _alternating(samples: int, seed: int, level: int, epoch: int) -> Tensor:
 def pad(images: Tensor, by: int, mode: str) -> Tensor:
     """(N, C, H, W) -> (N, C, H + 2 by, W + 2 by).
 
+    by: pixels added on each side
     mode: constant pads with zeros (black); reflect mirrors without repeating the edge pixel
 
     Mirrors by row and column index, since torch's reflection padding does not support uint8.
@@ -140,7 +141,7 @@ def windows(padded: Tensor, size: int) -> Tensor:
 def crop(views: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
     """Crops (B, C, size, size) of the images `index` (B,) at top and left `offsets` (B, 2).
 
-    views: of `windows`
+    views: result of `windows`
     """
     return views[index, :, offsets[:, 0], offsets[:, 1]]
 

@@ -22,7 +22,7 @@ def open_verified(make: Callable[[], T], at: Path, files: Iterable[tuple[str, st
     """The result of `make`, in which torchvision downloads, verifies or reads files.
 
     at: folder of the files
-    files: (name, md5) of each
+    files: (name, md5) of each file
 
     If `make` fails, raises FileNotFoundError for the first file that is missing or ValueError for the first that is
     damaged, and else the original error.
@@ -47,7 +47,8 @@ def progress_bar(what: str, total: int, done: int = 0) -> Iterator[Callable[[int
     """A progress bar on standard error, or one line if that is no terminal; yields a function that adds to the count.
 
     what: text before the bar
-    done: initial count of `total`
+    total: count at which the bar is full
+    done: initial count
     """
     console = Console(stderr=True)
     if not console.is_terminal:

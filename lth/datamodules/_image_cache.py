@@ -1,4 +1,4 @@
-"""A cache of decoded images: one file of tensors, written in the first run and read in about a second later."""
+"""A cache of decoded images: one file of tensors, written in the first run; later runs read it in about a second."""
 
 import json
 import os
@@ -26,11 +26,11 @@ _BILINEAR = 2  # PIL's constant; averages all source pixels of a target pixel
 def cached_images(path: Path, parts: Mapping[str, Samples], side: int, resize: bool = False) -> dict[str, Tensor]:
     """`<part>_images` uint8 (N, 3, side, side) and `<part>_labels` int64 (N,) of every part.
 
-    They are read from the cache if it was made of the same files (names, sizes, times of change) and labels, else
-    decoded and stored. One process decodes while the others wait. The file is written atomically. A sound cache may lie
-    on a read-only file system.
+    They are read from the cache if it was made of the same files (names, sizes, modification times) and labels,
+    else decoded and stored. One process decodes while the others wait. The file is written atomically. A valid cache
+    may be on a read-only file system.
 
-    path: of the cache
+    path: file of the cache
     parts: name -> (path, label) of its images
     side: height and width in pixels
     resize: resize images of other sizes, without keeping proportions; else they are refused
@@ -53,7 +53,7 @@ def cached_images(path: Path, parts: Mapping[str, Samples], side: int, resize: b
 
 
 def _state_of(path: str) -> str:
-    """Name, size and time of change of a file: an image that replaces another is decoded again."""
+    """Name, size and modification time of a file: an image that replaces another is decoded again."""
     found = os.stat(path)
     return f"{Path(path).name}/{found.st_size}/{found.st_mtime_ns}"
 

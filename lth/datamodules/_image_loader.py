@@ -32,6 +32,7 @@ class Source(Protocol):
         samples: indices of the images, in order
         cut: function of (sizes, first) that returns the crop windows of consecutive images from index `first` on
         pixels: height and width of the images after resizing
+        batch_size: images per batch; the last batch may be smaller
         """
 
 
@@ -81,7 +82,7 @@ class ImageLoader(EpochLoader):
     """Batches of one epoch of training images: shuffled, cropped, resized, flipped, normalised.
 
     samples: indices of the training images in the source
-    image_size: pixels, for epochs without an entry in `crop.sizes`
+    image_size: height and width in pixels, for epochs without an entry in `crop.sizes`
     key: data seed and level; with the epoch they determine order, crops and flips
     batching: ranks divide every batch as in `ArrayLoader`
     """
@@ -121,7 +122,10 @@ class FixedImages:
 
     samples: indices of the images in the source
     cut, pixels: see `Source.read`
-    batch_size: per device
+    batch_size: images per batch on each device
+    rank, world: of this process, and number of ranks
+
+    Raises ValueError for fewer samples than ranks.
     """
 
     def __init__(

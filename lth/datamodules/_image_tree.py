@@ -31,7 +31,7 @@ def list_images(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
 def check_same_classes(where: Path, classes: Mapping[str, Sequence[str]]) -> None:
     """Raise ValueError unless all parts have the same classes, without which equal labels would differ in meaning.
 
-    where: begins the message
+    where: path at the beginning of the message
     classes: part -> names of its classes
     """
     first, *others = (set(names) for names in classes.values())

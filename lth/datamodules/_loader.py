@@ -11,7 +11,7 @@ from lth.datamodules._augment import Augment, Draws, crop, cutout, flip, windows
 from lth.datamodules._normalise import Normalise
 
 Batch = tuple[Tensor, Tensor]
-_LARGEST_SLICED = 4 * 2**20  # pixels of a training set whose batches are slices of one tensor, made once an epoch
+_LARGEST_SLICED = 4 * 2**20  # pixels of a training set whose batches are slices of one tensor, made once per epoch
 
 
 def batches(samples: int, batch_size: int, world: int = 1, drop_last: bool = False) -> int:
@@ -159,7 +159,9 @@ class FixedLoader:
     Rank r takes samples r, r + world, ...; each sample is seen once, so sums over ranks are exact.
 
     images: uint8 (N, C, H, W)
-    batch_size: per device
+    batch_size: samples per batch on each device
+
+    Raises ValueError for fewer samples than ranks.
     """
 
     def __init__(

@@ -9,9 +9,9 @@ from lth.pruning.seeds import generator
 
 
 def check_parts(read: Any, by: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What a data set has read. Raises ValueError unless it is four tensors whose types a network can take.
+    """Check what `Arrays.read` returned. Raises ValueError unless it is four tensors of types that a network takes.
 
-    by: what has read it, for the message
+    by: name of the method that returned it, for the message
     """
     parts: Any = tuple(read) if isinstance(read, list | tuple) else (read,)
     if len(parts) == 4 and all(map(torch.is_tensor, parts)):
@@ -29,7 +29,7 @@ def check_parts(read: Any, by: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def check(name: str, images: Tensor, labels: Tensor, shape: tuple[int, int, int], classes: int) -> None:
     """Raise ValueError if images or labels contradict the configuration.
 
-    name: of the part, for the message
+    name: training or test, for the message
     images, labels: (N, C, H, W) and (N,)
     shape: (C, H, W) that channels and image_size require
     """
@@ -73,7 +73,7 @@ def check_fraction(name: str, value: float, whole: bool) -> None:
 
 
 def split(samples: int, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
-    """Split off `count` samples at random: indices of the others and of those, each ascending.
+    """Split off `count` random samples. Returns the indices of the rest and of the split-off ones, each ascending.
 
     key: seeds the draw
     """

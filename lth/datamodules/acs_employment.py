@@ -22,11 +22,11 @@ _EMPLOYED = 1  # value of ESR for an employed civilian at work
 class ACSEmployment(Arrays):
     """The Census Bureau's person file psam_p01.csv in `root`, or in `root`/2018/1-Year as folktables stores it.
 
-    A sample is an image of one pixel and 16 channels: age in years and 15 codes, 0 for a missing one, as in folktables'
-    task of this name. Class 1 is employed. All persons of the file are used.
+    A sample is an image of one pixel and 16 channels: age in years and 15 codes, 0 for a missing value, as in the
+    folktables task ACSEmployment. Class 1 is employed. All persons of the file are used.
 
     test_share: fraction of the samples for the test set, drawn by scikit-learn's train_test_split
-    test_seed: its random_state
+    test_seed: random_state of train_test_split
     arrays: the other keys, see `Arrays`
     """
 

@@ -50,8 +50,8 @@ class Arrays(Dataset):
     def read(self, root: str | None) -> Parts:
         """Training images and labels, test images and labels, on the CPU.
 
-        Images are uint8 or float32 tensors (N, C, H, W), labels int64 tensors (N,) of 0..classes - 1. `fetch` is the
-        place for a download.
+        Images are uint8 or float32 tensors (N, C, H, W), labels int64 tensors (N,) of 0..classes - 1. Downloads
+        belong in `fetch`.
         """
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ from lth.datamodules._splits import check_fraction, stratified
 from lth.datamodules.arrays import Arrays, Parts
 
 _NAME, _TREE = "caltech101", "101_ObjectCategories"
-_BACKGROUND = "BACKGROUND_Google"  # a folder beside the categories that is not one
+_BACKGROUND = "BACKGROUND_Google"  # a folder beside the categories that is not a category
 
 
 class Caltech101(Arrays):
@@ -25,7 +25,7 @@ class Caltech101(Arrays):
     Every photograph is resized to a square of side image_size without cropping.
 
     test_share: fraction of the photographs for the test set, over 0 and under 1
-    test_seed: draws the test set; independent of split_seed
+    test_seed: seed of the draw of the test set; independent of split_seed
     cache: folder of the decoded images, one file for each image_size, which processes may share; null = `root`
     arrays: the other keys, see `Arrays`
     """

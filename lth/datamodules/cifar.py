@@ -44,7 +44,7 @@ class CIFAR10(Arrays):
 
 
 class CIFAR100(CIFAR10):
-    """CIFAR-100, likewise."""
+    """CIFAR-100, stored and verified as `CIFAR10`."""
 
 
 def _tensors(dataset: Any) -> tuple[Tensor, Tensor]:

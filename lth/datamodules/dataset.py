@@ -21,12 +21,12 @@ class _Sampling:
 
     val_size: samples held out from the training set, a count or a fraction below 1; drawn by split_seed alone
     subsample_frac: fraction of the remaining samples to train on, over 0 and up to 1; drawn by split_seed alone
-    split_seed: of both draws
+    split_seed: seed of both draws
     batch_size: global, over all ranks
-    eval_batch_size: per device
+    eval_batch_size: samples per device
     drop_last: leave out an incomplete last batch of training
     order: per_level draws order and augmentation anew in every level; same repeats those of level 0 in every level
-    seed: of order and augmentation
+    seed: seed of order and augmentation
 
     Raises ValueError for an invalid value.
     """
@@ -54,6 +54,7 @@ class Dataset(LightningDataModule):
     """Labelled images for training, validation and test.
 
     root: folder of the files; unused by datasets that have none
+    classes, channels: number of classes and of image channels
     image_size: height and width in pixels of validation and test images
     scale: the pixel value that counts as 1.0
     sampling: the other keys, see `_Sampling`
@@ -80,7 +81,7 @@ class Dataset(LightningDataModule):
             self.fetched = True
 
     def split_off(self, labels: Tensor, count: int, *key: int | str) -> tuple[Tensor, Tensor]:
-        """Split off `count` samples at random: indices of the others and of those, each ascending.
+        """Split off `count` random samples. Returns the indices of the rest and of the split-off ones, each ascending.
 
         key: seeds the draw
 
@@ -159,7 +160,7 @@ class Dataset(LightningDataModule):
     def scoring_batches(self, seed: int | str, batch_size: int | None = None) -> Iterator[Batch]:
         """All training samples without augmentation, in an order that depends only on `seed`, equal on all ranks.
 
-        batch_size: None for that of training
+        batch_size: samples per batch; None = that of training
         """
         size = batch_size or self.sampling.batch_size
         return (self.unaugmented(index) for index in self.scoring_order(seed).split(size))

@@ -11,7 +11,7 @@ class Digits(Arrays):
     """8 x 8 grey images with pixel values 0..16.
 
     train_count: number of training images, the first of a random permutation; the rest is the test set
-    permute_seed: of the torch generator that draws the permutation, so that other programs can make the same split
+    permute_seed: seed of the torch generator that draws the permutation, so that other programs can make the same split
     arrays: the other keys, see `Arrays`
     """
 

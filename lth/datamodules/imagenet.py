@@ -29,6 +29,7 @@ class ImageNet(Dataset):
     The test set is ImageNet's val; validation samples are held out from train. Both loaders number the images alike and
     use the same order and crops; pixels differ by the decoders' rounding and resampling.
 
+    mean, std: one number or one per channel, in units of pixel / scale
     loader: ffcv (.beton files, decoding threads) or torchvision (folders, decoding processes)
     workers: threads or processes per rank; null = the machine's cores divided by its ranks
     centre: side of the centre crop for evaluation, as a fraction of the image's shorter side

@@ -65,7 +65,7 @@ class MNIST(Arrays):
 
 
 class FashionMNIST(MNIST):
-    """Likewise in `root`/FashionMNIST/raw or in `root`, where Debian's dataset-fashion-mnist installs the files."""
+    """The same files in `root`/FashionMNIST/raw or in `root`, where Debian's dataset-fashion-mnist installs them."""
 
 
 def _plain_or_gz(path: Path) -> Path | None:
@@ -76,7 +76,7 @@ def _plain_or_gz(path: Path) -> Path | None:
 def _read_idx(path: Path) -> Tensor:
     """A uint8 tensor from an IDX file: two zero bytes, type 8, number of axes, big-endian sizes, then the data.
 
-    Raises ValueError naming the file if the header is another or the length does not match it.
+    Raises ValueError naming the file if the header is different or does not match the length of the data.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -14,8 +14,8 @@ class Synthetic(Arrays):
     """Images that are the smooth random pattern of their class plus noise.
 
     train_size, test_size: number of images
-    noise: standard deviation; that of the patterns is about 0.25, white is 1
-    image_seed: of patterns, labels and noise; the same for all replicates, like a real dataset
+    noise: standard deviation of the noise; that of the patterns is about 0.25, in units where white is 1
+    image_seed: seed of patterns, labels and noise; the same for all replicates, like a real dataset
     arrays: the other keys, see `Arrays`
     """
 

@@ -1,4 +1,4 @@
-"""What is refused before an experiment trains. Each check raises ValueError naming the value and what is valid."""
+"""Checks before an experiment trains. Each raises ValueError naming the value and what is valid."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -20,7 +20,7 @@ from lth.pruning.restore import preserved
 from lth.pruning.standardised import standardised
 
 _OF_DATASET = ("classes", "channels", "image_size", "batch_size", "seed", "augment")
-_UNDO = {  # what makes a weight of others -> how to have it in one parameter again
+_UNDO = {  # how a weight is computed from other parameters -> how to undo it
     "torch.nn.utils.prune": "call torch.nn.utils.prune.remove, take its masks by `lth ticket import`",
     "weight norm": "call torch.nn.utils.remove_weight_norm",
     "WeightNorm": "call torch.nn.utils.parametrize.remove_parametrizations",
@@ -112,9 +112,9 @@ def check_module(module: Any, image_shape: tuple[int, int, int]) -> None:
 def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: int | None) -> None:
     """Refuse a network that does not map images to one logit per class, in training and in evaluation.
 
-    net: is called on blank images and left as it was
+    net: called on blank images; its state is restored
     image_shape: channels, height and width
-    classes: of the dataset; None where its configuration does not say
+    classes: number of classes; None = the number of outputs is not checked
     """
     name = type(net).__name__
     for parameter, value in net.named_parameters():
@@ -152,15 +152,15 @@ def check_level(
     data: Dataset,
     image_shape: tuple[int, int, int],
 ) -> Masks:
-    """Let a level's callbacks refuse what they can already tell to be impossible: counts, tickets, rules.
+    """Run the checks of a level's callbacks, which refuse impossible counts, tickets and rules.
 
-    net, masks: of the level
+    net, masks: network and masks of the level
     begins: the masks with which the level begins, as far as counts are known
-    callbacks: of the level
-    data: is set up
+    callbacks: callbacks of the level
+    data: the dataset, after `setup`
     image_shape: channels, height and width
 
-    Returns the masks with which it ends.
+    Returns the masks with which the level ends.
     """
     for callback in callbacks:
         if hasattr(callback, "check"):
@@ -177,11 +177,11 @@ def check_last_batch(
 ) -> None:
     """Refuse batches of one sample on a rank for a network that cannot train on one, as batch norm cannot.
 
-    net: is called on a blank image and left as it was
+    net: called on a blank image; its state is restored
     image_shape: channels, height and width
-    data: is set up
+    data: the dataset, after `setup`
     trainer: the configuration's entry `trainer`
-    steps: batches of an epoch that are trained
+    steps: number of batches of an epoch that are trained
     """
     ranks, samples, batch_size = _ranks_of(trainer), data.train_size, data.sampling.batch_size
     full, rest = divmod(samples, batch_size)
@@ -209,7 +209,7 @@ def check_densities(densities: Sequence[float], total: int) -> None:
 
 
 def check_covered(net: nn.Module, masks: Masks, exclude: Sequence[str]) -> None:
-    """Refuse layers whose weights other parameters make, unless the user leaves them dense or names those parameters.
+    """Refuse layers whose weight is computed from other parameters, unless the layer is left dense or these are named.
 
     exclude: the patterns of `prunable.exclude`
     """
@@ -237,7 +237,7 @@ def check_pruned_stay_zero(net: nn.Module, masks: Masks, image_shape: tuple[int,
 
 
 def _output(net: nn.Module, training: bool, count: int, image_shape: tuple[int, int, int]) -> Any:
-    """What a network gives for `count` blank images. Its buffers and the random state stay as they are."""
+    """The network's output for `count` blank images. Its buffers and the random state do not change."""
     with preserved(net), torch.no_grad():
         net.train(training)
         return net.forward(torch.zeros(count, *image_shape))  # not net(...), which might compile

@@ -1,6 +1,6 @@
-"""What finished levels keep on disk: checkpoints without what only resuming needs, or results alone.
+"""Reduces the files of finished levels: to checkpoints without optimizer state, or to results alone.
 
-Every step can be repeated, so that a restart finishes what a killed process began. The mark `finished` comes before.
+Every step can be repeated, so that a restart completes what a killed process began. The mark `finished` comes first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 def shrink_finished(levels: Sequence[Level], keep: str, trained: int | None = None) -> None:
     """Make the checkpoints of finished levels small; with keep=results remove what no other level needs.
 
-    levels: of the run
-    keep: `all`, or `results`: weights go when every level that starts from them is finished; the last level's stay
-    trained: index of the level that was trained now, after all before it; it and its source are looked at. None = look
-        at all levels
+    levels: all levels of the run
+    keep: `all`, or `results`: weights are removed when all levels that start from them are finished, except the last's
+    trained: index of the level that was just trained, after all levels before it; only this level and its source are
+        changed. None = all finished levels
 
     Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
     """
@@ -64,8 +64,8 @@ def shrink_alone(levels: Sequence[Level], keep: str, trained: int | None = None,
 def shrink_checkpoint(path: Path, own: bool = True) -> None:
     """Write the checkpoint of a finished level again without the optimizer's state, unless that was done.
 
-    own: whether the checkpoint is of a module of lth. Of another module's, tensors stay as they are, so that
-        `load_from_checkpoint` reads them, and a file that holds other objects than tensors and numbers stays whole
+    own: True for a checkpoint of a module of lth. False keeps tensors as they are, so that `load_from_checkpoint`
+        reads them, and leaves a file that holds other objects than tensors and numbers unchanged
 
     A damaged file is left as it is. Reading it later raises the error.
     """
@@ -93,7 +93,7 @@ def _without_state(optimizer: Any) -> Any:
 def _remove_weights(folder: Path) -> None:
     """Remove the checkpoints of a level and the weights of its ticket. Masks and header stay."""
     path = folder / "ticket.safetensors"
-    for name in ("last.ckpt", "start.ckpt", "end.ckpt"):  # the latter two of levels that a script trained
+    for name in ("last.ckpt", "start.ckpt", "end.ckpt"):  # the last two exist for levels that a script trained
         (folder / name).unlink(missing_ok=True)
     try:
         ticket = Ticket.load(path, weights=False)

@@ -1,4 +1,4 @@
-"""The keys that a person set: on the command line, and in the file of an experiment."""
+"""The keys that the user set, on the command line or in the file of an experiment."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +16,10 @@ _NOT_SET = ("defaults", "published", "hydra")  # of an experiment's file: no key
 
 @dataclass(frozen=True)
 class Given:
-    """A key that a person set.
+    """A key that the user set.
 
-    path: with dots; of a choice of an option, where the group is composed
-    written: as it was written
+    path: the key with dots; for a choice of an option, the place where its group is composed
+    written: the text as the user wrote it
     experiment: the experiment whose file sets it; empty for the command line
     """
 
@@ -39,7 +39,7 @@ def given() -> list[Given]:
 
 
 def on_command_line(overrides: Sequence[str], is_group: Callable[[str], bool]) -> list[Given]:
-    """The keys that overrides set, without those of Hydra and those that begin with `++`: they need not exist.
+    """The keys that overrides set, without those of Hydra and those with `++`, which need not exist.
 
     is_group: whether a key, such as `recipe/schedule`, is a group of options
     """

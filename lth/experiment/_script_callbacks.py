@@ -26,7 +26,7 @@ class LevelState(Callback):
     """Gives a level its starting weights or its last checkpoint, saves checkpoints, and seeds every epoch.
 
     level: the level being trained
-    seed: of the script
+    seed: the script's seed
     seconds: shortest time between two checkpoints
 
     Checkpoints are written before an epoch begins and are resumed as if the epoch were the first of a fit. At the other
@@ -94,7 +94,7 @@ class LevelState(Callback):
 
 
 class Outcome(Callback):
-    """Collects what a level ends with: weights, masks, numbers that were logged, time.
+    """Collects the results of a level: weights, masks, logged numbers, time.
 
     level: the level being trained
     """
@@ -160,7 +160,7 @@ class Deferred(Callback):
     """Builds a callback when the Trainer knows the length of the level, and then passes every hook on to it.
 
     build: level -> callback; points such as "5%" are resolved with the level's budget
-    level: without budget
+    level: the level, still without budget
     number: position among the script's callbacks, for the checkpoint
     """
 
@@ -171,7 +171,7 @@ class Deferred(Callback):
 
     @property
     def state_key(self) -> str:
-        """Under which name the checkpoint stores the state."""
+        """Name under which the checkpoint stores this callback's state."""
         return self._generate_state_key(number=self.number)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -208,13 +208,13 @@ def _nothing() -> None:
 
 
 def checkpoint(level: Level) -> Path | None:
-    """The level's checkpoint, where it has one."""
+    """The level's last checkpoint; None if there is none."""
     path = level.folder / "last.ckpt"
     return path if path.is_file() else None
 
 
 def start(level: Level) -> Path:
-    """The file with weights and masks that the level begins with: those at the end of the level before."""
+    """The file with weights and masks that the level begins with: `end.ckpt` of its source, or its own `start.ckpt`."""
     if level.source is None:
         return level.folder / "start.ckpt"
     before = sorted(level.folder.parent.glob(f"level_{level.source:02d}_*"))[0]
@@ -222,7 +222,7 @@ def start(level: Level) -> Path:
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write a checkpoint of Lightning's, atomically. Every rank calls it."""
+    """Write a Lightning checkpoint atomically. Must be called on every rank."""
     if trainer.is_global_zero:
         write_with(path, trainer.save_checkpoint)
     else:

@@ -43,8 +43,8 @@ def series_configuration(cfg: DictConfig) -> dict[str, Any]:
 def default_keys(cfg: DictConfig) -> Callable[[str], bool]:
     """A function that says whether a dotted key of `cfg` was left as its group's file sets it.
 
-    Neither the command line nor the experiment's file may have set it. What is compared are the values as they are
-    written, before interpolation: `${seeds.prune}` is a default whatever the seed. Outside of a command line (in a
+    Neither the command line nor the experiment's file may have set it. Values are compared as they are written, before
+    interpolation: `${seeds.prune}` is a default whatever the seed. Outside of a command line (in a
     test), where no groups were chosen, no key has a default.
     """
     mine, composed = OmegaConf.to_container(cfg, resolve=False), None

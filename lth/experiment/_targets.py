@@ -10,7 +10,7 @@ from typing import Any
 def check_targets(config: Any) -> None:
     """Raise ValueError for the first `_target_` that cannot be imported. The message has its key and the nearest names.
 
-    config: resolved, of dicts and lists
+    config: the resolved configuration, as dicts and lists
     """
     for key, target in _targets(config, ""):
         if isinstance(target, str):

@@ -1,8 +1,8 @@
-"""Refuses keys that a person set and that no stage of the run reads.
+"""Refuses keys that the user set and that no stage of the run reads.
 
 A stage of a method reads its module, callbacks, network and recipe, and what these point to by interpolation. A recipe
-field that the stage sets itself hides the field of `recipe`. The rest of the configuration is read by every run, or
-where something that is read points to it.
+field that the stage sets itself hides the field of `recipe`. Of the rest, the keys `_ALWAYS` are read
+by every run, and other keys only if a key that is read refers to them.
 """
 
 import re
@@ -35,8 +35,8 @@ _REFERENCE = re.compile(r"\$\{\s*([^${}:,\s]+)\s*\}")
 def check_used(config: DictConfig, stages: Iterable[str]) -> list[str]:
     """Refuse keys of the command line, and of an experiment that runs as its file says, that no stage reads.
 
-    config: composed
-    stages: those of the run's levels
+    config: the composed configuration
+    stages: names of the stages of the run's levels
 
     Returns a sentence for each such key of an experiment whose method or recipe the command line changes. Raises
     ValueError for the first other one, naming the key that would act. An override that begins with `++` is not checked.
@@ -52,7 +52,7 @@ def check_used(config: DictConfig, stages: Iterable[str]) -> list[str]:
 
 
 def unused(config: DictConfig, stages: Iterable[str], keys: Iterable[Given]) -> list[tuple[Given, str]]:
-    """Those of `keys` that nothing reads in a run of the given stages, each with a sentence naming what would act."""
+    """The `keys` that a run of the given stages does not read, each with a sentence naming the key that would act."""
     raw = _Configuration(config)
     stages = list(dict.fromkeys(stages))
     read = raw.read([*_ALWAYS, *(key for stage in stages for key in raw.of_stage(stage))])
@@ -67,7 +67,7 @@ class _Configuration:
         self.needs: dict[str, str] = {}  # key without effect -> the key with which it would act
 
     def read(self, keys: Iterable[str]) -> set[str]:
-        """All keys that are read where `keys` are, with what they point to. A key stands for all keys below it."""
+        """`keys` and all keys that they refer to, directly or indirectly. A key stands for all keys below it."""
         todo, found = list(keys), set[str]()
         while todo:
             key = todo.pop()
@@ -79,7 +79,7 @@ class _Configuration:
         return found
 
     def _references_in(self, node: Any, key: str) -> Iterator[str]:
-        """The keys that the part of the configuration at `key` points to, but for arguments that have no effect."""
+        """The keys that the part of the configuration at `key` refers to, except by arguments without effect."""
         if isinstance(node, str):
             yield from _references(node, key)
         elif isinstance(node, list):
@@ -94,7 +94,7 @@ class _Configuration:
     def without_effect(self, key: str, target: str | None) -> list[str]:
         """The arguments of the part at `key` that act only with another one, which is null or false.
 
-        target: of the part; its attribute `acts_with` says so: argument -> the other one
+        target: `_target_` of the part; its attribute `acts_with` maps such an argument to the other one
         """
         needs = getattr(get_object(target), "acts_with", {}) if isinstance(target, str) else {}
         idle = {name: other for name, other in needs.items() if _off(self.value(f"{key}.{other}"))}
@@ -123,11 +123,11 @@ class _Configuration:
         return {**dict.fromkeys(ignored, ""), **{field: own[lengths[0]] for field in LENGTHS if lengths}, **own}
 
     def value(self, key: str) -> Any:
-        """What stands at `key`, through interpolations; None where there is nothing."""
+        """The value at `key`, with interpolations followed; None if there is none."""
         return self._way(key)[1]
 
     def _way(self, key: str) -> tuple[list[str], Any]:
-        """The keys that interpolations lead to on the way to `key`, the last one in full, and what stands there."""
+        """The keys that interpolations lead to on the way to `key`, the last one in full, and the value there."""
         way: list[str] = []
         parts, at, node = key.split("."), list[str](), self.content
         while True:

@@ -53,9 +53,9 @@ class Experiment:
     """Network, masks, data and levels of a configuration; builds the module, callbacks and Trainer of each level.
 
     cfg: the composed configuration
-    folder: where the run lives; nothing is written here
+    folder: the run's folder; building writes nothing to it
 
-    Raises ValueError for whatever is wrong with the configuration.
+    Raises ValueError for any error in the configuration.
     """
 
     def __init__(self, cfg: DictConfig, folder: RunFolder):
@@ -215,7 +215,7 @@ def _plain(value: Any) -> Any:
 
 
 def _ladder(sparsity: DictConfig) -> DictConfig:
-    """The ladder without keys that `++` adds, for the other methods of a sweep, and that it does not take."""
+    """The ladder's configuration without keys that `++` adds for other methods of a sweep and that it does not take."""
     taken, added = signature(get_object(sparsity._target_)).parameters, forced()
     keys = [str(key) for key in sparsity]
     kept = [key for key in keys if key in taken or f"sparsity.{key}" not in added or key == "_target_"]
@@ -267,7 +267,7 @@ def _take_end(folder: Path, module: Any) -> None:
 
 
 def _missing_weights(path: Path) -> str:
-    """The file that a level's ticket lacks because the run began with a ticket that lacked it; else ""."""
+    """The file of weights that a level's ticket lacks because the run's first ticket lacked it; else ""."""
     try:
         header = Ticket.load(path, weights=False).header
     except (ValueError, FileNotFoundError):  # damaged: no level is trained from it

@@ -1,4 +1,4 @@
-"""What a result was made with (versions, source revision, hardware), and Lightning without its banners."""
+"""Records versions, source revision and hardware of a result; silences Lightning's banners."""
 
 import logging
 import os
@@ -37,9 +37,9 @@ def environment() -> dict[str, Any]:
 
 
 def quiet_lightning() -> None:
-    """Silence the banners and tips that Lightning prints for every Trainer, of which a run makes one a level.
+    """Silence the banners and tips that Lightning prints for every Trainer; a run makes one per level.
 
-    Also keeps the list of installed callbacks, for which every Trainer reads the metadata of all packages.
+    Also caches the list of installed callbacks, for which every Trainer reads the metadata of all packages.
     """
     if registry.entry_points is entry_points:
         vars(registry).update(entry_points=cache(entry_points))
@@ -62,7 +62,7 @@ def _version(package: str) -> str | None:
 def _git(path: Path) -> str | None:
     """The revision of the repository that tracks `path`, with `+changes` when its tree differs; None where none does.
 
-    An environment in a folder of a repository is not tracked by it.
+    A virtual environment inside a repository is not tracked by it, so its files give None.
     """
     folder = path if path.is_dir() else path.parent
     tracked = ["git", "-C", str(folder), "ls-files", "--error-unmatch", "." if path.is_dir() else path.name]

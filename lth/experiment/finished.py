@@ -1,4 +1,4 @@
-"""A run that is finished already: its table, without the imports that training needs."""
+"""Shows the table of a finished run without the imports that training needs."""
 
 import os
 from typing import Any
@@ -17,15 +17,15 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # where L
 
 
 def is_first_rank() -> bool:
-    """Whether this process is rank 0, as far as its environment says."""
+    """Whether this process is rank 0, according to its environment variables."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def show_finished(cfg: DictConfig) -> float | None:
     """Print the table of the run that `cfg` describes, if all its levels are finished in its folder.
 
-    The tables are written again where a crash came between a level and its row. Returns the last level's accuracy.
-    Returns None where there is more to do: levels, checkpoints to make small, pictures, loggers, `overwrite`, or a rank
+    The tables are written again, in case a crash came between a level and its row. Returns the last level's accuracy,
+    0..1, or None if there is more to do: levels, checkpoints to make small, pictures, loggers, `overwrite`, or a rank
     other than 0.
     """
     folder = RunFolder(cfg.folder)

@@ -26,11 +26,11 @@ from lth.training.signals import die_with_parent
 
 
 class ScriptLevel:
-    """One level of a script's experiment: what its Trainer needs, and what is recorded of it.
+    """One level of a script's experiment: gives the Trainer's callbacks and records the level's numbers.
 
-    level: its index, density and folder
+    level: index, density and folder of the level
     header: provenance, stored in the ticket
-    seed: of the script
+    seed: the script's seed
     """
 
     def __init__(self, level: Level, header: Mapping[str, Any], seed: int):
@@ -53,14 +53,14 @@ class ScriptLevel:
 
     @property
     def folder(self) -> Path:
-        """Where the level is stored."""
+        """The level's folder."""
         return self.level.folder
 
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint of an interrupted training of this level; None where there is none.
 
-        `trainer.fit(model, data)` resumes from it by itself. Pass it as `ckpt_path` where Lightning needs further
+        `trainer.fit(model, data)` resumes from it automatically. Pass it as `ckpt_path` only if Lightning needs further
         options to read it.
         """
         return checkpoint(self.level)
@@ -99,7 +99,7 @@ class ScriptLevel:
     def record(self, **numbers: float) -> None:
         """Add numbers to the level's row of results.csv, such as `test_accuracy=0.9`, which `lth report` reads.
 
-        What was logged in training, and in `trainer.test` or `trainer.validate` after it, is recorded by itself.
+        Metrics logged in training, and in `trainer.test` or `trainer.validate` after it, are recorded automatically.
         """
         self.outcome.numbers |= {name: float(number) for name, number in numbers.items()}
 
@@ -126,19 +126,19 @@ def levels(
     overwrite: bool = False,
     keep: str = "all",
 ) -> Iterator[ScriptLevel]:
-    """The levels of a ladder that are not finished, one after another, for a script that trains each of them.
+    """Iterate over the unfinished levels of a ladder of densities, for a script that trains each of them.
 
-    densities: of the levels, from `lth.geometric` or the like. Iterative pruning begins with 1, a dense level; a first
-        density under 1 is pruned to before any training
-    folder: of the run; a second process in it is refused
-    seed: of batch order and dropout, by level and epoch, and of pruning
+    densities: densities of the levels, falling, such as those of `lth.geometric`. Iterative pruning begins with 1, a
+        dense level; with a first density below 1, level 0 is pruned before any training
+    folder: the run's folder; only one process at a time may use it
+    seed: seed of batch order and dropout (by level and epoch) and of pruning
     method, model, dataset: names for tables
-    settings: what else tells this experiment from others (learning rate, epochs); JSON values
+    settings: further values that identify the experiment (learning rate, epochs); JSON values
     overwrite: True removes what the folder holds and starts over
     keep: `all` keeps the weights of finished levels; `results` removes those that no later level needs
 
-    The body of the loop makes a Trainer with `KeepPruned` and `level.callbacks(...)`, and calls `fit`. When the body is
-    done, the level is marked finished and its row is written. The same script run again goes on where it stopped.
+    The body of the loop makes a Trainer with `KeepPruned` and `level.callbacks(...)`, and calls `fit`. After the body
+    the level is marked finished and its row is written. Running the same script again resumes where it stopped.
 
     Raises ValueError for rising densities, settings that are not JSON, an unknown `keep`, and a folder that another
     process uses or that holds other settings. Raises RuntimeError if the body did not train the level to its end.

@@ -1,4 +1,4 @@
-"""A finished level opened again, without training: its network with the weights it ended with, and its data."""
+"""Opens a finished level without training: its network with the final weights, and its data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from lth.storage.folder import LEVEL, RunFolder
 class LoadedLevel:
     """A finished level with its network and masks as they were tested.
 
-    folder: the level's
+    folder: the level's folder
     config: the run's resolved configuration
-    row: the level's line in results.csv
-    net: trained weights (averaged ones, where the recipe averages), zero where the masks prune; in evaluation mode
-    masks: those that the level ended with
+    row: the level's row of results.csv
+    net: network with the trained weights (averaged, if the recipe averages), pruned ones zero, in evaluation mode
+    masks: masks with which the level ended
     """
 
     folder: Path
@@ -47,9 +47,9 @@ def load_level(path: Path, level: int | None = None) -> LoadedLevel:
     """Open a finished level.
 
     path: the folder of a level, or of a run
-    level: the number of one of the run's levels; None takes the last finished one
+    level: index of one of the run's levels; None = the last finished one
 
-    Raises FileNotFoundError or ValueError where there is none, and for a level whose network is not the run's.
+    Raises FileNotFoundError or ValueError if there is no such level, and for a level whose network is not the run's.
     """
     folder = _level(path, level)
     if not (folder / "finished").is_file():

@@ -34,9 +34,9 @@ from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Run, or go on with, the experiment that `cfg` describes. Returns the last level's accuracy.
+    """Run or resume the experiment that `cfg` describes. Returns the last level's accuracy, 0..1.
 
-    Everything that can be wrong with the configuration raises ValueError before any training.
+    Raises ValueError for any error in the configuration, before training.
     """
     quiet_lightning()
     _check_loggers(cfg.logger or {})
@@ -73,7 +73,7 @@ class Loop:
         self._trained = False  # whether a level was trained now
 
     def train(self) -> float | None:
-        """Train what is not finished; write the tables; return the last level's accuracy."""
+        """Train the unfinished levels and write the tables. Returns the last level's accuracy, 0..1."""
         progress = ShowProgress(self.levels, self.console)
         loggers = [instantiate(logger) for logger in (self.experiment.cfg.logger or {}).values()]
         for logger in loggers:
@@ -107,12 +107,12 @@ class Loop:
     def train_level(
         self, level: Level, loggers: list[Any], progress: ShowProgress, before: Sequence[Mapping[str, Any]] = ()
     ) -> dict[str, Any]:
-        """Train one level, from its start or its last checkpoint, and mark it finished; returns what it left.
+        """Train one level, from its start or its last checkpoint, and mark it finished. Returns its outcome.
 
         level: the level
-        loggers: of the run
+        loggers: loggers of the run
         progress: the run's display
-        before: what the levels before it left
+        before: outcomes of the levels before it, each with rows for tables and curves
         """
         cfg, data, image_shape = self.experiment.cfg, self.experiment.data, self.experiment.image_shape
         module, boundary = self.experiment.build_level(level)
@@ -148,7 +148,7 @@ class Loop:
         return outcome
 
     def _row(self, level: Level, trainer: pl.Trainer, module: Any, curves: Curves) -> dict[str, Any]:
-        """The level's line in results.csv: last epoch's training and validation, best validation, test read once."""
+        """The level's row of results.csv: training and validation of the last epoch, best validation, test."""
         data = self.experiment.data
         if "val_loss" not in curves.last and data.val_dataloader():
             trainer.validate(module, datamodule=data, verbose=False)  # a level that ended within an epoch
@@ -183,7 +183,7 @@ class Loop:
             self.console.print(_line_of(outcomes[-1]["row"], len(self.levels)), soft_wrap=True)
 
     def _complete(self, outcomes: list[dict[str, Any]], loggers: list[Any]) -> None:
-        """Write what is missing of tables, curves and pictures, and hand the pictures to the loggers."""
+        """Write missing tables, curves and pictures, and pass the pictures to the loggers."""
         write_tables(self.folder.path, outcomes)  # a crash may have come between a level and its row
         steps = sum(level.steps for level in self.levels)
         for logger in loggers:
@@ -201,7 +201,7 @@ class Loop:
         return print_levels(screen, self.folder.path, rows, title)
 
     def _draw(self, outcomes: list[dict[str, Any]], title: str) -> None:
-        """Draw the pictures, unless no level was trained and they are there and whole."""
+        """Draw the pictures, unless no level was trained and all pictures exist and are complete."""
         if not self._trained and all(map(self.folder.has_picture, pictures_of(outcomes))):
             return
         curve = single_run.accuracy_curve([outcome["row"] for outcome in outcomes], title)
@@ -223,7 +223,7 @@ def _what_is_to_do(levels: Sequence[Level], done: int) -> str:
 
 
 def _line_of(row: Mapping[str, Any], levels: int) -> str:
-    """A finished level in one line. levels: how many the run has."""
+    """A finished level in one line. levels: number of levels of the run."""
     return (
         f"level {row['level']} ({row['level'] + 1}/{levels})  density {row['density']:.4f}  "
         f"test accuracy {row['test_accuracy']:.4f}  {row['seconds']:.1f} s"
@@ -236,7 +236,7 @@ def _overrides() -> list[str] | None:
 
 
 def _check_loggers(loggers: Mapping[str, Any]) -> None:
-    """Let each logger's class refuse what it can tell before anything is written: a library that is not installed.
+    """Raise ImportError for a logger whose library is not installed, before anything is written.
 
     loggers: the configuration's entry `logger`, each with its `_target_`
     """

@@ -11,7 +11,7 @@ from lth.storage.curves_file import CurvesFile
 
 
 class CurvesCSV(Logger):
-    """Appends a row an epoch to a CSV file.
+    """Appends one row per epoch to a CSV file.
 
     path: the file, see `lth.storage.curves_file.CurvesFile`
     """

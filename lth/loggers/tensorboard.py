@@ -12,7 +12,7 @@ _GROUPS = ("method", "model", "sparsity", "support", "recipe")  # whose plain ke
 _METRICS = ("final/density", "final/val_accuracy", "final/test_accuracy")
 _OF_LEVELS = ("level/", "layer_density", "final/")  # tags whose step is a level's index
 _WRITTEN_AGAIN = ("_hparams_/", "by_density/", "picture/")  # tags that every finished run writes itself
-_SHARES = 10_000  # density is an x axis as a whole number, because steps are
+_SHARES = 10_000  # density in parts of 10,000 as the x axis, because steps are whole numbers
 
 
 class ExperimentTensorBoard(TensorBoardLogger):
@@ -20,8 +20,8 @@ class ExperimentTensorBoard(TensorBoardLogger):
 
     folder: the run's folder
 
-    A resumed run copies the events of its earlier file into its own, as far as its checkpoint has come, and removes
-    that file. Raises ImportError where tensorboard is not installed (pip install 'lth[tensorboard]').
+    A resumed run copies the events of its earlier file into a new one, up to its checkpoint, and removes the earlier
+    file. Raises ImportError where tensorboard is not installed (pip install 'lth[tensorboard]').
     """
 
     def __init__(self, folder: str):
@@ -41,8 +41,9 @@ class ExperimentTensorBoard(TensorBoardLogger):
 
         params: the resolved configuration
 
-        No list of all hyper-parameters is written: TensorBoard would take that of one run for all, and leave out the
-        keys that only other methods have. It makes the list from the runs, and takes every scalar for a metric.
+        No list of all hyper-parameters is written: TensorBoard would use the list of one run for all runs and omit
+        keys that only other methods have. Without it, TensorBoard makes the list from the runs and treats every scalar
+        as a metric.
         """
         if find_spec("tensorboard"):  # which reads event files; tensorboardX only writes them
             self._earlier = sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
@@ -53,7 +54,7 @@ class ExperimentTensorBoard(TensorBoardLogger):
         """Move what an interrupted run has written into this run's file, without curves after `step`.
 
         level, rows: not used, because the earlier file holds all rows
-        step: optimizer steps of all levels, up to which the run has come
+        step: optimizer step, counted over all levels, that the run has reached
         """
         kept = {}  # (tag, step) -> event: the last one written
         for event in (event for file in self._earlier for event in _events(file)):
@@ -74,8 +75,8 @@ class ExperimentTensorBoard(TensorBoardLogger):
     def log_level(self, outcomes: Sequence[Mapping[str, Any]], ticket: Path) -> None:
         """Log the last level's results and the densities of its layers, with the level's index as the step.
 
-        outcomes: one a level so far: `row` of results.csv, and `layers`, its rows of layers.csv
-        ticket: its ticket file, which TensorBoard does not store
+        outcomes: one per level so far: `row` of results.csv, and `layers`, its rows of layers.csv
+        ticket: the level's ticket file, which TensorBoard does not store
         """
         import numpy
 
@@ -91,7 +92,7 @@ class ExperimentTensorBoard(TensorBoardLogger):
     def log_run(self, outcomes: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -> None:
         """Log accuracy against density, the pictures, and that the run is finished.
 
-        outcomes: one a level, as in `log_level`
+        outcomes: one per level, as in `log_level`
         pictures: paths of PNG files
 
         The step of `by_density/...` is the density in parts of 10,000, in rising order, as TensorBoard needs it.
@@ -141,7 +142,7 @@ def _hparams(values: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _events(file: Path) -> Any:
-    """The events of a file, up to where a killed process has left it."""
+    """The events of a file, as far as a killed process has written it."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     return LegacyEventFileLoader(str(file)).Load()  # as they were written, so that they can be written again

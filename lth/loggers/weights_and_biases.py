@@ -22,13 +22,13 @@ class ExperimentWandb(WandbLogger):
     """Logs curves against the optimizer step, results of levels against density, layer tables, pictures and tickets.
 
     folder: the run's folder, which keeps the W&B id, so that a resumed experiment continues the same W&B run. The id
-        is drawn when a run begins, so runs of other machines, and runs after `overwrite=true`, have others
+        is drawn when a run begins, so it differs between machines and changes after `overwrite=true`
     project: W&B project
     mode: `online`, `offline`, or `auto`, which is online where an API key is configured. Offline records lie in
         `<folder>/wandb`; `wandb sync` sends them later
     choices: names of the chosen method, model and dataset, which become tags
     tags: further tags
-    group: W&B group; None takes the sweep that the run is a job of, else the folder above, which replicates share
+    group: W&B group; None = WANDB_RUN_GROUP, else the sweep of which the run is a job, else the folder above the run
     options: other arguments of Lightning's WandbLogger, such as `job_type`
 
     In a job of `wandb agent`, project and id are the agent's. Raises ValueError for another mode, and ImportError where
@@ -91,7 +91,7 @@ class ExperimentWandb(WandbLogger):
     def log_level(self, outcomes: Sequence[Mapping[str, Any]], ticket: Path) -> None:
         """Log the last level's results, layer densities, layer table and ticket file, and the best level so far.
 
-        outcomes: one a level so far: `row` of results.csv, and `layers`, its rows of layers.csv
+        outcomes: one per level so far: `row` of results.csv, and `layers`, its rows of layers.csv
         ticket: the level's ticket file
 
         Results and density are sent in one call: W&B drops a point whose x value comes in another call.
@@ -113,7 +113,7 @@ class ExperimentWandb(WandbLogger):
     def log_run(self, outcomes: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -> None:
         """Log the pictures that a finished run has drawn.
 
-        outcomes: one a level, as in `log_level`
+        outcomes: one per level, as in `log_level`
         pictures: paths of PNG files
         """
         import wandb
@@ -134,9 +134,9 @@ def _name(folder: Path, choices: Mapping[str, str]) -> str:
 
 
 def _stored_id(folder: Path) -> str:
-    """The W&B id of the run in `folder`; drawn and stored where there is none.
+    """The W&B id of the run in `folder`; drawn and stored if there is none.
 
-    Earlier versions took a hash of the folder; a run that has begun under it keeps it.
+    Earlier versions used a hash of the folder; a run that began with such an id keeps it.
     """
     file, before = folder / _ID, sha256(str(folder).encode()).hexdigest()[:16]
     if not file.is_file():
@@ -147,7 +147,7 @@ def _stored_id(folder: Path) -> str:
 
 
 def _summary(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Results of the last level and of the best, which validation picks; of equal ones the sparsest."""
+    """Results of the last level and of the one with the best validation accuracy (the sparsest, if several tie)."""
     rows = [outcome["row"] for outcome in outcomes]
     chosen = {"final": rows[-1]}
     if all("val_accuracy" in row for row in rows):
@@ -157,7 +157,7 @@ def _summary(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _chart(outcomes: Sequence[Mapping[str, Any]]) -> Any:
-    """A line a layer: its density against the network's, over all levels."""
+    """One line per layer: its density against the network's, over all levels."""
     import wandb
 
     layers = [layer["layer"] for layer in outcomes[-1]["layers"]]

@@ -15,7 +15,7 @@ from lth.pruning.restore import preserved, replaced
 class EffectiveWeights(Classifier):
     """Calls `net` with the tensors of `effective()` in place of its own; any network works unchanged.
 
-    During training `masks` hold the weights that may be used. `finalize_` writes the masks and weights that were found
+    During training `masks` hold the weights that may be used. `finalize_` writes the masks and weights of the result
     into `masks` and the network, so that the level ends with the same kind of ticket as every other method.
 
     Raises ValueError for a recipe that averages weights (EMA, schedule-free optimizers).
@@ -85,7 +85,7 @@ class EffectiveWeights(Classifier):
 
     @torch.no_grad()
     def validate_now(self, weights: dict[str, Tensor] | None = None) -> dict[str, float]:
-        """Validate within an epoch, outside Lightning's loop; returns the metrics, none without a validation set.
+        """Validate within an epoch, outside Lightning's loop; returns the metrics, empty without a validation set.
 
         weights: name -> tensor the network computes with; None = the effective weights
         """

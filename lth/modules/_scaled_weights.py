@@ -1,4 +1,4 @@
-"""Frozen weights that may be rescaled between epochs, with what depends on them: learning rate and ticket."""
+"""Frozen weights that may be rescaled between epochs; learning rate and ticket follow the scale."""
 
 import math
 from typing import Any

@@ -23,8 +23,8 @@ Batch = tuple[Tensor, Tensor]
 class Classifier(pl.LightningModule):
     """Trains `net` for one level.
 
-    net: the network, which knows nothing of masks
-    masks: of its prunable weights, changed in place
+    net: the network, without masks in it
+    masks: masks of its prunable weights, changed in place
     support: masks outside of which no weight may be used, also by methods that regrow weights
     recipe: optimizer, schedule and regularisation
     level: length and density of the training
@@ -65,7 +65,7 @@ class Classifier(pl.LightningModule):
     def load_previous(self, before: dict[str, Any] | None) -> None:
         """Load or draw what is trained besides the network (scores), once the network has its starting weights.
 
-        before: the checkpoint of the level before; None at the first
+        before: the checkpoint of the level before; None for the first level
         """
 
     def finalize_(self) -> None:

@@ -19,17 +19,16 @@ _log = logging.getLogger(__name__)
 class PenalisedWeights(KeptWeights):
     """Adds a penalty to the loss and, at the end of the level, masks the units that have become weak.
 
-    A penalty alone leaves small weights, not zeros, which is why the threshold is a setting of its own. Masking follows
-    the level's last optimizer step, so that the last validation and the test evaluate the masked network.
-    If the level's density is below the support's, the weakest units are masked until the next one would leave fewer
-    weights than it asks for, the same share of the units of every layer.
-    Raises ValueError for a threshold or measure without meaning, a threshold beside a density, units that no mask
+    A penalty alone leaves small weights, not zeros, so the threshold is a separate setting. Masking follows the level's
+    last optimizer step, so that the last validation and the test evaluate the masked network.
+    If the level's density is below the support's, the weakest units are masked, the same share in every layer, as long
+    as at least the level's number of weights is kept.
+    Raises ValueError for an invalid threshold or measure, a threshold together with a density, units that no mask
     covers, and a density that the units cannot reach.
 
-    Args:
-      terms: name -> term, see `lth.pruning.structured.penalty`; null leaves a term out
-      mask_below: units with a smaller measure are masked; null = none, or those that the density asks for
-      measure: `mean_abs` or `max` of the absolute values of a unit
+    terms: name -> term, see `lth.pruning.structured.penalty`; None leaves a term out
+    mask_below: units with a smaller measure are masked; None = no threshold
+    measure: `mean_abs` or `max` of the absolute values of a unit
     """
 
     reads_weights = True

@@ -1,9 +1,9 @@
-"""Searching a ticket among weights that are not trained: scores are.
+"""Searches a ticket among frozen weights by training one score per weight.
 
 A weight is in one of three states:
 
-- excluded: outside of the support, or excluded by an event (Gem-Miner's freezing) for the rest of the search;
-- allowed, not chosen: the rule leaves the weight out at the present scores;
+- excluded: outside the support, or excluded by an event (Gem-Miner's freezing) for the rest of the search;
+- allowed, not chosen: at the current scores the rule does not select the weight;
 - chosen: the network computes with it.
 
 Checkpoints store the allowed weights as `flags` and the chosen ones as `masks`. Scores of excluded weights keep
@@ -36,7 +36,7 @@ class ScoreSearch(ScaledWeights):
     score_init: draws the initial scores
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)
     freezing: which weights an event excludes; None = events only lower the density given to the rule
-    restore: whether the ticket is every allowed weight; otherwise only those that their scores choose
+    restore: True: the ticket has all allowed weights; False: only those that their scores choose
     biases: whether biases have scores too; events never exclude any
     score_seed: the pruning seed
     options: the fields of `Penalty`, `EventOptions` and `Rounding`, and the arguments of `Classifier`

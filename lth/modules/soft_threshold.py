@@ -21,17 +21,17 @@ _SCOPES = ("layer", "global")
 class SoftThreshold(EffectiveWeights):
     """Trains weights w and thresholds g(s); the network computes with sign(w) * max(|w| - g(s), 0).
 
-    If the level's density is below the support's, the density is controlled: all s are moved together so that it
-    follows a path. Otherwise it emerges from `start` and `decay`.
+    If the level's density is below the support's, the density is controlled: all s are shifted together so that the
+    density follows a path. Otherwise the density results from `start` and `decay`.
 
     start: initial s
     decay: weight decay on s; None = the recipe's
     link: g, `sigmoid` or `exp`
     scope: one s for each `layer`, or one `global` s
     every: distance between corrections of s, if the density is controlled: optimizer steps, "1ep" or "2%"
-    end: fraction of the level at which the path reaches the level's density
+    end: fraction of the level, over 0, at which the path reaches the level's density
     path: density as a function of progress (`lth.pruning.paths`)
-    trim: whether to keep exactly the level's count of weights at the end of a level whose density is controlled
+    trim: whether a level with controlled density ends with exactly its number of weights
 
     Raises ValueError for another link or scope, and for an `every` below one step.
     """
@@ -109,7 +109,7 @@ class SoftThreshold(EffectiveWeights):
 
     @torch.no_grad()
     def _correct(self, progress: float) -> None:
-        """Move all s so that the density is that of the path at `progress`, in 0..1."""
+        """Shift all s so that the density is that of the path at `progress` (0 at the start, over 1 after `end`)."""
         density = self.path(progress, self.support.density, self.level.density)
         kept = count_kept(density, self.masks.total)
         if kept < self.support.kept:

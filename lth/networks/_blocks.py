@@ -11,10 +11,10 @@ LARGEST_SMALL_IMAGE = 64  # pixels; Tiny-ImageNet is trained with the stem for C
 
 
 class ConvBN(nn.Module):
-    """A padded convolution without bias, batch norm and maybe ReLU.
+    """A padded convolution without bias, then batch norm and optionally ReLU.
 
     inputs, outputs: channels
-    size: of the kernel, height and width in pixels
+    size: height and width of the kernel in pixels
     active: whether ReLU follows
     affine: whether batch norm has weight and bias
     """

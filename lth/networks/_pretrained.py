@@ -11,7 +11,7 @@ from lth.tickets.formats.content import COUNTER, read
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a file of any kind that `lth ticket import` reads.
 
-    Raises ValueError for a missing file, one of another kind, and one that holds masks which prune.
+    Raises ValueError for a missing file, a file of another kind, and a file of a pruned network.
     """
     if not Path(path).is_file():
         raise ValueError(
@@ -30,9 +30,9 @@ def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int, source: s
     """Load `weights` in place, except a classifier with another number of classes, which keeps its initial weights.
 
     net: the network
-    weights: a state dict; names that begin with the same prefix lose it
+    weights: a state dict; a prefix that all names of this network share in it is removed
     classes: number of classes of the network
-    source: what messages call the weights
+    source: name of the weights in messages
 
     Raises ValueError if names or other shapes differ, and for weights that are NaN.
     """
@@ -40,7 +40,7 @@ def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int, source: s
     weights = _below_prefix(weights, own, source)
     differing = sorted(
         name for name in own.keys() ^ weights.keys() if not name.endswith(COUNTER)
-    )  # frozen norms have none
+    )  # frozen norms have no counter
     if differing:
         raise ValueError(f"{source} is of another network: only one of the two has {', '.join(differing[:5])}")
     shared = [name for name in own if name in weights]

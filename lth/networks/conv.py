@@ -53,7 +53,7 @@ def conv_net(
 
     pairs: pairs of convolutions, 1 to 3
     batch_norm: before every ReLU, in place of the biases there
-    bias: of the layers without batch norm
+    bias: whether layers without batch norm have a bias
     affine: whether batch norm has weight and bias
     init, fan: see `initialise_`
 

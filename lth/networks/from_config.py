@@ -26,9 +26,9 @@ _OF_SHAPE = {
 
 
 def described(header: Mapping[str, Any], file: Path | None = None) -> dict[str, Any] | None:
-    """The network's configuration, or None where neither source has one.
+    """The network's configuration, or None if the header has none and there is no file.
 
-    header: of a ticket; its entry `network` is used when there is no `file`
+    header: a ticket's header; its entry `network` is used if `file` is None
     file: a run's config.yaml, or a YAML file of one model
 
     Raises ValueError for a file without a network, and for a ticket that names a function outside `lth.networks` or
@@ -83,8 +83,8 @@ def build(description: Mapping[str, Any], seed: int = 0, pretrained: bool = Fals
 
     description: `_target_`, the dotted path of a function or class, and its keyword arguments; a nested mapping with
         `_target_` is built first, and `_partial_: true` makes a function of it
-    seed: of the initial weights
-    pretrained: whether an option of that name holds; false sets it to false, so that nothing is downloaded or read
+    seed: seed of the initial weights
+    pretrained: False sets the network's option of that name to false, so that nothing is downloaded or read
 
     Raises ValueError where there is no such function, or where it does not take these arguments.
     """
@@ -99,9 +99,9 @@ def build(description: Mapping[str, Any], seed: int = 0, pretrained: bool = Fals
 def image_shape(*descriptions: Mapping[str, Any]) -> tuple[int, int, int]:
     """Channels, height and width of the images that a network or dataset with these configurations has.
 
-    descriptions: the first that says it counts
+    descriptions: configurations; the first with the keys channels and image_size is used
 
-    Raises ValueError where none says it.
+    Raises ValueError if none has both keys.
     """
     for description in descriptions:
         with suppress(KeyError, TypeError, ValueError):

@@ -66,7 +66,7 @@ def mlp(
 
     widths: units of the hidden layers
     batch_norm: in every hidden layer, before ReLU; such layers have no bias
-    bias: of the layers without batch norm
+    bias: whether layers without batch norm have a bias
     affine: whether batch norm has weight and bias
     relu_first: batch norm after ReLU; such layers keep their bias
     init: see `initialise_`

@@ -75,9 +75,9 @@ def _inverted_blocks(large: bool, affine: bool) -> nn.Sequential:
 class MobileNet(nn.Module):
     """A 3x3 stem of 32 channels, blocks, global average pooling and a linear classifier.
 
-    blocks: read 32 channels, return `width` channels
+    blocks: module from 32 to `width` channels
     large: whether the stem has stride 2
-    bias: of the classifier; the convolutions have batch norm and no bias
+    bias: whether the classifier has a bias; the convolutions have batch norm instead
     affine: whether batch norm has weight and bias
     """
 
@@ -113,7 +113,7 @@ def mobilenet_v1(
     """MobileNet; 3,195,328 weights on CIFAR-10.
 
     stem: auto, cifar (stride 1) or imagenet (stride 2); auto is imagenet above 64 pixels
-    bias: of the classifier
+    bias: whether the classifier has a bias
     affine: whether batch norm has weight and bias
     init, fan: see `initialise_`
 

@@ -48,7 +48,7 @@ class ResNet(nn.Module):
     stem: cifar (3x3 convolution), imagenet (7x7 convolution and max pooling, both of stride 2), or auto, which is
         imagenet above 64 pixels
     shortcut: conv (1x1 convolution and batch norm) or pad (strided slice and zero channels)
-    bias: of the classifier; the convolutions have batch norm and no bias
+    bias: whether the classifier has a bias; the convolutions have batch norm instead
     affine: whether batch norm has weight and bias
 
     Raises ValueError for another stem or shortcut, and for an image that the strides reduce to nothing.

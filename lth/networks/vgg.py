@@ -55,7 +55,7 @@ def vgg(
     """A `VGG` with initialised weights.
 
     depths: convolutions of each stage
-    bias: of the classifier; the convolutions have batch norm and no bias
+    bias: whether the classifier has a bias; the convolutions have batch norm instead
     affine: whether batch norm has weight and bias
     init, fan: see `initialise_`
 

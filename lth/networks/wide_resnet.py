@@ -35,7 +35,7 @@ def _make_stage(inputs: int, outputs: int, blocks: int, stride: int, affine: boo
 class WideResNet(nn.Module):
     """A 3x3 stem of 16 channels, stages of 16, 32 and 64 times `width` channels, pooling and a linear classifier.
 
-    blocks: of each stage
+    blocks: number of blocks per stage
     """
 
     def __init__(
@@ -70,7 +70,7 @@ def wide_resnet(
 
     depth: layers, 6n + 4
     width: factor of the channels, 1 for those of ResNet-20
-    bias: of the classifier; the convolutions have none
+    bias: whether the classifier has a bias; the convolutions have none
     affine: whether batch norm has weight and bias
     init, fan: see `initialise_`
 

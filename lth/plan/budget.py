@@ -16,11 +16,11 @@ _OPTIMIZER_STATES = ("fresh", "keep")
 def split(budget: int, parts: int, strategy: str = "constant", rounding: str = "exact") -> list[int]:
     """Split `budget` into `parts` positive integers.
 
-    budget: in steps or epochs
-    parts: how many
+    budget: total in steps or epochs
+    parts: number of parts, 1 or more
     strategy: how the parts grow or shrink, a name in `STRATEGIES`
     rounding: `exact` is the largest-remainder method, whose parts sum to the budget; `floor` rounds down as the
-        released code does, and may drop up to one step or epoch a part
+        released code does, and may drop up to one step or epoch per part
 
     Raises ValueError for an unknown strategy or rounding, and where a part would be 0.
     """
@@ -95,7 +95,7 @@ class Cycles:
     n: number of cycles
     strategy, rounding: of the cycles' lengths, as in `split`
     skip_warmup: whether only the first cycle warms up
-    optimizer: its state at the start of a cycle, `fresh` or `keep`
+    optimizer: optimizer state at the start of a cycle: `fresh` or `keep`
     """
 
     n: int = 1
@@ -133,9 +133,9 @@ class Budget:
     def of(cls, length: int, unit: int, epoch: int, cycles: Cycles) -> "Budget":
         """The budget of a level of `length` units, less what the rounding of its cycles drops.
 
-        length: in units (epochs, or steps)
-        unit: steps to a unit
-        epoch: steps to an epoch
+        length: length in units (epochs, or steps)
+        unit: optimizer steps per unit
+        epoch: optimizer steps per epoch
         cycles: how the level is divided
         """
         lengths = tuple(unit * part for part in cycles.lengths(length))
@@ -150,8 +150,8 @@ class Budget:
 class LadderBudget:
     """The epochs of all levels of a ladder together, for plans that spread a fixed total over the levels.
 
-    epochs: of all levels together
-    epoch: steps to an epoch
+    epochs: total epochs of all levels
+    epoch: optimizer steps per epoch
     strategy: how the epochs are spread, as in `split`
     cycles: how each level is divided
     """
@@ -171,7 +171,7 @@ class LadderBudget:
 
     @property
     def horizon(self) -> int:
-        """Raises ValueError: a plan asks for it only where its levels are not one ladder."""
+        """Always raises ValueError: a plan reads it only for levels that do not form one ladder."""
         raise ValueError(
             f"recipe.total_epochs={self.epochs} is spread over the equal levels of a ladder; "
             "a level of another kind needs recipe.epochs or recipe.steps of its own"

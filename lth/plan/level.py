@@ -14,12 +14,12 @@ class Level:
     """One training run from start to finish at one density.
 
     index: position in the experiment, from 0
-    name: of its folder and its row
+    name: name in its folder and in its row of tables
     density: fraction of prunable weights kept at its end, 0..1
     stage: key in the method's `stages`, which say what is trained and which callbacks act
-    folder: where it is stored
+    folder: the level's folder
     first_step: step of the learning-rate schedule at which it begins
-    steps: how many optimizer steps it takes
+    steps: number of optimizer steps
     budget: the steps of a full level of its stage
     hold: whether the learning rate stays that of `first_step`
     source: index of the level whose end is loaded; its weights may then be rewound; None = the initial weights
@@ -42,7 +42,7 @@ class Level:
     def place(folder: Path, index: int, density: float) -> tuple[str, Path]:
         """Name and folder of the level `index` of a ladder.
 
-        folder: of the run
+        folder: the run's folder
         density: fraction of prunable weights kept, 0..1
         """
         name = "dense" if density == 1 else f"density_{density:.4g}"
@@ -63,8 +63,8 @@ def steps_of(point: str | int | None, budget: Budget, distance: bool = False) ->
     """The optimizer step of a point in training; None stays None.
 
     point: 500 or "500it" (steps), "2ep" (after two full epochs) or "5%" (of a full level)
-    budget: of the level
-    distance: whether it is a distance between steps, of which a percentage is one step or more
+    budget: the level's budget
+    distance: True for a distance between steps; a percentage is then one step or more
 
     Raises ValueError for another form, or a point beyond the level's end.
     """

@@ -17,12 +17,12 @@ def ladder(
     schedule: str = "restart",
     final: Mapping[str, Any] | None = None,
 ) -> list[Level]:
-    """One level a density, each from the end of the one before (IMP and its relatives), all of the stage `train`.
+    """One level per density, each from the end of the one before (IMP and its variants), all of the stage `train`.
 
-    densities: of the levels, falling
-    folder: of the run
-    budgets: by stage
-    rewind: the point that weights go back to, as in `steps_of`; None = they do not
+    densities: densities of the levels, falling
+    folder: the run's folder
+    budgets: stage -> budget
+    rewind: the point to which weights are rewound, as in `steps_of`; None = they are not rewound
     schedule: the learning rate of a level after a pruning. `restart`: the whole schedule. `continue`: from the rewind
         point on, for the steps after it (arXiv 1903.01611). `hold`: constant at the schedule's last value
         (fine-tuning). `single`: one schedule over all levels
@@ -57,7 +57,7 @@ def single(
 def search(
     densities: list[float], folder: Path, budgets: Budgets, warm: int | str | None = None, finetune: bool = True
 ) -> list[Level]:
-    """Levels of the stage `search`, one for each density after the first, then one of the stage `finetune`.
+    """Levels of the stage `search`, one per density after the first (or for the only one), then one of `finetune`.
 
     warm: steps of a level of the stage `warm` that first trains the weights; None or 0 = search the initial ones
     finetune: whether the subnetwork that was found is trained

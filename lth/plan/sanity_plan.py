@@ -1,4 +1,4 @@
-"""The plan of the sanity checks: a ticket and its controls in one experiment, each level with its own origin.
+"""The plan of the sanity checks: a ticket and its controls in one experiment, each level with its own source.
 
 Settings after Ma et al., NeurIPS 2021 (arXiv 2107.00166); `shuffle` after Su et al., NeurIPS 2020 (2009.11094).
 """
@@ -49,9 +49,9 @@ def sanity(
 ) -> list[Level]:
     """Levels for dense training, the IMP ladder, and the controls at each checked density.
 
-    densities: of the ladder, falling
-    folder: of the run
-    budgets: by stage; a stage is named like its setting
+    densities: densities of the ladder, falling; two or more
+    folder: the run's folder
+    budgets: stage -> budget; a stage is named like its setting
     at: the densities that are checked, on the ladder; None = its last one
     settings: names in `SETTINGS`
     rewind: the early point that wr_imp and wr_omp go back to, and from which their schedule continues

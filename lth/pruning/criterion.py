@@ -30,7 +30,7 @@ class Batches(Protocol):
         """`n` batches, of images and labels in a run of lth, in an order fixed by the pruning seed."""
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        """One batch with `k` samples of every class."""
+        """One batch with `k` samples of every class: images and int64 labels."""
 
     def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
         """The mean loss of a batch, a scalar; cross-entropy unless a subclass has another.
@@ -56,7 +56,7 @@ class GivenBatches(Batches):
 
     @classmethod
     def of(cls, batches: Any, loss: Callable[..., Tensor] | None) -> Any:
-        """`batches` themselves where they are `Batches` or None, otherwise an iterable with its loss."""
+        """`batches` unchanged if it is `Batches` or None, otherwise the iterable wrapped with its loss."""
         return batches if batches is None or hasattr(batches, "per_class") else cls(batches, loss)
 
     @property  # an attribute elsewhere; here only a criterion that asks for it reads data
@@ -76,9 +76,9 @@ class GivenBatches(Batches):
 
 
 def _first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor]:
-    """The first `k` inputs of every class, and their labels, as one batch.
+    """The first `k` inputs of every class (fewer if there are no more) and their labels: one batch, ordered by class.
 
-    batches: of (inputs, labels), labels 1-D and integer
+    batches: pairs (inputs, labels), with 1-D integer labels
 
     Raises ValueError for batches of another form.
     """
@@ -109,10 +109,10 @@ __all__ = ["Batches", "Criterion", "Scores"]
 
 
 def check_takes(role: str, function: Any, arguments: Sequence[str]) -> None:
-    """Raise ValueError where a function cannot be called with so many arguments: before training, not after a level.
+    """Raise ValueError if a function cannot be called with these positional arguments; checked before any training.
 
-    role: what it is used as, for the message
-    arguments: what it is called with, for the message
+    role: name of the function's role, for the message
+    arguments: names of the arguments it will be called with
     """
     of, given, options = function, (), {}
     if isinstance(function, partial):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from lth.pruning.allocation import check_density
 
-_TOLERANCE = 1e-9  # 0.8 * 0.8 is above 0.64, but must count as 0.64
+_TOLERANCE = 1e-9  # relative; 0.8 * 0.8 is above 0.64, but must count as 0.64
 _ENDS = ("exact", "overshoot")
 _MOST_LEVELS = 1000
 
@@ -28,6 +28,7 @@ def geometric(
       end: with density and rate, the last level is `exact` (the density asked for) or `overshoot` (the first power of
         1 - rate at or below it)
       start: density of the first level
+    Raises ValueError unless two of density, rate and levels are given, and for values out of range.
     """
     check_density(start)
     if [density, rate, levels].count(None) != 1:
@@ -50,7 +51,14 @@ def geometric(
 
 
 def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
-    """Remove the same number of weights at each of `levels` prunings, down to exactly `density`."""
+    """Remove the same number of weights at each of `levels` prunings, down to exactly `density`.
+
+    density: the final density, over 0 and at most `start`
+    levels: number of prunings after the start, 1 to 1000
+    start: density of the first level
+
+    Raises ValueError for values out of range.
+    """
     _check_below(density, check_density(start))
     _check_levels(levels)
     return [start + (density - start) * i / levels for i in range(levels)] + [density]
@@ -59,7 +67,8 @@ def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
 def annealed(density: float, levels: int, above: float = 0.6, start: float = 1.0) -> list[float]:
     """`levels` densities after the start, in equal ratios from `above` down to `density`, clipped to `start`.
 
-    `above` itself is no level. The next ratio acts on the clipped value (edge-popup in random nets, arXiv 2210.02412).
+    `above` itself is not a level. The next ratio acts on the clipped value (edge-popup in random networks, arXiv
+    2210.02412).
     """
     _check_below(density, check_density(start))
     _check_levels(levels)
@@ -80,7 +89,7 @@ def unpruned(density: float | None = None, start: float = 1.0) -> list[float]:
 
 
 def one_shot(density: float | None, start: float = 1.0, emerges: bool = False) -> list[float]:
-    """One pruning, straight to `density`. emerges: whether None is possible, which has no pruning."""
+    """One pruning, straight to `density`. emerges: whether `density` may be None, which prunes nothing."""
     if density is None and emerges:
         return unpruned(start=start)
     final = check_density(density)

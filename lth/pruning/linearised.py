@@ -67,9 +67,10 @@ def flow_gradients(
 def effective(net: nn.Module, masks: Masks, image_shape: tuple[int, ...]) -> dict[str, Tensor]:
     """Which kept weights lie on a path of kept weights from input to output: bool tensors by layer.
 
-    All kept weights are set to one positive number a layer, biases to 0 and batch norm to the identity; a weight is
+    All kept weights are set to one positive number per layer, biases to 0 and batch norm to the identity; a weight is
     then on a path if and only if its gradient of the outputs is not 0. Leaves `net` in evaluation mode.
-      image_shape: channels, height, width
+
+    image_shape: channels, height, width
     """
     state = absolute(net, masks, torch.float64, "identity", without=masks)
     biases = {n: torch.zeros_like(t) for n, t in state.items() if n.endswith("bias")}

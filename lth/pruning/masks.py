@@ -77,7 +77,7 @@ class Masks(Mapping[str, Tensor]):
         zero_(self.weights(net), list(self.values()))
 
     def apply_to_gradients_(self, net: nn.Module) -> None:
-        """Set the gradients of the pruned weights of `net` to exactly zero, in place, in a loop of one's own."""
+        """Set the gradients of the pruned weights of `net` to exactly zero, in place, for loops without callbacks."""
         zero_gradients_(self.weights(net), list(self.values()))
 
     @torch.no_grad()
@@ -107,8 +107,8 @@ class Masks(Mapping[str, Tensor]):
     def check_fit(self, shapes: Mapping[str, torch.Size], whose: str, extra_allowed: bool = False) -> None:
         """Raise ValueError listing the names and shapes in which these masks and other tensors differ.
 
-        shapes: of the other tensors, by name
-        whose: what the error calls them
+        shapes: shapes of the other tensors, by name
+        whose: name of the other tensors in the message
         extra_allowed: ignore tensors without a mask
         """
         missing = [name for name in self if name not in shapes]

@@ -12,12 +12,12 @@ Placement = Callable[[Masks, Masks, int], Masks]  # masks before pruning, masks 
 
 
 def by_score(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
-    """At the largest scores: `chosen` itself."""
+    """Kept weights stay where the scores are largest: returns `chosen`."""
     return chosen
 
 
 def shuffled(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
-    """Uniformly at random among the weights kept before; every layer keeps its count."""
+    """Kept weights are drawn uniformly among the weights kept before; every layer keeps its number."""
     places = {}
     for name, mask in before.items():
         draws = torch.rand(mask.shape, generator=generator("placement", seed, name)).to(mask.device)

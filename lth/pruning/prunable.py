@@ -20,7 +20,7 @@ _PROJECTIONS = (
     "k_proj_weight",
     "v_proj_weight",
 )  # None if unused
-_NAMED = ("@first", "@head", "@body", "@shortcuts")  # patterns that are no globs
+_NAMED = ("@first", "@head", "@body", "@shortcuts")  # patterns that are not globs
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
@@ -45,7 +45,7 @@ def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[
 
 
 def reparametrised(net: nn.Module) -> dict[str, str]:
-    """The weights of layers that other parameters make anew in each forward pass, and what does so.
+    """Weights that are computed from other parameters in each forward pass, and how (weight norm, ...).
 
     Masks do not cover them: weight norm makes NaN of an output whose weights are all pruned, `torch.nn.utils.prune` has
     masks of its own. The weights of spectral norm, which stay zero, are not among them.
@@ -73,7 +73,7 @@ def _layer_weights(net: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _weight_names(module: nn.Module) -> list[str]:
-    """The attributes of a layer under which it has its weights."""
+    """Names of the attributes that hold the weights of a layer."""
     if isinstance(module, (*LAYERS, *_OTHER_LAYERS)):
         return ["weight"]
     if isinstance(module, nn.RNNCellBase):
@@ -87,7 +87,7 @@ def _weight_names(module: nn.Module) -> list[str]:
 
 
 def _own_weight(module: nn.Module, name: str) -> nn.Parameter | None:
-    """The parameter that a layer multiplies by, or divides by a number before; None where others make the weight."""
+    """The parameter that a layer multiplies by, up to a scalar; None if it is computed from other parameters."""
     if name in module._parameters:
         return module._parameters[name]
     if any(isinstance(hook, SpectralNorm) and hook.name == name for hook in module._forward_pre_hooks.values()):
@@ -104,7 +104,7 @@ def _parametrizations(module: nn.Module, name: str) -> list[nn.Module]:
 
 
 def _how(module: nn.Module, name: str) -> str:
-    """What makes a weight, in words."""
+    """Name of the reparametrisation that computes a weight."""
     steps = _parametrizations(module, name)
     if steps:
         return " and ".join(type(step).__name__.strip("_") for step in steps)

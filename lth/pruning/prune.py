@@ -38,12 +38,12 @@ def prune(
       criterion: scores the weights; the largest are kept
       allocation: how many weights each layer keeps
       batches: data for criteria that need it: `Batches`, or an iterable of (inputs, labels); SynFlow uses their shape
-      rounds: of scoring and pruning, at densities in equal ratios (SynFlow: 100)
+      rounds: number of times that weights are scored and pruned, at densities in equal ratios (SynFlow: 100)
       placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
-      seed: of `placement`
-      exact: raise ValueError if the allocation misses the count; otherwise log a warning, and go on where an allocation
-        that falls short (`as_published`) has left fewer weights than `density` asks for
-      loss: of an iterable `batches`: (network, batch) -> mean; None = cross-entropy
+      seed: seed of `placement`
+      exact: True raises ValueError if the allocation misses the number of weights; False logs a warning, and accepts
+        `masks` that an inexact allocation (`as_published`) has left with fewer weights than `density` asks for
+      loss: loss of an iterable `batches`: (network, batch) -> mean loss; None = cross-entropy
     Raises ValueError if `masks` already keep fewer weights, unless their count is random (`placement`) or not exact.
     """
     if rounds < 1:
@@ -66,7 +66,7 @@ def prune(
 
 
 def _target(masks: Masks, density: float) -> int:
-    """How many weights `density` keeps. Raises ValueError where it is no fraction, or keeps none."""
+    """How many weights `density` keeps. Raises ValueError if `density` is not a fraction or keeps no weight."""
     check_density(density)
     target = count_kept(density, masks.total)
     if target == 0:

@@ -1,7 +1,7 @@
 """Flow preservation: every output and every input of a layer keeps at least one weight (arXiv 2210.02412).
 
-An output without kept weights is constant; an input without kept weights is ignored. Masks are viewed as
-groups x outputs x inputs x kernel positions.
+An output without kept weights is constant; an input without kept weights is ignored. Inputs of the first layer are
+image channels and may stay empty. Masks are viewed as groups x outputs x inputs x kernel positions.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ _Mode = Callable[[Tensor, bool, torch.Generator], None]
 
 
 def dead_units(net: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
-    """Number of outputs and of inputs without kept weights, by layer. `net` gives the layout of convolutions."""
+    """Number of outputs and of inputs without kept weights, by layer. `net` is read for the layout of convolutions."""
     layouts, found = _layouts(net), {}
     for name, mask in masks.items():
         grid = _grid(mask, *layouts.get(name, _PLAIN))
@@ -36,8 +36,8 @@ def no_repair(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
 def rewire(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
     """Move kept weights to dead outputs and inputs; every layer keeps its count.
 
-    An empty output takes a random weight of the output with the most. An empty input takes one of the input with the
-    most, in the same output. Units stay dead if no other has two weights.
+    A random weight of the output with the most weights moves to each empty output, and within its output a weight of
+    the input with the most weights moves to each empty input. Units stay dead if no other unit has two weights.
     """
     return _repair(net, masks, seed, _rewire)
 

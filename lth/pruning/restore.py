@@ -1,4 +1,4 @@
-"""Networks that compute with other tensors for a while, and restoring them: parameters, statistics, random state."""
+"""Temporarily replaces tensors of a network, and restores parameters, statistics and random state."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def preserved(net: nn.Module) -> Iterator[None]:
 def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Let `net` compute with other tensors inside, also in a backward pass that repeats parts of the forward pass.
 
-    tensors: by the names of parameters and buffers; a shared one is replaced wherever it is used
+    tensors: parameter or buffer name -> tensor; a shared one is replaced wherever it is used
 
     `torch.func.functional_call` ends before the backward pass, in which activation checkpointing would find other
     tensors.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# The words of the option `link`: threshold = LINKS[link](s), with s what is learned.
+# Values of the option `link`: threshold = LINKS[link](s), where s is learned.
 LINKS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "exp": torch.exp}
 
 
@@ -21,8 +21,8 @@ def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
 def shift_of_thresholds(weights: Sequence[Tensor], s: Tensor, link: str, kept: int, tolerance: float = 1e-4) -> float:
     """The number to add to every entry of `s` so that `kept` weights exceed their thresholds, by bisection.
 
-    weights: of each layer
-    s: one entry per layer, or one for all
+    weights: one tensor per layer
+    s: one entry per layer, or one for all layers
     link: a key of `LINKS`
     kept: number of weights
     tolerance: relative to `kept`, at which the search stops
@@ -59,11 +59,11 @@ def epochs_to_threshold(
     v <- momentum v + decay s, s <- s - lr v.
       start: first value of s
       decay: weight decay of s
-      momentum: of SGD
+      momentum: momentum of SGD
       rates: optimizer step -> learning rate
-      steps: of the level
-      epoch: steps of an epoch
-      reach: threshold
+      steps: optimizer steps of the level
+      epoch: optimizer steps per epoch
+      reach: value that sigmoid(s) has to exceed
     """
     s, velocity = start, 0.0
     for step in range(steps):

@@ -45,7 +45,7 @@ def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]
     image_shape: channels, height, width
 
     A parameter outside of layers, such as an embedding, may be used in any other way than to take a mean or variance.
-    Raises ValueError where the network cannot take such an image.
+    Raises ValueError if the network cannot compute an image of this shape.
     """
     weights = masks.weights(net)
     of_layers = {_storage(weight) for module in net.modules() for weight in weights_of(module)}

@@ -34,14 +34,14 @@ def sampled(
     seed: int = 0,
     exact: bool = True,
 ) -> Masks:
-    """A random mask with the layer counts of `allocation` at `density`. Its random stream is used by nothing else.
+    """A random mask with the layer counts of `allocation` at `density`, drawn from a random stream of its own.
 
     allocation: see `lth.pruning.allocation`
     placement: positions within a layer (`lth.pruning.position`)
-    repair: of units without weights (`lth.pruning.repair`)
+    repair: how units without weights are repaired (`lth.pruning.repair`)
     dense: name patterns of layers that keep every weight
     seed: the pruning seed
-    exact: the allocation must keep exactly round(density * total) weights
+    exact: True raises ValueError unless the allocation keeps exactly round(density * total) weights
     """
     salt = derive("support", seed)
     allocation = partial(fixing, base=allocation, dense=dense)

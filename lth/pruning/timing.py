@@ -29,14 +29,14 @@ class UpdateSteps:
         return step % self.every == 0 and self.begin <= step < self.stop
 
     def until(self, step: int) -> int:
-        """Steps from `step` to the next update; `_NEVER` if there is none."""
+        """Steps from `step` to the next multiple of `every` (0 at one); `_NEVER` if that is not an update."""
         wait = -step % self.every
         return wait if self.due(step + wait) else _NEVER
 
 
 @dataclass(frozen=True)
 class PruningSteps:
-    """The steps of gradual pruning: multiples of `every`, the first at `begin` or just below it, the last by `end`.
+    """The steps of gradual pruning: multiples of `every`, from the last one up to `begin` to the last one up to `end`.
 
     as_published: omit the last pruning, as GraNet's released code does (arXiv 2106.10404); the density then ends a
     little above the final one.
@@ -114,7 +114,7 @@ class Firings:
     def progress(self, epoch: int) -> float:
         """0 at the first firing, 1 at the last (and at a single one).
 
-        In between it grows with the epoch in a window, and with the number of firings in a list.
+        In between, the progress grows with the epoch in a window, and with the number of firings in a list.
         """
         epochs = self.epochs
         if len(epochs) == 1:

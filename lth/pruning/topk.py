@@ -18,7 +18,7 @@ _PIECE = 1 << 18  # keys, 1 MB of them
 
 
 class Ranked(dict[str, Tensor]):
-    """Scores with cached sort keys and threshold: what an allocation computes serves the selection after it."""
+    """Scores with cached sort keys and threshold, so that the selection reuses what the allocation computed."""
 
     order: "_Order | None" = None
     threshold: int | None = None
@@ -71,7 +71,7 @@ def largest_of_each(scores: Ranked, counts: Mapping[str, int]) -> dict[str, Tens
 
 
 def _cut(scores: Ranked, name: str, k: int) -> Tensor:
-    """The `k` largest of a layer, by the cached threshold of all layers if that keeps `k`, else by a search."""
+    """The `k` largest of a layer as bool, by the cached threshold of all layers if it keeps `k`, else by a search."""
     if scores.threshold is not None and scores.order is not None:
         keep = scores.order.keys[name] >= scores.threshold
         if int(torch.count_nonzero(keep)) == k:

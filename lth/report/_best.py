@@ -7,7 +7,7 @@ from typing import Any
 from lth.report._intervals import compare
 from lth.report._series import Point, Series
 
-_MOST = 60  # densities; ladders of other rates have no rung in common
+_MOST = 60  # densities compared at most; ladders of different rates have few densities in common
 
 
 def comparisons(series: Sequence[Series]) -> list[dict[str, Any]]:
@@ -15,7 +15,7 @@ def comparisons(series: Sequence[Series]) -> list[dict[str, Any]]:
 
     Its `order` holds [index of the series, outcome, lead, low, high], best mean first. The lead is the best mean minus
     that of the series, with its interval; the outcome is `best`, one of `compare`, or `few` (fewer than three seeds).
-    Empty where it is not known whether more is better. Dense networks compete at no density.
+    Empty if it is not known whether higher is better. Dense networks are not compared.
     """
     at: dict[float, list[tuple[int, Point]]] = {}
     for index, one in enumerate(series):
@@ -44,7 +44,7 @@ def _order(points: Sequence[tuple[int, Point]]) -> list[list[Any]]:
 def best_series(series: Sequence[Series], most: int) -> list[Series]:
     """At most `most` series: a dense network, and the best ones at the sparsest density that at least half share.
 
-    All, where they are no more. Series that lack the density, or whose column is no fraction, come in their order.
+    All series if there are at most `most`. Series without that density, or without a fraction column, stay in order.
     """
     if len(series) <= most:
         return list(series)

@@ -51,7 +51,7 @@ def _of_level(run: Run, row: Mapping[str, Any]) -> Cost:
     """Multiply-adds = 3 x those of the kept weights in one forward pass x images seen.
 
     For levels that are pruned while they train, the kept weights are corrected to the mean density of the epochs.
-    Dense gradients that a method reads now and then, and scoring before training, are not counted.
+    Dense gradients that a method computes at some steps, and scoring before training, are not counted.
     """
     layers = run.layers.get(row["level"], ())
     if any(layer.get("macs_kept") is None for layer in layers):  # a script's network, whose inputs are not known
@@ -76,7 +76,7 @@ def _images_seen(config: Mapping[str, Any], row: Mapping[str, Any]) -> float:
 def images_of_training(dataset: Mapping[str, Any], size: int) -> int:
     """Number of training images after the validation split and the subsampling.
 
-    dataset: its configuration: val_size (count, or fraction of `size`) and subsample_frac
+    dataset: configuration of the dataset, with val_size (count, or fraction of `size`) and subsample_frac
     size: images before the split
     """
     val_size = dataset.get("val_size") or 0

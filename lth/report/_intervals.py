@@ -1,4 +1,4 @@
-"""Intervals over seeds: of a mean, inside 0 to 1 for accuracies, and of the lead of the best series over each other."""
+"""Intervals over seeds: of a mean (within 0..1 for accuracies), and of the best series' lead over each other series."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -19,7 +19,7 @@ METHOD_OF_LOSS = "Intervals are 95 % t intervals, from three seeds on. With fewe
 def interval_of_mean(values: Sequence[float], fraction: bool) -> tuple[float, float] | None:
     """The 95 % interval of the mean; None with fewer than three values, and where all are equal.
 
-    values: one a seed
+    values: one per seed
     fraction: whether they are fractions, 0..1. Then the t interval is that of logit(mean), whose standard error is
         that of the mean over mean (1 - mean), so its ends lie within 0..1.
     """
@@ -42,7 +42,7 @@ def compare(best: Mapping[int, float], other: Mapping[int, float], comparisons: 
     None where one has fewer than three seeds.
 
     best, other: seed -> value; paired where the seeds are the same, else Welch's
-    comparisons: how many others the best is compared with
+    comparisons: number of series with which the best is compared
 
     The outcome is `close` where the interval holds 0, `behind` where it lies above 0 and does so, too, at the
     confidence at which all comparisons together hold at 95 % (Bonferroni), else `probable`.

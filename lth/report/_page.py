@@ -1,4 +1,4 @@
-"""The report as one HTML page: text from page.html, figures and tables to explore from the scripts beside it.
+"""The report as one HTML page: text from page.html, interactive figures and tables from the scripts beside it.
 
 Nothing is loaded from elsewhere, and a content security policy allows only the page's own scripts, by their hashes.
 """
@@ -21,11 +21,11 @@ _SCRIPTS = ("basics.js", "look.js", "table.js", "charts.js", "best.js", "runs.js
 
 
 def page(panels: Sequence[tuple[Section, Sequence[Series]]], runs: Sequence[Run], judged: Any, column: str) -> str:
-    """The page's text.
+    """The HTML of the page.
 
     panels: sections with their series; those whose runs are all unfinished have none
-    runs: of every state; those that are not complete are listed with the reason
-    judged: verdicts of the sanity checks, of `judge_all`
+    runs: runs of every state; those that are not complete are listed with the reason
+    judged: verdicts of the sanity checks, from `judge_all`
     column: the measured column of results.csv
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported here: it takes a tenth of a second

@@ -1,4 +1,4 @@
-"""What the page's scripts read: sections with series, comparisons and runs, as plain containers and numbers."""
+"""Data for the page's scripts: sections with series, comparisons and runs, as plain containers and numbers."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the page shows of single runs: command, settings in which runs differ, levels, layers, tables."""
+"""Data of single runs for the page: command, settings in which runs differ, levels, layers, tables."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ LEVEL_COLUMNS = ("level", "name", "stage", "density", "test_accuracy", "val_accu
 _COST_COLUMNS = ("epochs", "multiply_adds", "seconds")
 _LONGEST_ERROR = 4000  # characters of error.txt, its end
 _LONGEST_VALUE = 200  # characters of a setting
-_MOST_EPOCHS = 120  # records of a table over epochs; of more, every second, third, ... is kept
+_MOST_EPOCHS = 120  # most records of a table over epochs; of longer tables every second, third, ... is kept
 _DROPPED = re.compile(r"overwrite=|folder=''$")
 
 
@@ -27,9 +27,9 @@ def json_number(value: Any) -> Any:
 def run_data(run: Run, place: str, group: Group, names: list[tuple[str, ...]]) -> dict[str, Any]:
     """One run for the page.
 
-    place: its path as shown
-    group: the one that it belongs to
-    names: of layers, one tuple for each kind of network; those of this run are added
+    place: the run's path as shown
+    group: the run's group
+    names: layer names, one tuple per kind of network; those of this run are added in place
     """
     command, rebuilt = _command(run, group)
     price = costs(run)
@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
 
 
 def _command(run: Run, group: Group) -> tuple[str, bool]:
-    """The command line, and whether it was put together from the folder's name, for lack of a recorded one."""
+    """The command line, and whether it was rebuilt from the folder's name because none was recorded."""
     started = run.record.get("command")  # of a script
     if isinstance(started, Sequence) and not isinstance(started, str) and all(isinstance(one, str) for one in started):
         return shlex.join(started), False

@@ -1,4 +1,4 @@
-"""Groups of runs with the same configuration but for seed and density, and sections of one model and dataset."""
+"""Groups of runs that differ only in seed and density, and sections of one model and dataset."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +21,11 @@ _ALWAYS_SHOWN = ("recipe.", "recipe/", "treatment", "dataset.")  # settings show
 class Group:
     """Runs that differ in density and seed alone.
 
-    method: its name
+    method: name of the method
     sparsity: name of the sparsity group
     overrides: other settings of the command line, `key=value`
-    words: in what it differs from other groups of its section: method, sparsity, `key=value`; a unique list
-    runs: of every state
+    words: method, sparsity and `key=value` that distinguish the group; unique in its section
+    runs: runs of every state
     """
 
     method: str
@@ -41,7 +41,7 @@ class Group:
 
     @property
     def traits(self) -> dict[str, str]:
-        """Name -> value of each of its words: `method`, `sparsity`, and keys without their prefix."""
+        """The words as name -> value: `method`, `sparsity`, and keys without their prefix."""
         named = {"method": self.method}
         for word in self.words[1:]:
             key, found, value = word.partition("=")
@@ -90,7 +90,7 @@ def _overrides_of(run: Run) -> tuple[str, ...]:
     options = _split(name, given)
     if len(name) < _LONGEST_NAME:
         return tuple(options)
-    return (*options[:-1], *_after(options[-1].partition("=")[0], given))  # the last one was cut
+    return (*options[:-1], *_after(options[-1].partition("=")[0], given))  # the last setting was cut
 
 
 def _after(key: str, given: Any) -> list[str]:
@@ -111,7 +111,7 @@ def _after(key: str, given: Any) -> list[str]:
 def _split(name: str, given: Any) -> list[str]:
     """The settings that the name of a folder holds. given: the overrides of its run, where they are recorded.
 
-    The path of a ticket can hold settings of the ticket's run, which are none of this one.
+    The path of a ticket can contain settings of the ticket's run, which are not settings of this run.
     """
     pieces = re.split(r",(?=[\w.@+]+=)", name)
     if not isinstance(given, list):
@@ -210,7 +210,7 @@ def _neutral(run: Run) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=10_000)
 def is_execution_key(key: str) -> bool:
-    """Whether a key says where and how a run works, not what it computes."""
+    """Whether a key affects where and how a run executes, not what it computes."""
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 

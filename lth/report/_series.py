@@ -1,4 +1,4 @@
-"""Mean, standard deviation and interval over seeds at each density, one series of points a method."""
+"""Mean, standard deviation and interval over seeds at each density, one series of points per method."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,7 @@ from lth.report._sections import Group, Section
 from lth.report.collect import Run
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
-_SMALLER = 0.9  # of the prunable weights of a run's largest network; a level with fewer trains a smaller network
+_SMALLER = 0.9  # share of the prunable weights of a run's largest network; a level with fewer trains a smaller network
 _FRACTION = re.compile(r"acc|top_?\d")  # in names of columns that hold fractions
 _OF_LEVELS = ("density", "target_density", "epochs", "seconds")  # columns that say nothing about quality
 _FREE = 0.02  # relative: training, not the configuration, chose a density that misses its target by more
@@ -26,10 +26,10 @@ class Point:
 
     density: fraction of prunable weights kept, 0..1
     n: number of seeds
-    mean: over seeds, of the measured column
-    sd: sample standard deviation; None where n is 1
+    mean: mean over seeds of the measured column
+    sd: sample standard deviation over seeds; None if n is 1
     low, high: ends of the 95 % interval of the mean, for fractions within 0..1; None where n is below 3
-    cost: of all training up to this point, mean over seeds
+    cost: cost of all training up to this point, mean over seeds
     column: the measured column of results.csv
     seeds: seed -> its value
     runs: folders of the runs that were averaged
@@ -65,10 +65,10 @@ class Series:
 def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
     """The curves of a section. Only complete runs count: a mean must not mix finished and unfinished replicates.
 
-    section: of `sections`
-    column: of results.csv
+    section: a section from `sections`
+    column: column of results.csv
 
-    Raises ValueError where complete runs have levels, but none has the column.
+    Raises ValueError if complete runs have levels but no level has the column.
     """
     found = [series for group in section.groups for series in _of_group(group, column)]
     rows = [row for group in section.groups for run in group.runs if run.complete for row in run.rows]

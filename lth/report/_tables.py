@@ -10,7 +10,7 @@ from lth.report._sections import Section
 from lth.report._series import Point, Series
 
 _TIE = 1e-6  # largest difference of means that count as equal; accuracies are stored with seven digits
-_FEW_DENSITIES = 8  # up to so many densities methods are the rows; beyond, densities are
+_FEW_DENSITIES = 8  # with up to this many densities the rows are methods, with more they are densities
 _WIDEST = 8  # columns of a printed table; further columns make another block below
 
 
@@ -22,8 +22,8 @@ class Grid:
     corner: heading of the rows' names
     rows, columns: names
     cells: (row, column) -> point
-    best: keys of the points with the best mean at their density, among those of the most seeds; empty where it is not
-        known what is better
+    best: keys of the points with the best mean at their density, among those with the most seeds; empty if it is not
+        known whether higher is better
     """
 
     caption: str

@@ -44,7 +44,7 @@ def verdict_text(judged: Judged) -> str:
 
 
 def condition_matrices(judged: Judged) -> list[dict[str, Any]]:
-    """For the page: title, problem, and one row a verdict with the cells of the five conditions and the words."""
+    """For the page: title, problem, and one row per verdict with the cells of the five conditions and the words."""
     return [
         {"title": title, "problem": problem, "rows": [_row(name, verdict) for name, verdict in found.items()]}
         for title, found, problem in judged

@@ -1,4 +1,4 @@
-"""Runs found in folders: what their levels left, and whether they are complete."""
+"""Runs found in folders: results of their levels, and whether they are complete."""
 
 import csv
 import math
@@ -19,16 +19,16 @@ class Run:
     """One run's folder.
 
     config: resolved configuration; UNREAD where it cannot be read
-    rows: of results.csv, one a finished level
+    rows: rows of results.csv, one per finished level
     state: complete, incomplete (running or stopped) or failed
     reason: why it is not complete, in words
     layers: level -> rows of layers.csv
     epochs_density: level -> density after each epoch
     series: configuration with seed and density masked; None in folders of earlier versions
     record: versions and hardware that the run started with, and its overrides of the command line
-    measured: name of a table that some runs have (topology, connectivity, around_pruning, hessian) -> its rows; of
-        topology those of all layers together
-    error: error.txt, of a failed run
+    measured: name of a table that some runs have (topology, connectivity, around_pruning, hessian) -> its rows; for
+        topology, the rows of all layers together
+    error: content of error.txt of a failed run
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def typed(self) -> str:
-        """Its path as one types it: relative to the working folder where it lies in it, else whole."""
+        """Its path for a command line: relative if it lies in the working folder, else absolute."""
         here = Path.cwd()
         return str(self.path.relative_to(here)) if self.path.is_relative_to(here) else str(self.path)
 
@@ -74,8 +74,8 @@ class Run:
 def collect(paths: Iterable[str | Path], known: dict[Path, tuple[Any, Run]] | None = None) -> list[Run]:
     """The runs under `paths`, by folder name, each once.
 
-        paths: folders that hold runs, at any depth
-        known: what an earlier call has read, and this one adds to; runs without changes since are not read again
+    paths: folders that hold runs, at any depth
+    known: cache of earlier calls, extended in place; unchanged runs are not read again
 
     Raises ValueError when there is none.
     """
@@ -92,7 +92,7 @@ def collect(paths: Iterable[str | Path], known: dict[Path, tuple[Any, Run]] | No
 
 
 def _stamp(folder: Path) -> tuple[Any, ...]:
-    """A value that changes when a file changes that `_read` reads, and when the run begins or ends."""
+    """A value that changes when a file that `_read` reads changes, and when the run begins or ends."""
     files = [*folder.glob("level_*"), *folder.glob("level_*/finished"), *folder.glob("*.csv")]
     files += [folder / name for name in ("config.yaml", "error.txt", "curve.png")]
     times = [(file.name, file.stat().st_mtime_ns) for file in sorted(files) if file.exists()]

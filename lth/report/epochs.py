@@ -5,10 +5,11 @@ from typing import Any
 
 
 def best_epochs(rows: Sequence[Mapping[str, Any]], prunable: int) -> list[dict[str, Any]]:
-    """The epochs of metrics.csv, best first: fewest nonzero weights, then the highest validation top-1 and top-5, then
-    the latest epoch.
+    """The epochs of metrics.csv, best first.
 
-    rows: of metrics.csv as text, of any levels
+    Fewest nonzero weights come first, then the highest validation top-1 and top-5, then the latest epoch.
+
+    rows: rows of metrics.csv as text, of any levels
     prunable: number of prunable weights
 
     Epochs without validation data are left out. Raises ValueError where none is left.

@@ -16,7 +16,7 @@ from lth.storage.atomic import write_text, write_with
 
 Row = Mapping[str, Any]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula, in spreadsheets
-_WIDTH = 160  # columns where the output is no terminal
+_WIDTH = 160  # columns if the output is not a terminal
 _NARROWEST = 20  # columns of the screen for the first column of a table
 _UNLIMITED = 10_000
 
@@ -33,9 +33,9 @@ def print_table(
     title: str | None = None,
     importance: Sequence[str] = (),
 ) -> None:
-    """Print rows as a table: the first column to the left, the others, numbers, to the right.
+    """Print rows as a table, the first column left-aligned, the others (numbers) right-aligned.
 
-    screen: where to print; columns that do not fit it are left out, the least important first, and named below
+    screen: where to print; columns that do not fit are left out, the least important first, and are named below
     rows: column -> value; None and missing values are printed as a dash, floats with four decimals
     headings: column -> heading, in the order of the columns
     title: printed above; a table with a title has borders
@@ -69,7 +69,7 @@ def _width(screen: Console, table: Table) -> int:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    """Write rows as CSV, whole or not at all, unless the file holds just that; returns `path`.
+    """Write rows as CSV, atomically, unless the file already has this content. Returns `path`.
 
     The columns are those of all rows in order of appearance. Floats are written in full. Texts that a spreadsheet would
     read as a formula begin with an apostrophe.
@@ -87,8 +87,8 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
 def save_picture(figure: Any, *paths: Path) -> None:
     """Write a figure in the format of each path's suffix, in the style of all pictures. Equal figures give equal bytes.
 
-    figure: of matplotlib
-    paths: names in .png or .svg
+    figure: a matplotlib figure
+    paths: files that end in .png or .svg
     """
     from lth.report.figures._style import styled  # imported here: it belongs to the figures, which print tables too
 

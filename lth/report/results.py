@@ -1,4 +1,4 @@
-"""The tables of one run, from what its finished levels left: results.csv, layers.csv, topology.csv, events.csv."""
+"""The tables of one run, from the outcomes of its finished levels: results, layers, topology and events (CSV)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ _IMPORTANCE = ("level", "density", "test_accuracy", "val_accuracy", "kept", "tra
 
 
 def write_tables(folder: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
-    """Write the tables of all finished levels, each file whole, so that a crash leaves no half row.
+    """Write the tables of all finished levels, each file atomically, so that a crash leaves no partial row.
 
-    folder: of the run
-    outcomes: one a level: `row` of results.csv, and lists of rows `layers`, `topology`, `events`
+    folder: the run's folder
+    outcomes: one per level: `row` of results.csv, and lists of rows `layers`, `topology`, `events`
     """
     write_csv(folder / "results.csv", [outcome["row"] for outcome in outcomes])
     write_csv(folder / "layers.csv", rows_of("layers", outcomes))
@@ -44,7 +44,7 @@ def rows_of(name: str, outcomes: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 def print_levels(console: Console, folder: Path, rows: Sequence[Row], title: str) -> float | None:
     """Print one line per level, the paths of the table and the picture, and what to do next.
 
-    Returns the last level's accuracy: in validation, or in the test where no images are kept for validation.
+    Returns the last level's validation accuracy, or its test accuracy if no images are held out for validation.
     """
     shown = [{**row, "level": str(row["level"]), "seconds": f"{row['seconds']:.1f}"} for row in rows]
     print_table(console, shown, _HEADINGS, title, _IMPORTANCE)

@@ -32,7 +32,7 @@ def runs_of(folders: Iterable[Folder]) -> list[SanityRun]:
 def verdicts(folders: Sequence[Folder], rules: Rules | None = None) -> dict[str, Verdict]:
     """The verdicts by name, "imp at density 0.1" or "omp at density 0.1".
 
-    folders: runs, others than sanity checks included
+    folders: runs of one model and dataset; runs of other methods are ignored
     rules: thresholds of the conditions; None = those of the dataset
 
     Raises ValueError where no run is a sanity check.

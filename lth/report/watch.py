@@ -1,4 +1,4 @@
-"""The report's page served on this machine while runs go on: it is made again when their files change."""
+"""Serves the report's page on this machine while runs go on, and makes it again when their files change."""
 
 import hashlib
 import threading
@@ -11,18 +11,18 @@ from typing import Any
 from lth.report.write import live_page
 
 _HOST = "127.0.0.1"
-_REST = 3  # a page is made at most for a quarter of the time: no sooner than so many times the time that it took
+_REST = 3  # pause before the next page, as a multiple of the time that one takes: pages take a quarter of the time
 
 
 def watch(paths: Sequence[str | Path], column: str, port: int, every: float) -> None:
     """Serve the page until Ctrl-C, and print its address.
 
-        paths: folders that hold runs, at any depth; they may still be empty
-        column: of results.csv
-        port: of 127.0.0.1; 0 = one that is free
-        every: seconds between two looks at the files
+    paths: folders that hold runs, at any depth; they may still be empty
+    column: column of results.csv
+    port: port of 127.0.0.1; 0 = one that is free
+    every: seconds between two checks of the files
 
-    Raises ValueError where the port is taken or no port, or `every` is not positive.
+    Raises ValueError if the port is taken or out of range, or `every` is not positive.
     """
     if not (every > 0 and 0 <= port < 65536):
         raise ValueError(f"--every {every} must be more than 0 seconds, --port {port} a number from 0 to 65535")
@@ -52,7 +52,7 @@ class _Server(ThreadingHTTPServer):
     took = 0.0
 
     def make(self, paths: Sequence[str | Path], column: str) -> None:
-        """Make the page anew. Files that disappear or are half written meanwhile leave the page as it was."""
+        """Make the page anew. If files disappear or are half written meanwhile, the page does not change."""
         self.known = getattr(self, "known", {})
         begun = time.monotonic()
         try:
@@ -71,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the page, or with its stamp; only to requests that name this machine as their host."""
         hosts = {f"{name}:{self.server.server_port}" for name in (_HOST, "localhost")}
-        if self.headers.get("Host") not in hosts:  # a page of another origin whose name leads here
+        if self.headers.get("Host") not in hosts:  # a page of another origin whose host name resolves to this machine
             self.send_error(403)
         elif self.path == "/":
             self._send(self.server.page, "text/html; charset=utf-8")
@@ -89,4 +89,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Print no line a request."""
+        """Print nothing per request."""

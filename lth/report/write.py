@@ -17,18 +17,18 @@ from lth.report.figures._leaderboard import ranking, ranking_picture, ranking_ta
 from lth.report.output import save_picture, write_csv
 from lth.storage.atomic import write_text
 
-_MOST_DRAWN = 20  # series of a picture; the lines of more cannot be told apart
-_MOST_RANKED = 60  # series of the ranking
+_MOST_DRAWN = 20  # most series in a picture; more lines cannot be told apart
+_MOST_RANKED = 60  # most series in the ranking
 
 
 def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_accuracy") -> str:
     """Write the report on all runs under `paths` into a folder; returns the text for the terminal.
 
-        paths: folders that hold runs, at any depth
-        out: folder of the report, made where it does not exist
-        column: of results.csv
+    paths: folders that hold runs, at any depth
+    out: folder of the report, created if it does not exist
+    column: column of results.csv
 
-    Raises ValueError where there is no run, or no complete run has the column.
+    Raises ValueError if there is no run, or if no complete run has the column.
     """
     runs = collect(paths)
     found = sections(runs)
@@ -47,10 +47,10 @@ def write_report(paths: Sequence[str | Path], out: Path, column: str = "test_acc
 
 
 def live_page(paths: Sequence[str | Path], column: str, known: dict[Path, tuple[Any, Run]]) -> str:
-    """The text of the page on all runs under `paths`, also where none has begun or finished; nothing is written.
+    """The HTML of the page on all runs under `paths`, even if none has begun or finished; nothing is written.
 
     paths, column: as for `write_report`
-    known: what an earlier call has read, and this one adds to
+    known: cache of earlier calls, extended in place
     """
     try:
         runs = collect(paths, known)

@@ -26,7 +26,7 @@ class Rules:
     rr_rule: compare with the re-initialised ticket at its best learning rate (`max_over_lr`) or at the ticket's
     strict: the confidence interval, not only the mean, must clear the threshold
     min_seeds: with fewer seeds the outcome is `not enough seeds`
-    confidence: of the intervals, 0..1
+    confidence: confidence of the intervals, 0..1
     """
 
     tau: float = 0.005
@@ -55,9 +55,9 @@ class Condition:
     number: 1 to 5, as in the paper
     status: `holds`, `fails`, `undecided` (strict rules only) or `unknown` (a run is missing)
     text: the condition in words, with its numbers
-    value: density for condition 1; for the others accuracy of the ticket minus that of the network compared with
+    value: density for condition 1; for the others the ticket's accuracy minus that of the other network, -1..1
     lr: the learning rate at which the condition holds, or comes nearest to holding
-    interval: of the value, over seeds
+    interval: confidence interval of the value over seeds
     """
 
     number: int

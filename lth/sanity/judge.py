@@ -19,7 +19,7 @@ class SanityRun:
 
     setting: name of the ticket or control, e.g. `lt_imp`, `rr_imp`, `dense`, `sdt`
     lr: learning rate
-    accuracy: on the test set, 0..1
+    accuracy: test accuracy, 0..1
     density: fraction of weights kept by the ticket; for a control that of its ticket; unused for the dense network
     epochs: length of the training; None if unknown
     """
@@ -84,7 +84,7 @@ def judge(
     rules: thresholds of the conditions
     ticket, reinit, dense, small_dense: the `setting` of the ticket and of each network it is compared with
     controls: further settings whose gap to the ticket is reported
-    correlation: copied into the verdict
+    correlation: name -> R_p, copied into the verdict
 
     Raises ValueError if there is no run of the ticket at this density.
     """

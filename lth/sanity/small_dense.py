@@ -91,7 +91,7 @@ def small_dense(build: _Build, widths: Sequence[int] | None, target: int, tolera
     """The small dense network.
 
     build: makes the network from its widths
-    widths: those of the network the ticket belongs to; None if it has none, which raises ValueError
+    widths: widths of the ticket's network; None, for a network without widths, raises ValueError
     target: number of parameters of the ticket: kept weights, biases and batch norm
     tolerance: largest relative difference from `target`
     """

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-KEY = "seal"  # under which a mapping holds its seal
+KEY = "seal"  # key of the seal in a mapping
 _PLAIN = {str, int, float, bool, type(None)}
 _TRAILER = "# sha256: "  # the last line of config.yaml starts with it
 
@@ -18,8 +18,8 @@ _TRAILER = "# sha256: "  # the last line of config.yaml starts with it
 def sealed(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a run's file together with its seal.
 
-    path: of the file
-    content: without seal
+    path: the file
+    content: its content without a seal
     """
     return {**content, KEY: _seal(path, content)}
 

@@ -11,9 +11,9 @@ _TEMPORARY = re.compile(r"\.(\d+)\.(.+)")  # `.PID.name`, written by the process
 def remove_left_by_dead(folder: Path, written: Callable[[str], bool]) -> None:
     """Remove the temporary files that processes left in a folder when they were killed within `write_with`.
 
-    written: whether a file of this name is written there; other files stay
+    written: function from a file name to whether lth writes it in this folder; other files stay
 
-    Files of a process that exists on this machine stay.
+    Files of a process that still exists on this machine stay.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _TEMPORARY.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""Reading YAML that anybody may have written."""
+"""Reads YAML files of any origin without a crash."""
 
 import re
 from functools import lru_cache
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
-_DEEPEST = 100  # collections in collections
+_DEEPEST = 100  # levels of nested collections
 _COMMENT = re.compile(rb"^#.*\n?", re.M)
 _KEY = re.compile(rb"^(?=[^\s#-])", re.M)  # where a key of the outermost mapping begins
 _KEY_BELOW = re.compile(rb"^(?=  [^\s#-])", re.M)

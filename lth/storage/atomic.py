@@ -15,11 +15,11 @@ _DEFERRED = signal.SIGTERM, signal.SIGINT
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` make a file beside `path`, sync it to disk, then rename it to `path`. Makes missing folders.
 
-    write: is given the temporary path, which ends like `path` (libraries choose the format by the suffix). When it
-        raises, the temporary file is removed and `path` stays as it was.
+    write: function of the temporary path, which ends like `path` (libraries choose the format by the suffix). If it
+        raises an error, the temporary file is removed and `path` does not change.
 
-    Raises OSError naming `path` where it cannot be written. Signals that end the process wait until the file is whole,
-    because libraries turn what a handler raises inside of them into errors of their own.
+    Raises OSError naming `path` if it cannot be written. Signals that end the process are deferred until the file is
+    complete, because libraries convert exceptions of a signal handler into errors of their own.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     with _signals_deferred(), _errors_name(path):
@@ -55,7 +55,7 @@ def write_torch(path: Path, value: Any) -> None:
 
 
 class _Remembering:
-    """A file for torch.save, which replaces errors of `write` by a RuntimeError without their number."""
+    """Keeps the OSError of `write`, which torch.save replaces by a RuntimeError without errno."""
 
     def __init__(self, file: Any):
         self._file, self.flush = file, file.flush
@@ -72,7 +72,7 @@ class _Remembering:
 
 @contextmanager
 def _errors_name(path: Path) -> Iterator[None]:
-    """Raise OSError naming `path` for every failure of the file system, also those that libraries put into words."""
+    """Raise OSError naming `path` for every file-system failure, including those that libraries report as text."""
     try:
         yield
     except Exception as error:
@@ -85,7 +85,7 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _signals_deferred() -> Iterator[None]:
-    """Take SIGTERM and SIGINT when the block has ended; the second of them is not deferred."""
+    """Defer SIGTERM and SIGINT until the block has ended; a second signal is not deferred."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

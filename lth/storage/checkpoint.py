@@ -36,7 +36,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any], pack: bool = False)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote, with tensors on the CPU; read without pickle.
+    """What `write_checkpoint` wrote, with tensors on the CPU; read without running code from the file.
 
     In a truncated file torch seeks beyond the end. That OSError (EINVAL) means damage too.
 
@@ -57,9 +57,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def final_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Parameters and buffers, by their names in the network, that a level ended with: the next level starts from them.
+    """Parameters and buffers with which a level ended, by their names in the network; the next level starts from them.
 
-    Where a search learned them, its result replaces what the network holds. Masks are not applied; they are
+    Results of a search replace the values in the network. Masks are not applied; they are
     `checkpoint["masks"]`, parameter name -> bool tensor.
     """
     weights = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}

@@ -17,7 +17,7 @@ class CurvesFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._columns: list[str] | None = None  # of the file; in memory, so that appending reads nothing
+        self._columns: list[str] | None = None  # columns of the file, in memory, so that appending does not read it
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row."""
@@ -31,13 +31,13 @@ class CurvesFile:
             self._write([*self._rows(), dict(row)])
 
     def restore(self, level: int, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Write the file anew from what finished levels and the checkpoint hold, where it differs from that.
+        """Rewrite the file from the rows of finished levels and of the checkpoint, if it differs from them.
 
         level: index of the level that begins or resumes
-        rows: of this level and of those before it, from files that are checked when they are read
+        rows: rows of this level and of earlier levels, from files that are checked when they are read
         step: optimizer steps taken so far, over all levels; later rows of the file are removed
 
-        Levels that an earlier version of lth trained left no rows but those of the file, which stay.
+        Rows of levels that an earlier version of lth trained exist only in this file; they stay.
         """
         without = set(range(level)) - {int(row["level"]) for row in rows}
         kept = [row for row in self._rows() if int(row["level"]) in without and int(row["step"]) <= step]

@@ -1,4 +1,4 @@
-"""A run's folder: who may work in it, what it holds, and which levels are finished."""
+"""A run's folder: its lock, its files, and which levels are finished."""
 
 import errno
 import json
@@ -23,11 +23,11 @@ from lth.storage._yaml import load_cached, load_yaml
 from lth.storage.atomic import write_text
 from lth.storage.renamed import REMOVED
 
-# Keys that say where and how something runs, not what it computes: a resumed run may differ in these.
+# Keys that affect where and how a run executes, not what it computes: a resumed run may differ in these.
 NOT_IDENTITY = (
     "folder",
     "published",
-    "method.needs",  # whose values stand in model
+    "method.needs",  # its values are also in `model`
     "overwrite",
     "logger",
     "checkpoint_seconds",
@@ -50,11 +50,11 @@ LEVEL = re.compile(r"level_\d{2,}_")
 
 @dataclass(frozen=True)
 class _Artefact:
-    """What a run or a command writes into the run's folder.
+    """A file or folder that a run or a command writes into the run's folder.
 
     pattern: a glob relative to that folder; a folder stands for all it holds
     writer: the module that writes it
-    stays: whether `overwrite=true` does not remove all that the pattern fits
+    stays: True if `overwrite=true` does not remove everything that matches the pattern
     """
 
     pattern: str
@@ -100,7 +100,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder while the block runs.
+        """Hold the folder's lock while the block runs.
 
         Raises ValueError when another process holds it, and OSError where it cannot be made or locked.
         """
@@ -172,7 +172,7 @@ class RunFolder:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Leave error.txt behind when the block fails: what went wrong, then where. A new attempt removes it."""
+        """Write error.txt if the block fails: the message, then the traceback. A new attempt removes it."""
         (self.path / "error.txt").unlink(missing_ok=True)
         try:
             yield
@@ -194,7 +194,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def has_picture(self, name: str) -> bool:
-        """Whether a PNG file is there to its last chunk. Earlier versions wrote pictures in place."""
+        """Whether a PNG file exists and is complete. Earlier versions did not write pictures atomically."""
         path = self.path / name
         return path.is_file() and path.read_bytes().endswith(_PNG_END)
 
@@ -203,14 +203,14 @@ class RunFolder:
         return dict(self.stored()["config"])
 
     def stored(self, shared: bool = False) -> dict[str, Any]:
-        """All of config.yaml. Raises ValueError where there is none. shared: quicker for many; not to be changed."""
+        """The content of config.yaml. Raises ValueError if there is none. shared: faster for many; do not change it."""
         stored = _content_of(self.path / "config.yaml", load_cached if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
         return dict(stored)
 
     def finished(self, level: Path) -> dict[str, Any] | None:
-        """What a finished level left: its row, layers, curves and events; None where it is not finished.
+        """The outcome of a finished level: row, layers, curves, events and topology; None if it is not finished.
 
         Raises ValueError for a damaged file.
         """
@@ -232,14 +232,14 @@ class RunFolder:
         write_text(marker, json.dumps(sealed(marker, as_read), indent=1))
 
     def _remove_temporaries(self) -> None:
-        """Remove what killed writers left. A folder of someone else's may hold files of similar names, which stay."""
+        """Remove temporary files of killed writers. Files with similar names that lth does not write stay."""
         remove_left_by_dead(self.path, lambda name: any(fnmatch(name, each.pattern) for each in ARTEFACTS))
         for level in self.levels:
             remove_left_by_dead(level, lambda name: True)
 
     @property
     def levels(self) -> list[Path]:
-        """The folders of the levels that were begun, in their order."""
+        """The folders of the levels that were begun, by index."""
         found = (path for path in self.path.glob("level_*") if LEVEL.match(path.name) and path.is_dir())
         return sorted(found, key=lambda path: int(path.name.split("_")[1]))
 
@@ -265,8 +265,8 @@ def _content_of(path: Path, load: Callable[[bytes], Any] = load_yaml) -> Any:
 def all_finished(folder: Path, planned: int | None) -> bool:
     """Whether a run in `folder` has finished all its levels.
 
-    planned: how many levels it has, as config.yaml says; None for folders of earlier versions, which do not say it.
-        There curve.png, drawn after the last level, must exist and be whole.
+    planned: number of its levels in config.yaml; None for folders of earlier versions, which do not store it. There
+        curve.png, drawn after the last level, must exist and be complete.
     """
     run = RunFolder(folder)
     begun = run.levels
@@ -282,7 +282,7 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
     new: the present one
     is_default: whether a key of `new` has its default; then `old` may lack it
 
-    Dotted paths that moved between the versions are equal. Keys in `NOT_IDENTITY` do not count.
+    Dotted paths that were renamed between the versions count as equal. Keys in `NOT_IDENTITY` do not count.
     """
     a, b = flattened(old), flattened(new)
     differing = []

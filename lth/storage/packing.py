@@ -34,7 +34,7 @@ class Packed:
         where it is not zero, filled up to a multiple of 8 bytes; the values that are not zero; a bit for each zero, 1
         where it is negative, left out where none is
     dtype: name of the dtype, such as `float32`
-    shape: of the tensor
+    shape: shape of the tensor
 
     A negative weight times the 0 of its mask is -0.0, so that pruned weights are zeros of both signs.
     """
@@ -120,7 +120,7 @@ def _without_zeros(flat: Tensor) -> Tensor | None:
 
 
 def _walk(value: Any, change: Any, known: dict[Any, Any]) -> Any:
-    """A copy of nested mappings and lists; `change` gives what takes the place of a value, or None to go into it."""
+    """A copy of nested mappings and lists; `change` returns the replacement of a value, or None to descend into it."""
     changed = change(value, known)
     if changed is not None:
         return changed
@@ -132,7 +132,7 @@ def _walk(value: Any, change: Any, known: dict[Any, Any]) -> Any:
 
 
 def _to_mapping(value: Any, known: dict[Any, Any]) -> Any:
-    """What stands for a tensor; the same object for tensors that share all their memory."""
+    """The mapping that replaces a tensor; the same object for tensors that share all their memory."""
     if not isinstance(value, Tensor):
         return None
     if value.layout != torch.strided or not value.numel():

@@ -1,6 +1,6 @@
-"""Dotted paths in stored configurations that have moved since, so that run folders of earlier versions go on."""
+"""Dotted paths of stored configurations that were renamed since, so that runs of earlier versions can be resumed."""
 
-# Old path -> new path; a module's entry holds for everything in it.
+# Old path -> new path; the entry of a module applies to everything in it.
 RENAMED: dict[str, str] = {
     "lth.callbacks.DropHalf": "lth.callbacks.RescoreByMagnitude",
     "lth.callbacks.Treat": "lth.callbacks.Control",
@@ -41,7 +41,7 @@ REMOVED: frozenset[str] = frozenset()
 
 
 def current_path(dotted: str) -> str:
-    """Where `dotted` lies today; itself where it has not moved."""
+    """The present path of `dotted`; unchanged if it was not renamed."""
     for _ in RENAMED:  # a path may have moved several times
         moved = _moved(dotted)
         if moved == dotted:

@@ -23,7 +23,7 @@ def has_header(path: str | Path, name: str) -> bool:
 
 
 def headers(run: Path) -> Iterator[tuple[Path, dict[str, Any] | None]]:
-    """The tickets of a run's levels, each with its header; None for a damaged one."""
+    """The ticket files of a run's levels, each with its header; the header is None for a damaged file."""
     for path in sorted(run.glob("level_*/ticket.safetensors")):
         try:
             with safe_open(str(path), framework="pt") as file:

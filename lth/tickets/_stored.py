@@ -20,7 +20,7 @@ State = Mapping[str, Tensor]
 
 
 def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
-    """The weights that the masks cover: of their shapes, and of floating-point numbers."""
+    """The weights that have a mask of their shape and are floating-point."""
     pairs = [(name, mask, weights[name]) for name, mask in masks.items() if name in weights]
     return {name: weight for name, mask, weight in pairs if weight.shape == mask.shape and weight.is_floating_point()}
 
@@ -28,9 +28,9 @@ def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
 def to_tensors(masks: State, weights: State, rest: bool) -> dict[str, Tensor]:
     """The tensors of a ticket file.
 
-    masks: 0/1 or bool
+    masks: 0/1 or bool tensors
     weights: the whole state
-    rest: whether the values of pruned places are among them
+    rest: whether to store the values of pruned places
     """
     tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
     covered = masked_weights(masks, weights)
@@ -66,7 +66,7 @@ def smaller(packed: str, plain: str, name: str, tensor: Tensor) -> dict[str, Ten
 
 
 def _joined(name: str, mask: Tensor, tensors: State, shared: State | None) -> Tensor:
-    """A masked weight of its kept values and the rest."""
+    """Assemble a masked weight from its kept values and the rest."""
     kept, places = tensors[f"kept/{name}"], mask.flatten()
     if kept.dim() != 1 or len(kept) != int(torch.count_nonzero(mask)):
         raise ValueError(f"{list(kept.shape)} values do not fit the mask of {name}")

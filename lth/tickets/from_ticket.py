@@ -18,8 +18,8 @@ def from_ticket(scores: Scores, density: float, *, path: str | None, base: Alloc
     scores: only names and shapes are used; they must match the ticket's. Where names differ, as in a ticket of another
         program, layers are taken in order if their shapes agree
     density: fraction of all prunable weights kept, 0..1
-    path: of the ticket file
-    base: the allocation without a path; None = a path is required
+    path: the ticket file; None = use `base`
+    base: allocation used if `path` is None; None = a path is required
 
     Raises ValueError without path and base, or if the ticket does not fit the network.
     """

@@ -13,8 +13,8 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
     """`masks`, set in place to the ticket's masks.
 
     net: unused; part of every support's arguments
-    density: must be None or the ticket's own
-    path: of the ticket file
+    density: None, or the ticket's density
+    path: the ticket file
 
     Raises ValueError without a path, for another density, and if names or shapes do not fit the network.
     """
@@ -30,9 +30,9 @@ def masks_of(net: nn.Module, masks: Masks, density: float | None = None, *, path
 def weights_of(net: nn.Module, masks: Masks, seed: int = 0, *, path: str | None) -> str:
     """Copy the ticket's weights and batch-norm statistics into `net`, in place.
 
-    masks: those with which the weights are trained
+    masks: masks under which the weights are trained
     seed: unused; part of the arguments of every initialisation
-    path: of the ticket file
+    path: the ticket file
 
     Returns the name of the file that holds the weights of the ticket's pruned places, if it was not found; else "".
     Raises ValueError without a path, if names or shapes do not fit the network, for weights that are NaN, and where

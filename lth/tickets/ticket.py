@@ -62,8 +62,8 @@ class Ticket:
     def check_weights(self, path: str | Path, whole: str = "") -> None:
         """Raise ValueError for a ticket without weights, and, if `whole` is given, for one that is not complete.
 
-        path: of the file, for the message
-        whole: what needs the starting weights of pruned places, in words
+        path: the ticket's file, for the message
+        whole: name of the operation that needs the starting weights of pruned places, for the message
         """
         if not self.weights:
             why = self.header.get("removed", "it holds masks alone")
@@ -78,8 +78,8 @@ class Ticket:
     def save(self, path: str | Path, run: Path | None = None) -> None:
         """Write the file: packed masks (1 bit per weight), weights, JSON header. Atomic: a crash leaves the old file.
 
-        run: folder of the run that the ticket belongs to. Where another ticket of its levels has the same starting
-            weights, those of pruned places are stored in a file of that folder, once. None = the ticket stands alone
+        run: folder of the ticket's run. If another ticket of its levels has the same starting weights, those of pruned
+            places are stored once, in a file of that folder. None = the ticket file holds all weights
         """
         covered = masked_weights(self.masks, self.weights)
         name = self.missing or (name_of(covered) if self.weights else None)

@@ -39,10 +39,10 @@ def assert_same(what: str, digest: str) -> None:
 def assert_same_training(when: str, module: nn.Module, masks: Masks, buffers: nn.Module | None = None) -> None:
     """Assert that all ranks have the same parameters and masks; a no-op with one process.
 
-    when: for the error message
-    module: whose parameters are compared
-    masks: compared too
-    buffers: a module whose buffers (batch-norm statistics) are compared as well; they may differ after training
+    when: moment of the check, for the error message
+    module: module whose parameters are compared
+    masks: masks that are compared
+    buffers: module whose buffers (batch-norm statistics) are compared too; None = not compared, as after training
     """
     if _distributed():
         assert_same(f"weights {when}", fingerprint(dict(module.named_parameters())))

@@ -1,4 +1,4 @@
-"""The recipe: how a level is trained, whatever the method."""
+"""The recipe: how a level is trained, independent of the method."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -37,7 +37,7 @@ def schedule_free(step: float, total: float, epoch: float, *, warmup: float = 0)
 def multistep(
     step: float, total: float, epoch: float, *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0
 ) -> float:
-    """Multiplied by `gamma` at each milestone, in epochs; milestones under 1 are fractions of the level."""
+    """1 after warm-up, times `gamma` at each milestone, in epochs; milestones under 1 are fractions of the level."""
     at = [round(m * total, 6) if 0 < m < 1 else m * epoch for m in milestones]  # unrounded, 0.55 * 100 is over 55
     return _warm(step, warmup * epoch) * gamma ** sum(step >= m for m in at)
 
@@ -98,7 +98,7 @@ def imagenet_drops(
 
 
 def _without_warmup(schedule: Schedule) -> Schedule:
-    """`schedule` without warm-up, or from its peak on. Raises ValueError for one that has neither."""
+    """`schedule` without warm-up, or from its peak on. Raises ValueError for a schedule that has neither."""
     names = [name for name in ("warmup", "peak") if name in inspect.signature(schedule).parameters]
     if not names:
         raise ValueError("recipe.cycles.skip_warmup: this schedule has no warm-up to skip")
@@ -140,10 +140,11 @@ class Clock:
     schedule: a function of this module
     total: optimizer steps of the level or cycle
     epoch: optimizer steps of one epoch
-    every: `step`, or `epoch` for a rate that changes once an epoch
+    every: `step`, or `epoch` for a rate that changes once per epoch
     late: epochs at the base rate before the schedule begins; the end of the schedule is then not reached
 
-    Raises ValueError for a warm-up that is longer than the level, and when the factor leaves 0..1.
+    Raises ValueError for a warm-up that is longer than the level, and if the factor at the first, middle or last
+    step is outside 0..1.
     """
 
     schedule: Schedule
@@ -186,7 +187,7 @@ class Clock:
 class Clocks:
     """One `Clock` after another: each cycle of a level runs through a whole schedule (arXiv 2406.02773).
 
-    schedule: of each cycle
+    schedule: schedule of each cycle
     totals: lengths of the cycles in optimizer steps
     rest: further arguments of `Clock`, from `epoch` on
     skip_warmup: whether only the first cycle has a warm-up

@@ -45,7 +45,7 @@ def listen(training: bool = True) -> None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Leave the block as SIGTERM or SIGINT asked, also where a library made another error of it."""
+    """Raise the exception of SIGTERM or SIGINT, even if a library replaced it by another error."""
     _stopping.clear()
     try:
         yield
@@ -74,8 +74,8 @@ def answer_for(trainer: Any) -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends. Also for `preexec_fn`. Linux only, elsewhere a no-op.
 
-    Otherwise a job could outlive its sweep and collide with the sweep's restart, and a rank left alone could wait for
-    the others forever. A rank whose parent has ended already ends here.
+    Otherwise a job could outlive its sweep and collide with the sweep's restart, and a remaining rank could wait for
+    the others forever. A rank whose parent has already ended is killed here.
     """
     if _prctl is not None:
         _prctl(*_SET_PDEATHSIG)
@@ -95,9 +95,9 @@ def _is_started_rank() -> bool:
 
 
 def _naming_the_parent(launch: Callable[..., Any]) -> Callable[..., Any]:
-    """`launch` of a launcher, during which the environment that the ranks inherit holds this process's number.
+    """`launch` of a launcher, with this process's number in the environment that the ranks inherit.
 
-    A process that is started later, by something else, must not inherit it.
+    Processes started later must not inherit the variable, so it is restored afterwards.
     """
 
     def named(*args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from lth.pruning.prunable import batch_norms
 class StepClosure:
     """Counts the passes of a step. Passes after the first leave the running statistics of batch norm unchanged.
 
-    net: whose batch norms these are
+    net: the network with these batch norms
     """
 
     def __init__(self, net: nn.Module):
@@ -38,7 +38,7 @@ class StepClosure:
 
 @contextmanager
 def _frozen_statistics(net: nn.Module) -> Iterator[None]:
-    """Batch norm uses the statistics of its batch without updating the running ones."""
+    """Let batch norm use the statistics of its batch without updating the running statistics."""
     norms = [norm for norm in batch_norms(net).values() if norm.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False

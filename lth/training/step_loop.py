@@ -1,7 +1,7 @@
-"""The optimizer steps of an epoch in one Python loop, with nothing between them but what acts there.
+"""Runs the optimizer steps of an epoch in one Python loop that calls only hooks that are defined.
 
 Between two steps Lightning looks up some thirty hooks of the module, of every callback, of the strategy and of the
-precision plugin. A step of a small network takes less time than that. `_StepLoop` looks them up once an epoch.
+precision plugin. A step of a small network takes less time than that. `_StepLoop` looks them up once per epoch.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,9 +38,9 @@ class _StepLoop(_TrainingEpochLoop):
     """Lightning's loop over an epoch, in which one `advance` takes all steps up to the next validation.
 
     Batches, arithmetic, hooks and counters are those of Lightning, in its order, so that the results are equal to the
-    last bit. One step at a time is taken where a step is more than one forward and backward pass on one device
-    (accumulation, several ranks, a gradient scaler, manual optimization), and where a module or callback that is not of
-    lth has hooks in a step: these may log there. A callback that never does says so by `logs_in_steps = False`.
+    last bit. Lightning's own loop takes one step at a time if a step is more than one forward and backward pass on
+    one device (accumulation, several ranks, a gradient scaler, manual optimization), and if a module or callback from
+    outside lth has hooks in a step, which may log. Such a callback can declare `logs_in_steps = False`.
     """
 
     def advance(self, data_fetcher: Any) -> None:
@@ -103,13 +103,13 @@ class _StepLoop(_TrainingEpochLoop):
 class _Step:
     """The forward and backward pass of one step, as the closure that an optimizer calls.
 
-    trainer: whose hooks are looked up now
+    trainer: the Trainer whose hooks are looked up at construction
     """
 
     def __init__(self, trainer: Trainer):
         self._trainer, self._module, self._optimizer = trainer, trainer.lightning_module, trainer.optimizers[0]
         self._plugin = trainer.precision_plugin
-        self._plain = type(self._plugin) is Precision  # whose context does nothing
+        self._plain = type(self._plugin) is Precision  # its context does nothing
         self._hooks = _bound(trainer)
         self._zeroed = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.zero_grad
         self._clip = trainer.gradient_clip_val
@@ -157,7 +157,7 @@ class _Step:
 
 
 def _bound(trainer: Trainer) -> dict[str, list[Hook]]:
-    """Name -> the hooks that are defined, those of callbacks first, as functions of what Lightning adds to them."""
+    """Name -> the hooks that are defined, callbacks first, without the arguments trainer and module."""
     module = trainer.lightning_module
 
     def of_callback(hook: Hook) -> Hook:

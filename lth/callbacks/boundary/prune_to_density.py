@@ -31,9 +31,9 @@ class Prune(Callback):
     seed: the pruning seed
     density: fraction of prunable weights kept; None = the level's density
 
-    The module is one of lth, or the Trainer has the callback `KeepPruned`; otherwise ValueError is raised.
+    Raises ValueError if the module is not one of lth and the Trainer has no callback `KeepPruned`.
     Does nothing when a level resumes, because the checkpoint holds the masks. The module sets pruned weights to zero
-    later, after `Rewind` has restored them.
+    later, after `Rewind` has restored the weights.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Prune(Callback):
 
         before: masks of the level before, or the support
 
-        Returns masks with the counts that each layer keeps, `before` itself where they depend on scores: those in which
-        the next level is checked, so that a ladder is refused before its first level.
+        Returns masks with the number of weights that each layer keeps, or `before` if the numbers depend on scores. The
+        next level is checked inside them, so that an impossible ladder is refused before its first level.
         """
         (counts, fixed), target = self._counts(before), count_kept(self.density, before.total)
         if self.exact and sum(counts.values()) != target:
@@ -85,7 +85,7 @@ class Prune(Callback):
             data.check_per_class(wanted)
 
     def _counts(self, masks: Masks) -> tuple[dict[str, int], bool]:
-        """How many weights each layer keeps if all scores are equal, and whether that is so for all scores."""
+        """How many weights each layer keeps if all scores are equal, and whether other scores give the same numbers."""
         scores = {name: torch.where(mask.bool(), 0.0, -torch.inf) for name, mask in masks.items()}
         counts = self.allocation(scores, self.density)
         return counts, self.allocation(_others(scores), self.density) == counts

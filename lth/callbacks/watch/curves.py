@@ -14,7 +14,7 @@ class Curves(Callback):
 
     level: the level being trained
     offset: optimizer steps of all earlier levels, added to the step so that it rises over the whole experiment
-    earlier: rows of the levels before, as far as these have left them
+    earlier: logged rows of earlier levels, as far as they exist
     """
 
     def __init__(self, level: Level, offset: int, earlier: Sequence[Mapping[str, Any]] = ()):

@@ -16,8 +16,8 @@ from lth.tickets import Ticket
 class KeepTicket(Callback):
     """Saves the masks and the unmasked starting weights to `ticket.safetensors`, after pruning and rewinding.
 
-    Checkpoints hold the ticket's checksums: a resumed level goes on with the ticket that it saved, or not at all.
-    Starting weights that levels share are stored once a run.
+    Checkpoints hold the ticket's checksums, so that a file exchanged during the level is refused at its end.
+    Starting weights that levels share are stored once per run.
 
     level: the level being trained
     header: provenance, stored in the ticket: network, seeds, method, density
@@ -66,7 +66,7 @@ class KeepTicket(Callback):
         ticket.save(self.path, run=self.level.folder.parent)
 
     def _is_own(self, ticket: Ticket, outcome: Mapping[str, Any], weights_change: bool) -> bool:
-        """Whether a ticket is the one saved at the start, or the same completed by an attempt that was killed then."""
+        """Whether a ticket is the one saved at the start, or that ticket as completed by a killed attempt."""
         found, expected = _checksums(ticket), json.loads(json.dumps({**self.header, **outcome}))
         completed = all(ticket.header.get(key) == value for key, value in expected.items())
         same = self._saved is not None and found["weights"] == self._saved["weights"]

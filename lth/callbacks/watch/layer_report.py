@@ -27,14 +27,14 @@ _IMPORTANCE = ("layer", "density", "kept", "macs_kept", "effective", "dead_outpu
 
 
 class LayerReport(Callback):
-    """Warns before training if layers are empty; prints the layer table if the first level is already pruned.
+    """Warns before training of empty layers or a cut network; prints the layer table if the first level is pruned.
 
-    Before the first level it also prints which share of the network's matrices no mask covers, if there are any.
+    Before the first level it also prints the share of matrix elements that no mask covers, if there are any.
 
     level: the level being trained
     image_shape: channels, height and width of an image
     console: where the table is printed
-    print_table: prints rows under headings there, see `lth.report.output.print_table`
+    print_table: function that prints rows to `console`, such as `lth.report.output.print_table`
     allow_dead: False raises ValueError instead of the warning
     """
 
@@ -51,7 +51,7 @@ class LayerReport(Callback):
         self._known: tuple[str, list[dict[str, Any]]] = "", []  # digest of masks, their table
 
     def table(self, net: nn.Module, masks: Masks) -> list[dict[str, Any]]:
-        """The layer table of the level's network; that of the last call where the masks are the same."""
+        """The layer table of the level's network; computed again only if the masks have changed."""
         digest = masks.digest()
         if digest != self._known[0]:
             self._known = digest, layer_table(net, masks, self.image_shape)

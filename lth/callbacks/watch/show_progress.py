@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lth.plan import Level
 
-_GAP, _SHORTEST_BAR = "  ", 3  # between two facts; columns
+_GAP, _SHORTEST_BAR = "  ", 3  # text between two facts; width of the bar in columns
 
 
 class ShowProgress(Callback):

@@ -1,4 +1,4 @@
-"""A linear layer whose weight holds its kept values alone for a while."""
+"""Temporarily replaces the weight of a linear layer by the vector of its kept values."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from lth.pruning.kept_places import KeptPlaces
 
-# Nanoseconds of a training step: of a layer, of one of its weights, of the products of a weight with a sample, of an
-# input or output of a sample. Fitted to 47 layers of 100 to 1024 units on one core; only their ratios matter.
+# Nanoseconds per training step: fixed cost of a layer, per weight, per weight and sample, per unit (input or output)
+# and sample. Fitted to 47 layers of 100 to 1024 units on one core; only their ratios matter.
 _DENSE, _SPARSE = (499_000, 6.3, 0.082, 4.5), (803_000, 1.9, 0.694, 5.0)
 
 
 class KeptLayer:
-    """Lets the weight of a linear layer be the vector of its kept values, from `enter` to `leave`.
+    """Replaces the weight of a linear layer by the vector of its kept values, from `enter` to `leave`.
 
-    The parameter stays the same object, so that optimizers and averages go on with it; its tensor is another one. The
+    The parameter stays the same object, so that optimizers and averages go on with it; its data are replaced. The
     layer's state dict holds the whole matrix throughout, under its usual name, with zeros at pruned places.
 
     layer: the layer
-    mask: of its weight, which stays as it is from `enter` to `leave`
+    mask: mask of the layer's weight; must not change from `enter` to `leave`
     """
 
     def __init__(self, layer: nn.Linear, mask: Tensor):
@@ -58,7 +58,7 @@ class KeptLayer:
 
 
 def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
-    """The linear layers among the weights `names` whose weight no other module uses, by the name of the weight.
+    """Linear layers that own one of the weights `names` and share it with no other module, by name of the weight.
 
     Subclasses are left out, since they may compute something else, and so are frozen and shared weights.
     """
@@ -76,11 +76,11 @@ def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
 def is_faster_sparse(mask: Tensor, samples: int) -> bool:
     """Whether training a linear layer from its kept values is expected to be faster than from the matrix.
 
-    mask: of its weight
-    samples: rows that it multiplies in a step: batch size, times positions of an image
+    mask: mask of the layer's weight
+    samples: rows that the layer multiplies per step: batch size times positions of an image
 
     A model of times measured on one core (docs/sparse_compute.md), not a measurement: the same run always gets the same
-    answer. What is gained must be a tenth of the dense time.
+    answer. True needs a gain of at least a tenth of the dense time.
     """
     total, kept = mask.numel(), int(torch.count_nonzero(mask))
     units = sum(mask.shape)

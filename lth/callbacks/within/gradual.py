@@ -32,7 +32,8 @@ class Gradual(AfterStep):
     as_published: leave out the last pruning, as GraNet's code does
     seed: the pruning seed
 
-    Nothing is pruned while the masks keep fewer weights than the path asks for.
+    Nothing is pruned while the masks keep no more weights than the path's density.
+    Raises ValueError when training starts at a density below the level's.
     Sources: arXiv 1710.01878 (AGP), 1902.09574 (GMP), 2106.10404 (GraNet).
     """
 

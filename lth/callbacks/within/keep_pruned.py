@@ -23,7 +23,7 @@ Loss = Callable[[Callable[..., Any], Any], Tensor]
 class KeepPruned(Callback):
     """Keeps the pruned weights of a LightningModule at exactly zero while it trains.
 
-    masks: of the weights, from `Masks.ones(model)` or `Masks.ones(model.part)`; changed in place
+    masks: masks of the weights, from `Masks.ones(model)` or `Masks.ones(model.part)`; changed in place
     net: the module whose parameter names the masks use; None = the LightningModule, or the one submodule that fits
     loss: for criteria that need data (SNIP, GraSP): (network, batch) -> mean loss; None = the `training_step`
     loader: batches for such criteria; None = the Trainer's training batches
@@ -48,7 +48,7 @@ class KeepPruned(Callback):
 
     @property
     def state_key(self) -> str:
-        """Under which name the checkpoint stores the state."""
+        """Name under which the checkpoint stores this callback's state."""
         return self._generate_state_key(weights=sha256(" ".join(self._given).encode()).hexdigest()[:8])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -154,7 +154,7 @@ class KeepPruned(Callback):
 
 
 def masked_module(trainer: Trainer, pl_module: LightningModule, prunes: bool = True) -> Any:
-    """What holds the network, its masks and `remask_`: a module of lth, or the Trainer's `KeepPruned`.
+    """The object that holds the network, its masks and `remask_`: a module of lth, or the Trainer's `KeepPruned`.
 
     prunes: whether the caller changes masks; the module must then apply them
 
@@ -173,7 +173,7 @@ def masked_module(trainer: Trainer, pl_module: LightningModule, prunes: bool = T
 
 
 class _ScriptBatches(Batches):
-    """Batches and loss of a script: the user's own loader, and his training step or loss function."""
+    """Batches and loss of a script: its loader, and its training step or loss function."""
 
     classes = 0  # not known
 
@@ -238,7 +238,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _prefix(module: LightningModule, masks: Masks, net: nn.Module | None) -> str:
-    """What stands before a mask's name in the parameter names of `module`: "" or the name of a submodule and a dot."""
+    """The prefix of mask names in the parameter names of `module`: "" or the name of a submodule and a dot."""
     shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
     named = [(f"{name}." if name else "", part) for name, part in module.named_modules()]
     if net is not None:

@@ -32,7 +32,7 @@ class Regrow(AfterStep):
     level: the level being trained
     drop: which kept weights are dropped
     grow: where weights are grown
-    fraction: fraction of the kept weights that moves in an update, as a function of progress
+    fraction: fraction of the kept weights that is dropped and grown per update, as a function of progress 0..1
     every: distance between two updates: optimizer steps, "1ep" or "2%"
     begin: the first point at which masks may be updated
     stop: the point from which on masks are not updated
@@ -149,7 +149,7 @@ def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction: Fraction) -> None:
-    """One update of a layer of four weights, so that a wrong option raises ValueError before any training."""
+    """Run one update of a layer of four weights, so that a wrong option raises ValueError before training."""
     weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
     kept = weight != 0
     layer = Layer(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
@@ -161,7 +161,7 @@ def _try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fractio
 
 
 def _check_dense(layers: Layers) -> None:
-    """Fail where kept weights have gradients and no other weight has: a mask in the forward pass hid them."""
+    """Raise AssertionError if only kept weights have gradients: a mask in the forward pass has removed the others."""
     seen = [(s.kept, s.gradient) for s in layers.values() if s.gradient is not None and s.free]
     inside = any(bool(gradient[kept].any()) for kept, gradient in seen)
     outside = any(bool(gradient[~kept].any()) for kept, gradient in seen)

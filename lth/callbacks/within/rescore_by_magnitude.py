@@ -11,7 +11,7 @@ class RescoreByMagnitude(Callback):
     """At the start of an epoch of the search, replaces the scores of weights by those of `above_median`.
 
     level: the level being trained
-    epoch: epoch of the search, counted from 0; None = never. Published with 1 (arXiv 2202.12002, warm Gem-Miner)
+    epoch: epoch of the search, counted from 0; None = never. Warm Gem-Miner (arXiv 2202.12002) uses 1
 
     Weights that were frozen out stay out. Scores of biases and the optimizer's momentum do not change.
     Raises ValueError for an epoch that the search does not have.

@@ -22,14 +22,14 @@ _EVERY_LAYER = {"every layer": {"names": ["*"], "end": 0.1, "begin": 0, "stop": 
 
 
 class Scheduled(AfterStep):
-    """Applies rules at the starts of epochs, in their order; element pruners also every few steps if they say so.
+    """Applies rules in order at the starts of epochs. Element pruners with `minibatches` also act within epochs.
 
     level: the level being trained
     rules: name -> options of `ScheduleRule.of`; None leaves a rule out. Without any rule every layer is pruned to a
-      tenth of its weights over the first three quarters of the level (AGP)
+        tenth of its weights over the first three quarters of the level (AGP)
     seed: the pruning seed
 
-    Removed units stay removed. The checkpoint holds what a rule measured when it was first applied.
+    Removed units stay removed. The checkpoint holds the values that each rule measured when it was first applied.
     Raises ValueError for options that `ScheduleRule` refuses.
     """
 

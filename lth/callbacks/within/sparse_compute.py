@@ -1,4 +1,4 @@
-"""Trains pruned linear layers from their kept values while a level's masks stand still."""
+"""Trains pruned linear layers from their kept values while a level's masks do not change."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,13 +25,13 @@ class SparseCompute(Callback):
 
     level: the level being trained
     image_shape: channels, height and width of an image
-    console: where a line names the layers that are computed from kept values
-    mode: `sparse` takes every linear layer with pruned weights, `auto` those that are expected to be faster so, `dense`
-        none, and then the callback does and stores nothing
+    console: prints a line with the layers that are computed from kept values
+    mode: `sparse`: every linear layer with pruned weights; `auto`: those that are expected to become faster; `dense`:
+        none, and the callback does nothing
 
-    Gradients, optimizer state and moving averages then hold kept values alone. Checkpoints and rewind points hold whole
-    matrices as ever. A level is computed densely, and the line says why, where its masks move or other code reads whole
-    weights, and outside of one CPU process with full precision. What a level chose is stored in its checkpoint.
+    Gradients, optimizer state and moving averages then hold kept values alone. Checkpoints and rewind points
+    still hold whole matrices. A level is computed densely, and the line says why, if its masks move, if other code
+    reads whole weights, or outside one CPU process with full precision. The checkpoint stores the chosen layers.
     Must come before callbacks that copy weights when training starts (EMA).
     """
 
@@ -93,7 +93,7 @@ class SparseCompute(Callback):
         return [name for name in pruned if is_faster_sparse(masks[name], batch * uses.get(name, 0))]
 
     def _enter(self, layers: Sequence[KeptLayer], module: Any) -> bool:
-        """Replace matrices by kept values, unless the network then computes something else; returns whether it did."""
+        """Replace matrices by kept values. Undo it and return False if the network then computes other logits."""
         before = _logits(module.net, self.image_shape)
         for layer in layers:
             layer.enter()
@@ -148,7 +148,7 @@ def _averages(trainer: Trainer) -> list[EMA]:
 
 
 def _obstacle(trainer: Trainer, module: Any) -> str | None:
-    """Why a level cannot be computed from kept values, in words; None where it can."""
+    """The reason why a level cannot be computed from kept values; None if it can."""
     readers = [type(each).__name__ for each in (module, *trainer.callbacks) if _reads_weights(each)]
     precise = type(trainer.precision_plugin) in (Precision, DoublePrecision)
     optimizer = type(trainer.optimizers[0])
@@ -168,8 +168,8 @@ def _obstacle(trainer: Trainer, module: Any) -> str | None:
 def _reads_weights(thing: Any) -> bool:
     """Whether a module or callback reads or writes whole weights between two steps.
 
-    Callbacks of lth that do say so by `reads_weights = True`. Modules, and callbacks of others, do unless they say
-    `reads_weights = False`.
+    Callbacks of lth that do declare `reads_weights = True`. Modules, and callbacks from outside lth, are taken to do so
+    unless they declare `reads_weights = False`.
     """
     kind = type(thing)
     if kind.__module__.partition(".")[0] == "lth":
@@ -179,7 +179,7 @@ def _reads_weights(thing: Any) -> bool:
 
 @torch.no_grad()
 def _logits(net: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
-    """What a network gives for two images in evaluation, which changes no statistics."""
+    """Logits of a network for two fixed random images in evaluation mode, which changes no statistics."""
     modes, first = [(module, module.training) for module in net.modules()], next(net.parameters())
     images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(first.dtype)
     try:

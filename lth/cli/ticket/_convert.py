@@ -76,9 +76,9 @@ def _export(arguments: Namespace) -> None:
 
 
 def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
-    """A ticket with its starting weights, or with those that a level ended with; and words that say which.
+    """A ticket with its starting weights or, for a folder, a level's trained weights; and a text that says which.
 
-    of_tickets: the option that takes tickets alone; empty where a folder will do
+    of_tickets: the option that takes ticket files only; empty if a folder is allowed
     """
     if not path.is_dir():
         return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
@@ -93,7 +93,7 @@ def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
 
 
 def _needs_all(arguments: Namespace) -> str:
-    """What needs the starting weights of pruned places too, in words; empty where kept ones will do."""
+    """The option that needs the starting weights of pruned places too; empty if kept ones are enough."""
     if arguments.complete:
         return "--complete"
     return f"--format {arguments.format}" if arguments.format in _EXCHANGE else ""
@@ -158,7 +158,7 @@ def _fill_(net: nn.Module, content: Content, shape: tuple[int, int, int], start:
     """Copy the content's weights into `net`, pruned ones as zeros; returns the masks.
 
     shape: channels, height and width of one image
-    start: the weights are a ticket's, with which training begins; then biases and batch norms of removed outputs
+    start: True for a ticket's weights, with which training begins; then biases and batch norms of removed outputs
         are pruned too
     """
     try:

@@ -37,7 +37,7 @@ class Beton:
 
     workers: number of threads that decode
 
-    Raises ValueError for a file that is damaged or has other fields.
+    Raises ValueError for a file that is damaged or has other fields, and for workers out of range.
     """
 
     def __init__(self, path: Path, workers: int) -> None:

@@ -105,7 +105,7 @@ class PartialBeton:
     def finish(self, check: Callable[[Path], None]) -> None:
         """Complete the file, `check` it, and move it to `target`.
 
-        check: raises if the file at a path is wrong
+        check: function of a path that raises an error if the file is wrong
 
         Raises ValueError if images are missing.
         """

@@ -17,7 +17,7 @@ def check_density(density: float | None) -> float:
 
 
 def count_kept(density: float, total: int) -> int:
-    """round(density * total), halves up."""
+    """density * total, rounded to the nearest whole number, halves up. Raises ValueError as `check_density`."""
     return math.floor(check_density(density) * total + 0.5)
 
 

@@ -17,10 +17,10 @@ def erk(
 ) -> dict[str, int]:
     """Erdos-Renyi-kernel: density proportional to sum(shape) / product(shape) (RigL, arXiv 1911.11134).
 
-    power: of that ratio; 0 = uniform
+    power: exponent of that ratio; 0 = uniform
     as_published: `clip` = cut densities at 1 and lose the excess, as the code of arXiv 2210.02412 does; `clip_conv1d` =
-      the same with the shape of linear layers taken as (outputs, inputs, 1), which adds 1 to its sum (TurboPrune);
-      None = give the excess to the other layers
+        the same with the shape of linear layers taken as (outputs, inputs, 1), which adds 1 to its sum (TurboPrune);
+        None = give the excess to the other layers
     at_least: fewest weights of a layer
     """
     one = int(as_published == "clip_conv1d")
@@ -59,7 +59,7 @@ def pyramid(
     """Density r^l in the l-th layer, with r solved for the total (arXiv 2210.02412). The head is the sparsest.
 
     order: `parameters` = layers numbered as registered, shortcuts included, as published; `depth` = shortcuts have
-      the number of the first layer of their block
+        the number of the first layer of their block
     tie_shortcuts: shortcuts have the number of the last layer of their block
     at_least: fewest weights of a layer
     """

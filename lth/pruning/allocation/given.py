@@ -27,8 +27,9 @@ def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) 
 def from_densities(scores: Scores, density: float, *, path: str | None) -> dict[str, int]:
     """Layer densities from a JSON file {"unit": ..., "layers": {name: value}}, scaled to the density asked for.
 
-    unit: density, sparsity, percent_kept or percent_pruned.
-    Raises ValueError if the file declares none of them, for values outside 0..1 and for other layers.
+    path: the JSON file; its unit is density, sparsity, percent_kept or percent_pruned
+
+    Raises ValueError for another unit, for densities outside 0..1, and if the layers are not those of the network.
     """
     if path is None:
         raise ValueError("from_densities needs the path of its table: method.allocation.path=FILE.json")

@@ -1,4 +1,4 @@
-"""Allocations global and uniform, and with some layers at densities of their own."""
+"""Global and uniform allocations, and allocations that fix the densities of some layers."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ Allocation = Callable[[Scores, float], dict[str, int]]
 
 
 def global_(scores: Scores, density: float) -> dict[str, int]:
-    """Each layer keeps those of its scores that are among the largest of the whole network."""
+    """Each layer keeps as many weights as it has among the largest scores of the whole network."""
     return counts_of_largest(scores, count_kept(density, sum(score.numel() for score in scores.values())))
 
 

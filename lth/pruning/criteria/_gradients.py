@@ -18,9 +18,9 @@ def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: 
     """The prunable weights, with pruned ones zero and gradients required. Changes `net`: `prune` restores it.
 
     bn: mode of the network and so of batch norm, `train` or `eval`
-    redraw: weights to replace by Xavier-normal draws before scoring, as published codes do: `none`, `linear` (those
-      of linear layers) or `all`
-    seed: of these draws
+    redraw: weights to replace by Xavier-normal draws before scoring, as published code does: `none`, `linear` (those
+        of linear layers) or `all`
+    seed: seed of these draws
     """
     if bn not in _MODES:
         raise ValueError(f"bn {bn!r} is not one of {_MODES}")

@@ -24,7 +24,7 @@ def grasp(
 
     To first order, removing w changes the squared gradient norm by -2 w (H g). Costs two backward passes and a double
     backward pass for each half of a scoring set.
-      samples_per_class: of a scoring set, which is split into two halves
+      samples_per_class: samples of each class in a scoring set, which is split into two halves
       sets: number of scoring sets
       temperature: divisor of the logits
       bn, redraw, seed: see `_gradients.prepared`; redraw=linear is the published code

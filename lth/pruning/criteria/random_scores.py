@@ -9,7 +9,7 @@ from lth.pruning.seeds import generator
 
 
 def random(net: nn.Module, masks: Masks, batches: Batches | None = None, *, seed: int = 0) -> Scores:
-    """Uniform scores, the same on every device; other draws for each layer and each number of kept weights."""
+    """Uniform scores, equal on every device; each layer and each number of kept weights has its own draws."""
     kept = masks.kept
     return {
         name: torch.rand(m.shape, generator=generator("random", seed, name, kept)).to(m.device)

@@ -19,7 +19,9 @@ def synflow(
     batches: only the shape of its images is used
     dtype: float64 (R exceeds 1e25 in a ResNet-20) or float32
     bn: `eval` = running statistics, which are near the identity at initialisation; `identity` = the identity; `train` =
-      the statistics of the one image, as in the code of arXiv 2406.02773
+        the statistics of the one image, as in the code of arXiv 2406.02773
+
+    Raises ValueError without `batches`, for another dtype or bn, and if the flow is not finite in float32.
     """
     if batches is None:
         raise ValueError("synflow needs the images' shape, and no data was given")

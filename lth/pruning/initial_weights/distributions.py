@@ -12,8 +12,8 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 
 log = logging.getLogger(__name__)
-# network, masks, pruning seed; draws in place. A string names the file that holds the weights of pruned places, where a
-# ticket has only the kept ones
+# network, masks, pruning seed; draws in place. A returned string names the missing file with the weights of pruned
+# places, if a ticket has only the kept ones
 InitialWeights = Callable[[nn.Module, Masks, int], str | None]
 
 
@@ -55,8 +55,8 @@ def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
 def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float, as_published: bool = False) -> None:
     """Divide every prunable weight by sqrt(density), for the fan-in of the weights kept later (arXiv 1911.13299).
 
-    as_published: divide by sqrt(1 - density), as the released code of arXiv 2202.12002 does, which takes its rate for
-      the fraction removed
+    as_published: divide by sqrt(1 - density), as the released code of arXiv 2202.12002 does, which treats its rate as
+        the fraction removed
     """
     for weight in masks.weights(net):
         weight.div_(check_density(1 - density if as_published else density) ** 0.5)
@@ -67,7 +67,7 @@ def orthogonal(
 ) -> None:
     """Move each layer's kept weights towards orthogonal rows (or columns, if fewer), by SGD (arXiv 2210.02412).
 
-    The residual is logged, since a sparse mask may admit no orthogonal matrix. Costs out^2 * fan_in a step and layer.
+    The residual is logged, since a sparse mask may admit no orthogonal matrix. Costs out^2 * fan_in per step and layer.
       steps: of SGD on ||A A^T - I||_F
       lr: learning rate
       tolerance: residual at which it stops
@@ -81,7 +81,7 @@ def orthogonal(
 
 @torch.enable_grad()
 def orthogonalise(weight: Tensor, mask: Tensor, steps: int, lr: float, tolerance: float) -> tuple[Tensor, float, float]:
-    """`weight * mask` moved towards orthogonality, and the residual before and after; for the rest see `orthogonal`.
+    """`weight * mask` moved towards orthogonality, and the residual before and after; arguments as in `orthogonal`.
 
     The matrix is outputs x (inputs and kernel positions).
     """

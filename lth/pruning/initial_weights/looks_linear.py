@@ -45,7 +45,7 @@ class _Mirror(NamedTuple):
         return cell[: shape[0], : shape[1]]
 
     def fold(self, mask: Tensor) -> Tensor:
-        """How many copies, 0 to 4, of each position of the cell the mask keeps."""
+        """For each position of the cell, how many of its copies the mask keeps, 0 to 4."""
         columns = self.cell(mask).shape[1]
         total = mask.clone()
         if self.inputs:
@@ -90,7 +90,7 @@ def looks_linear(
 
     Masks must be mirrored like the weights (see `mirror`); otherwise the network is not linear, and a warning is
     logged. Under a mirrored sparse mask the repeated part is first moved towards orthogonality.
-      steps, lr, tolerance: of that, as in `distributions.orthogonal`
+      steps, lr, tolerance: of this optimisation, as in `distributions.orthogonal`
       as_published: use the network's density instead of the layer's, and mirror the last layer on both sides
     """
     how, density, broken = _mirrors(net, as_published), masks.density, []

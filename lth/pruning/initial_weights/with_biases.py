@@ -41,7 +41,7 @@ def draw_with_biases(
         it, W b / sqrt(kernel size)
       share: factor of the biases
       density: fraction of weights that the search will keep; None = 1
-    Raises ValueError for other words, and for `carried` if a layer's inputs are not the outputs of the one before.
+    Raises ValueError for other values, and for `carried` if a layer's inputs are not the outputs of the one before.
     """
     _refuse_unknown("weights", weights, _WEIGHTS)
     _refuse_unknown("biases", biases, _BIASES)

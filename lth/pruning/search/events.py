@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lth.pruning import paths
 from lth.pruning.allocation import count_kept
 
-# The words of the option `shape`.
+# Values of the option `shape`.
 _SHAPES: dict[str, paths.Path] = {
     "geometric": paths.exponential,
     "linear": paths.linear,
@@ -96,7 +96,7 @@ class EventOptions:
 
 
 def _in_epochs(period: int | str, epochs: int) -> int:
-    """A number of epochs; of a percentage, the nearest to it of a search of `epochs` epochs, at least one."""
+    """`period` as a number of epochs; a percentage is of `epochs`, rounded, at least one."""
     text = str(period)
     number = text.removesuffix("%").removesuffix("ep")
     try:

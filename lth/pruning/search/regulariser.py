@@ -17,7 +17,7 @@ class Regulariser:
     def gradient(self, scores: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
         """The sum's derivative with respect to each score, those of excluded weights included.
 
-        weights: of the network, which a search does not train
+        weights: frozen weights of the network, as in `scores`
         """
         return [torch.zeros_like(s) for s in scores]
 
@@ -82,10 +82,10 @@ class Entropy(Regulariser):
 class Penalty:
     """The options of `method` for the term that is added to the loss: a strength times a regulariser.
 
-    regulariser: of all scores; None = no penalty
+    regulariser: function of all scores; None = no penalty
     strength: lambda, the factor on the sum over all scores
-    strength_times_n: lambda times the number of prunable weights, which transfers between networks; instead of
-        `strength`
+    strength_times_n: lambda times the number of prunable weights, a number that transfers between networks; used
+        instead of `strength`
 
     Raises ValueError when both strengths are given.
     """

@@ -22,9 +22,9 @@ def fit_scale(
     logits: samples x classes
     labels: class indices
     total: sums a tensor over all ranks that hold samples
-    steps, lr: of SGD
+    steps, lr: number of SGD steps, and learning rate
 
-    Returns 1 where the fit ends at a factor that is not positive and finite.
+    Returns 1 if the fit ends at a factor that is not positive and finite.
     """
     z = logits.double()
     correct = z.gather(1, labels.unsqueeze(1)).sum()

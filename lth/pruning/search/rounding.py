@@ -20,7 +20,7 @@ class Rounding:
 
     rounding: `naive` keeps a weight whose score is over 1/2, `prob` keeps it with its score as probability,
         `all_ones` keeps every weight (a control)
-    rounding_noise: standard deviation of a normal added to the scores before; 0 as published (arXiv 2202.12002)
+    rounding_noise: standard deviation of normal noise added to scores before rounding; 0 as in arXiv 2202.12002
 
     Raises ValueError for an unknown name or a negative standard deviation.
     """

@@ -19,7 +19,7 @@ def kaiming_uniform(
 ) -> Tensor:
     """Uniform within gain * sqrt(3 / fan_in), gain of a leaky ReLU of slope `a` (edge-popup, arXiv 1911.13299).
 
-    convolutions: score of all weights of convolutions instead (0.5 in the code of arXiv 2210.02412); None = drawn too
+    convolutions: constant score of convolution weights (0.5 in the code of arXiv 2210.02412); None = drawn too
     """
     if convolutions is not None and weight.dim() > 2:
         return torch.full(weight.shape, float(convolutions))

@@ -11,7 +11,7 @@ class Selection:
     """Masks of the shapes of `scores`; each call fills and returns the same tensors.
 
     scores: one contiguous tensor for each mask
-    allowed: one 0/1 mask for each score tensor, 1 = may be used; empty = everything may
+    allowed: one 0/1 mask for each score tensor, 1 = may be used; empty = every weight may be used
     groups: indices of tensors that the rule sees as one layer (a weight and its bias); None = each by itself
 
     Keeps 1-D views of `scores` and `allowed`, so that a step reshapes nothing. Make a new selection when these tensors

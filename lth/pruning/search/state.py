@@ -27,8 +27,8 @@ class ScoreState:
     net: the network, whose parameters are read and never written
     allowed: masks of the weights that may be used; events change them in place
     rule: makes masks of scores (`lth.pruning.search.mask_rules`)
-    rounding: of scores in [0, 1] at the end of the search
-    seed: of the initial scores and of the rounding
+    rounding: rounding of scores in [0, 1] at the end of the search
+    seed: seed of the initial scores and of the rounding
     biases: whether biases have scores too; a bias and its layer's weights share one count
     limited: whether `allowed` can ever exclude a weight; False saves an operation in each step
 
@@ -172,7 +172,7 @@ class EventState:
 
     @property
     def density(self) -> float:
-        """The density that the rule is given: the target, or that of the last event where events lower it."""
+        """The density given to the rule: the target or, if events lower it, that of the last event or of event 1."""
         if self.schedule is None or self.freezing is not None:
             return self.target
         return self.schedule.density(max(1, self.done))
@@ -187,9 +187,9 @@ class EventState:
         return self.schedule is not None and self.schedule.done(completed) > self.done
 
     def advance_(self, state: ScoreState, current: Callable[[], Mapping[str, Tensor]]) -> bool:
-        """Perform the next event. Returns whether it froze weights: their masks in `state` change in place.
+        """Perform the next event. Returns whether the masks in `state` changed, in place.
 
-        current: gives the masks in use, which tell whether the network has died
+        current: returns the masks in use; if they keep no weight, the network is dead
         """
         self.done += 1
         if self.freezing is None or self.status == "dead_network":

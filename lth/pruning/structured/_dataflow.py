@@ -29,12 +29,11 @@ OnActivation = Callable[[str, Tensor], None]  # weight name, activations (batch 
 
 @dataclass(frozen=True)
 class Dataflow:
-    """What reads the outputs of the conv and linear layers of a network.
+    """Which batch norms read the outputs of which conv and linear layers.
 
-    Args:
-      norm_sources: batch norm's module name -> names of the weights whose outputs it normalises
-      norm_of: weight name -> module name of the first batch norm that reads this layer's outputs and no other's
-      network_outputs: names of the weights whose outputs are the outputs of the network
+    norm_sources: batch norm's module name -> names of the weights whose outputs it normalises
+    norm_of: weight name -> module name of the first batch norm that reads this layer's outputs and no other's
+    network_outputs: names of the weights whose outputs are the outputs of the network
     """
 
     norm_sources: dict[str, set[str]]
@@ -45,9 +44,8 @@ class Dataflow:
 def trace(net: nn.Module, images: Iterable[Tensor], on_activation: OnActivation | None = None) -> Dataflow:
     """The dataflow of `net`, from forward passes in evaluation mode; `net` is restored afterwards.
 
-    Args:
-      images: batches of images
-      on_activation: called in every pass with each weight's name and the first activation its outputs reach
+    images: batches of images
+    on_activation: called in every pass with each weight's name and the first activation its outputs reach
     """
     tracer = _Tracer(net, on_activation)
     network_outputs: set[str] = set()

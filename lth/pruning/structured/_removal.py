@@ -20,11 +20,10 @@ class Removal:
 
     Raises ValueError unless 1 >= start >= end >= 0.
 
-    Args:
-      start: fraction of units kept at the first firing
-      end: fraction of units kept at the last firing; required
-      group_size: the number of removed units is rounded down to a multiple of it
-      rest: densities are relative to the units alive when the rule first fires, as after thinning
+    start: fraction of units kept at the first firing, 0..1
+    end: fraction of units kept at the last firing, 0..1; required
+    group_size: the number of removed units is rounded down to a multiple of it
+    rest: True: densities are relative to the units alive when the rule first fires, as after thinning
     """
 
     start: float = 1.0
@@ -54,10 +53,9 @@ class Removal:
     ) -> Masks:
         """New masks, in which every group has the density of this progress.
 
-        Args:
-          scores: of each group, one score per unit
-          progress: 0 at the first firing, 1 at the last
-          removed_before: of each group, the number of units removed before the rule first fired (used with `rest`)
+        scores: for each group, one score per unit
+        progress: 0 at the first firing, 1 at the last
+        removed_before: for each group, the number of units removed before the rule first fired (used with `rest`)
         """
         new, density = masks.clone(), self.density(progress)
         for group, score, before in zip(groups, scores, removed_before, strict=True):
@@ -95,11 +93,10 @@ def _remove_lowest(
 
     Units already removed stay removed and count as removed; the result is empty if they are as many as asked for.
 
-    Args:
-      scores: one score per unit
-      density: fraction of units kept
-      group_size: see `Removal`
-      removed_before: number of units that `density` is not relative to, because they were removed before the rule began
+    scores: one score per unit
+    density: fraction of units kept, 0..1
+    group_size: see `Removal`
+    removed_before: number of units removed before the rule first fired; `density` is relative to the others
     """
     removed = group.removed(masks)
     target = removed_before + _count_removed(density, group.n_units - removed_before, group_size)

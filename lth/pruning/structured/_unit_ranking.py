@@ -23,9 +23,8 @@ class UnitRanking:
 
     Raises ValueError for an unknown ranker, and for bn_fold with a ranker that does not score the weights alone.
 
-    Args:
-      ranker: name of a module of `lth.pruning.structured.rankers`, or a function like those
-      bn_fold: score the weights w * gamma / sqrt(var + eps), into which batch norm is folded
+    ranker: name of a module of `lth.pruning.structured.rankers`, or a function of the type `Ranker`
+    bn_fold: score the weights w * gamma / sqrt(var + eps), into which batch norm is folded
     """
 
     ranker: str | Ranker = "l1"
@@ -42,9 +41,8 @@ class UnitRanking:
     ) -> list[Tensor]:
         """For each group one score per unit: the mean over the weights of the group. `net` is restored.
 
-        Args:
-          batches: training data, for rankers that need any
-          seed: of the pruning random stream
+        batches: training data, for rankers that need data
+        seed: the pruning seed
         """
         ranker = ranker_named(self.ranker) if isinstance(self.ranker, str) else self.ranker
         ranker = partial(_folded, ranker) if self.bn_fold else ranker

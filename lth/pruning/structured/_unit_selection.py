@@ -19,13 +19,12 @@ _COUPLED = ("error", "complete", "ignore")
 class UnitSelection:
     """The weights of a rule and their units. Raises ValueError for contradictory or unknown settings.
 
-    Args:
-      names: patterns of weight names, see `lth.pruning.prunable`
-      exclude: patterns of weight names that are left out of `names` or `leader`
-      leader: in place of `names`: weights that all lose the units which the first of them loses
-      unit: a name of `lth.pruning.structured.units`, or a function like those
-      coupled: where layers share their outputs and only some are named: `error`, `complete` (all of them are pruned)
-        or `ignore` (each layer is pruned by itself)
+    names: patterns of weight names, see `lth.pruning.prunable`
+    exclude: patterns of weight names that are left out of `names` or `leader`
+    leader: in place of `names`: weights that all lose the units which the first of them loses
+    unit: a name of `lth.pruning.structured.units`, or a function of the type `Unit`
+    coupled: if layers share their outputs and only some are named: `error`, `complete` (all of them are pruned) or
+        `ignore` (each layer is pruned by itself)
     """
 
     names: Sequence[str] = ()
@@ -52,8 +51,7 @@ class UnitSelection:
 
         Raises ValueError for a pattern that matches nothing or stands twice, and if nothing is left.
 
-        Args:
-          names: names of all prunable weights, in the order of the network
+        names: names of all prunable weights, in the order of the network
         """
         patterns = list(self.leader or self.names)
         if len(set(patterns)) < len(patterns):
@@ -73,8 +71,7 @@ class UnitSelection:
         Raises ValueError where a weight does not have the unit, where a coupled layer is missing from the selection
         (see the argument `coupled` of the class) or has no mask, and for the outputs of the network.
 
-        Args:
-          coupled: all sets of coupled layers of the network; read only if `needs_coupling`
+        coupled: all sets of coupled layers of the network; read only if `needs_coupling`
         """
         names, shapes = self.weights(list(masks)), {name: mask.shape for name, mask in masks.items()}
         unit = units.BY_NAME[self.unit] if isinstance(self.unit, str) else self.unit

@@ -25,11 +25,10 @@ _KNOWN = (*LAYERS, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class CoupledLayers:
     """Layers whose outputs form one set of `n_units` units; often a single layer.
 
-    Args:
-      n_units: number of units
-      producers: names of the weights whose outputs the units are
-      slices: (parameter or buffer, dimension) -> the unit of each index along that dimension; -1 = no unit of this set
-      grouped: module names of grouped convolutions that read the units -> the unit of each input channel
+    n_units: number of units
+    producers: names of the weights whose outputs the units are
+    slices: (parameter or buffer, dimension) -> the unit of each index along that dimension; -1 = no unit of this set
+    grouped: module names of grouped convolutions that read the units -> the unit of each input channel
     """
 
     n_units: int
@@ -50,8 +49,7 @@ class CoupledLayers:
     def pruning_group(self, shapes: Mapping[str, Any]) -> PruningGroup:
         """The units as a pruning group: producers are ranked, consumers lose the inputs.
 
-        Args:
-          shapes: shapes of the weights that have masks; must cover the producers
+        shapes: shapes of the weights that have masks; must cover the producers
         """
         ranked = {name: _unit_index(self.slices[name, 0], shapes[name], 0) for name in self.producers}
         inputs = [(name, _unit_index(units, shapes[name], 1)) for name, units in self.consumers if name in shapes]
@@ -84,7 +82,7 @@ class _Dependency:
 
 
 def _dependencies(net: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, list[_Dependency]]]:
-    """Every layer with what depends on its outputs; nothing for a layer whose outputs an earlier one has covered."""
+    """Every layer with the channels that depend on its outputs; an empty list if earlier layers cover all of them."""
     graph, names = _graph(net, image_shape), {id(module): name for name, module in net.named_modules()}
     covered: set[_Channel] = set()
     for module in net.modules():

@@ -16,11 +16,9 @@ def group_lasso(
 
     Raises ValueError for a weight without the unit or with units of different sizes, and as `strengths` does.
 
-    Args:
-      unit: how each weight is divided, see `units`
-      layers: name patterns (`conv1`, `layer1.*.conv2`, `@first`, see `prunable`), or pairs of a pattern and the
-        strength there
-      strength: lambda of the patterns without their own
+    unit: how each weight is divided, see `units`
+    layers: name patterns (`conv1`, `layer1.*.conv2`, `@first`, see `prunable`), or pairs of a pattern and its strength
+    strength: lambda of patterns without their own
     """
     weights = prunable(net)
     groups = []

@@ -15,11 +15,10 @@ UnitIndex = Mapping[str, Tensor]  # weight name -> unit index of every element (
 class PruningGroup:
     """`n_units` units that are kept or removed in all weights of the group at once.
 
-    Args:
-      n_units: number of units
-      ranked: unit index of the weights whose scores decide which units are removed
-      dependents: further weights that lose elements with a unit (the inputs of the next layer, say), with their unit
-        index; -1 = elements of no unit. A weight may occur several times.
+    n_units: number of units
+    ranked: weight name -> unit index, for the weights whose scores decide which units are removed
+    dependents: (weight name, unit index) of further weights that lose elements with a unit, such as the inputs of the
+        next layer; -1 = elements of no unit. A weight may occur several times.
     """
 
     n_units: int

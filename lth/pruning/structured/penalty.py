@@ -24,12 +24,11 @@ MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {  # absolute values (group
 class PenaltyGroups:
     """The penalised groups of one parameter.
 
-    Args:
-      parameter: name of the parameter
-      members: flat indices into the parameter, groups x elements of a group
-      strength: lambda, the factor of the groups' norms
-      removes: name of the weight that loses elements when a group is removed (`parameter` itself or another), and
-        their flat indices, groups x elements; None if that weight is unknown
+    parameter: name of the parameter
+    members: flat indices into the parameter, groups x elements of a group
+    strength: lambda, the factor of the groups' norms
+    removes: name of the weight that loses elements when a group is removed (`parameter` itself or another), and their
+        flat indices, groups x elements; None if that weight is unknown
     """
 
     parameter: str
@@ -48,7 +47,7 @@ class PenaltyGroups:
         return self.removes
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "PenaltyGroups":
-        """The groups with `move` applied to their index tensors: beside a network that moves to another device."""
+        """The groups with `move` applied to their index tensors, for a network that moves to another device."""
         removes = self.removes and (self.removes[0], move(self.removes[1]))
         return replace(self, members=move(self.members), removes=removes)
 
@@ -63,10 +62,9 @@ def strengths(layers: Iterable[LayerStrength], default: float, names: Sequence[s
     Raises ValueError for a pattern that matches nothing, a name that two patterns match, a negative strength, and
     without any pattern.
 
-    Args:
-      layers: patterns, or pairs of a pattern and its own strength
-      default: strength of patterns without their own
-      names: all parameters that may be penalised
+    layers: patterns, or pairs of a pattern and its own strength
+    default: strength of patterns without their own
+    names: all parameters that may be penalised
     """
     found: dict[str, tuple[float, str]] = {}
     for layer in layers:
@@ -127,9 +125,8 @@ def mask_weak(
 
     Raises ValueError for an unknown measure, and for groups whose weights `masks` do not cover.
 
-    Args:
-      below: threshold, in the units of the parameters
-      measure: `mean_abs` or `max` of the absolute values of a group
+    below: threshold, in the units of the parameters
+    measure: `mean_abs` or `max` of the absolute values of a group
     """
     parameters = dict(net.named_parameters())
     return _without(masks, [(each, _measured(each, parameters, measure) < below) for each in groups])
@@ -141,12 +138,11 @@ def mask_weakest(
 ) -> Masks:
     """A copy of `masks` in which every parameter loses its weakest groups, each the same share of its groups.
 
-    It is the largest share that leaves `kept` weights or more; a parameter keeps at least one group.
-    Raises ValueError as `mask_weak`, and if even one group each leaves more.
+    The share is the largest that leaves `kept` weights or more; every parameter keeps at least one group.
+    Raises ValueError as `mask_weak`, and if more than `kept` weights are left with one group per parameter.
 
-    Args:
-      kept: number of weights
-      measure: as for `mask_weak`
+    kept: number of weights
+    measure: as for `mask_weak`
     """
     parameters = dict(net.named_parameters())
     ranked = [(each, _measured(each, parameters, measure).argsort(stable=True).argsort()) for each in groups]

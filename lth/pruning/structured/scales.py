@@ -19,9 +19,8 @@ def scale_l1(net: nn.Module, *, layers: Sequence[LayerStrength], strength: float
     Removing a scale removes the output of the conv or linear layer that the batch norm reads directly. Raises
     ValueError for a network without batch-norm scales, and as `strengths` does.
 
-    Args:
-      layers: name patterns of batch norms (`*.bn2`, `norms.*`), or pairs of a pattern and the strength there
-      strength: lambda of the patterns without their own
+    layers: name patterns of batch norms (`*.bn2`, `norms.*`), or pairs of a pattern and its strength
+    strength: lambda of patterns without their own
     """
     norms = {f"{name}.weight": m for name, m in net.named_modules() if isinstance(m, _NORM) and m.affine}
     if not norms:

@@ -15,12 +15,11 @@ from lth.pruning.timing import Firings
 class _RuleTiming:
     """When a rule fires: in a window of epochs, or at the epochs of a list.
 
-    Args:
-      begin: first epoch of the window, or a share of the level such as "50%"
-      stop: first epoch after the window, likewise; null = the end of the level
-      every: number of epochs between two firings in the window
-      at: in place of a window: the epochs
-      minibatches: number of optimizer steps between further firings within the window (element pruners only)
+    begin: first epoch of the window, or a share of the level such as "50%"; None = 0
+    stop: first epoch after the window, or a share; None = the end of the level
+    every: number of epochs between two firings in the window; None = 1
+    at: list of epochs, in place of a window
+    minibatches: number of optimizer steps between further firings within the window (element pruners only)
     """
 
     begin: int | str | None = None
@@ -59,8 +58,8 @@ class ScheduleRule:
     def of(cls, **options: Any) -> "ScheduleRule":
         """The rule with the options of a configuration: the fields of its parts, and `pruner`.
 
-        A pruner takes the place of unit, ranking and densities. Raises ValueError for unknown options, for options of
-        one kind of rule that contradict the other, and for what the parts refuse.
+        A pruner takes the place of unit, ranking and densities. Raises ValueError for unknown options, for options
+        of one kind of rule in a rule of the other kind, and for values that the parts refuse.
         """
         kinds: dict[str, Any] = {"selection": UnitSelection, "ranking": UnitRanking, "timing": _RuleTiming}
         keys = {name: [field.name for field in fields(kind)] for name, kind in (*kinds.items(), ("removal", Removal))}

@@ -16,18 +16,17 @@ from lth.pruning.prunable import LAYERS
 from lth.pruning.structured.coupling import CoupledLayers, coupled_layers
 
 KeptIndices = Mapping[str, Mapping[int, Tensor]]  # parameter or buffer -> dimension -> indices that stay
-_TOLERANCE = 1e-5  # of the outputs, relative to the largest
+_TOLERANCE = 1e-5  # largest difference of outputs, relative to the largest output
 
 
 @dataclass(frozen=True)
 class _ThinNetwork:
     """A network from which removed units were cut.
 
-    Args:
-      net: the smaller network
-      masks: the masks (bool) of its weights
-      kept: the indices that its tensors keep of the original's
-      difference: largest difference of its outputs from the masked network's, relative to the largest output
+    net: the smaller network
+    masks: the masks (bool) of its weights
+    kept: for each tensor that became smaller, the indices of the original that it keeps
+    difference: largest difference of its outputs from the masked network's, relative to the largest output
     """
 
     net: nn.Module
@@ -91,7 +90,7 @@ def _output_difference(a: nn.Module, b: nn.Module, image_shape: tuple[int, int, 
 
 
 def _kept_indices(net: nn.Module, masks: Mapping[str, Tensor], coupled: Sequence[CoupledLayers]) -> KeptIndices:
-    """The indices that stay, for each tensor that loses any. coupled: all sets of the network."""
+    """The indices that stay, for each tensor that loses any. coupled: all sets of coupled layers of the network."""
     removed: dict[tuple[str, int], Tensor] = {}
     group_inputs: dict[str, Tensor] = {}
     for layers in coupled:

@@ -18,11 +18,10 @@ _Setting = float | Mapping[str, float]  # one number, or numbers by weight or la
 class EpochInWindow:
     """An epoch of a rule's window.
 
-    Args:
-      epoch: the current epoch, from 0
-      begin: first epoch of the window
-      stop: first epoch after the window
-      every: epochs from one pruning to the next
+    epoch: the current epoch, from 0
+    begin: first epoch of the window
+    stop: first epoch after the window
+    every: epochs from one pruning to the next
     """
 
     epoch: int
@@ -40,11 +39,11 @@ class Pruner(ABC):
     returns = False
 
     def __init__(self, setting: _Setting):
-        """setting: the number that may differ between weights, by weight or layer name with an entry `default`."""
+        """setting: one number, or numbers by weight or layer name with an entry `default`."""
         self._setting = setting
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise ValueError if the setting names a weight that is not in `names`, or lacks one that is."""
+        """Raise ValueError if the setting names a weight that is not in `names`, or has no value for one of them."""
         if not isinstance(self._setting, Mapping):
             return
         known = {"default", *names, *(name.removesuffix(".weight") for name in names)}
@@ -102,11 +101,10 @@ class Splicing(Pruner):
     least high * a come back, and the others stay as they are. Needs a module that trains dense weights
     (`SplicedWeights`). Raises ValueError unless 0 <= low <= high.
 
-    Args:
-      c: number of standard deviations over the mean; one number, or numbers by weight or layer name
-      low: factor of the threshold below which weights are pruned
-      high: factor of the threshold from which on weights come back
-      growth: relative growth of c per epoch: c * (1 + growth * epochs since the window began)
+    c: number of standard deviations over the mean; one number, or numbers by weight or layer name
+    low: weights below low * a are pruned
+    high: weights from high * a on come back
+    growth: relative growth of c per epoch: c * (1 + growth * epochs since the window began)
     """
 
     returns = True
@@ -130,10 +128,9 @@ class Splicing(Pruner):
 class BaiduRNN(Pruner):
     """Keep weights over a threshold that rises piecewise linearly, with two slopes (Narang et al. 2017, 1704.05119).
 
-    Args:
-      q: magnitude that the slope is computed from, e.g. the 90th percentile of |w| in a trained network
-      ramp: epoch from which on the threshold rises `steeper` times as fast
-      steeper: ratio of the second slope to the first
+    q: magnitude that the slope is computed from, e.g. the 90th percentile of |w| in a trained network
+    ramp: epoch from which on the threshold rises `steeper` times as fast
+    steeper: ratio of the second slope to the first
     """
 
     def __init__(self, q: _Setting, ramp: int, steeper: float = 1.5):

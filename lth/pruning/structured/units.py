@@ -88,9 +88,8 @@ def count_units(index: Tensor) -> int:
 def sum_per_unit(values: Tensor, index: Tensor) -> Tensor:
     """The sum of `values` over the elements of each unit: a float64 vector with one entry per unit.
 
-    Args:
-      values: one number per element of the weight
-      index: the unit index, of the same shape
+    values: one number per element of the weight
+    index: the unit index, of the same shape
     """
     sums = torch.zeros(count_units(index), dtype=torch.float64, device=values.device)
     return sums.index_add_(0, index.to(values.device).flatten(), values.detach().double().flatten())

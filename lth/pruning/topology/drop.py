@@ -2,8 +2,8 @@
 
 A `Drop` function takes
   layers: by name
-  fraction: of the kept weights to drop, 0..1
-  limits: the most weights that each layer may drop
+  fraction: fraction of the kept weights to drop, 0..1
+  limits: layer -> largest number of weights it may drop
   scope: `layer` (the fraction of each layer) or `global` (of all layers together)
 and returns the survivors, a bool tensor for each layer. A score is a number for each weight; larger = survives.
 """
@@ -58,8 +58,8 @@ def smallest(
 ) -> dict[str, Tensor]:
     """Drop the fraction of kept weights whose `score` is smallest: in each layer, or over all layers at once.
 
-    score: of each weight
-    rounding: of fraction * kept, `floor` (RigL, SET) or `ceil` (ITOP, GraNet)
+    score: function from a layer to one score per weight
+    rounding: rounding of fraction * kept, `floor` (RigL, SET) or `ceil` (ITOP, GraNet)
     signs: `together`, or `apart` = the fraction of the positive and of the negative weights (SET, arXiv 1707.04780)
     """
     for key, value, valid in (("rounding", rounding, tuple(_ROUNDINGS)), ("signs", signs, _SIGNS)):
@@ -92,7 +92,7 @@ def below(
 
 
 def _parts(layers: Layers, scope: str, signs: str) -> list[dict[str, Tensor]]:
-    """Groups of kept weights, of each of which the same fraction is dropped: by layer or not, by sign or not."""
+    """Groups of kept weights that each lose the same fraction: per layer or not, per sign or not."""
     halves = [
         {name: layer.kept & half(layer.weight.detach()) for name, layer in layers.items()}
         for half in ([torch.isfinite] if signs == "together" else [lambda w: w >= 0, lambda w: w < 0])

@@ -1,4 +1,4 @@
-"""The state of a layer that drop and grow functions are given."""
+"""The state of a layer, as drop and grow functions receive it."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class Layer:
     """One layer at a topology update. All tensors have the weight's shape.
 
     kept: bool, the active weights
-    gradient: of the loss, dense (at pruned weights too), averaged over ranks and accumulated batches; None if the
-      memory keeps none
+    gradient: dense gradient of the loss (at pruned weights too), averaged over ranks and accumulated batches; None if
+        the memory keeps none
     allowed: bool, the positions at which weights may grow
     ever: bool, the positions that have been active at any time
     random: a CPU generator of this update and layer

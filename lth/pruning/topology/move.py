@@ -20,10 +20,10 @@ def move(
 
     Layers without a free position stay as they are.
       layers: by name
-      fraction: of kept weights to drop, 0..1
+      fraction: fraction of the kept weights to drop, 0..1
       drop, grow: see the modules of these names
       scope: `layer` conserves the count of every layer, `global` only the total
-      regrow_dropped: dropped weights may grow again at once; they then keep their value and optimizer state
+      regrow_dropped: True lets dropped weights grow again at once; they then keep their value and optimizer state
     Raises ValueError for another scope.
     """
     if scope not in _SCOPES:

@@ -16,12 +16,12 @@ def zeros(layer: Layer) -> Tensor:
 
 
 def normal(layer: Layer, divisor: float = 1.0) -> Tensor:
-    """Normal; standard deviation of the layer's kept weights divided by `divisor`."""
+    """Normal, with the standard deviation of the layer's kept weights divided by `divisor`."""
     return torch.randn(layer.weight.shape, generator=layer.random).to(layer.weight) * _spread(layer) / divisor
 
 
 def uniform(layer: Layer, divisor: float = 1.0) -> Tensor:
-    """Uniform around 0; standard deviation of the layer's kept weights divided by `divisor`."""
+    """Uniform around 0, with the standard deviation of the layer's kept weights divided by `divisor`."""
     return (2 * layer.draw().to(layer.weight) - 1) * 3**0.5 * _spread(layer) / divisor
 
 

@@ -14,16 +14,16 @@ _COSTS: dict[str, Callable[[Point], float | None]] = {
     "multiply-adds": lambda point: point.cost.multiply_adds,
     "seconds": lambda point: point.cost.seconds,
 }
-_MOST_BANDS = 5  # curves; the bands of more would hide one another
+_MOST_BANDS = 5  # most curves with bands; more bands would hide one another
 _MOST_WRITTEN = 12  # layers of a heat map whose cells carry their numbers
 
 
 @styled
 def curves(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any:
-    """Figure: mean over seeds against density, with 95 % intervals as bands or bars, one row of axes a section.
+    """Figure: mean over seeds against density, with 95 % intervals as bands or bars, one row of axes per section.
 
-        panels: sections with their series
-        ylabel: name of the measured column
+    panels: sections with their series
+    ylabel: name of the measured column
 
     Series of one dense network are dashed horizontal lines.
     """
@@ -80,10 +80,10 @@ def layers(panels: Sequence[Panel]) -> Any | None:
 
 
 def make_figure(sizes: Sequence[tuple[float, float]], columns: int) -> tuple[Any, Any]:
-    """A figure and its axes, one row a section.
+    """A figure and its axes, one row per section.
 
     sizes: width and height of each row in inches, without the legend
-    columns: axes a row
+    columns: number of axes per row
     """
     from matplotlib.figure import Figure
 
@@ -113,7 +113,7 @@ def _curve(axes: Any, one: Series, style: Mapping[str, Any], banded: bool) -> No
 def _mean_axis(axes: Any, series: Sequence[Series], ylabel: str) -> None:
     """Set limits that hold all means and most of each band.
 
-    Where some networks are good and others fail, the axis of an accuracy is logarithmic in the error.
+    If some accuracies are high and others very low, the axis is logarithmic in the error.
     """
     if not all(point.percent for one in series for point in one.points):
         axes.set(ylabel=ylabel)

@@ -40,7 +40,7 @@ class Ranking:
 def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
     """The ranking of a section by the last stage of each method; None where fewer than `MANY` share a density.
 
-    None, too, where the measured column is no fraction, so that it is not known what is better.
+    Also None if the column is not a fraction, because it is then not known whether higher is better.
 
     A density is common when at least half as many methods were measured at it as at the most frequent one.
     """
@@ -66,7 +66,7 @@ def ranking(section: Section, series: Sequence[Series]) -> Ranking | None:
 def ranking_table(found: Ranking, series: Sequence[Series]) -> str:
     """The ranking in Markdown. Costs are those of the method's sparsest density, all training before it included.
 
-    A place is a range, `3-7`, where seeds do not separate a method from its neighbours.
+    A place is a range such as `3–7` if seeds do not separate a method from its neighbours.
     """
     costs = ("epochs", "multiply-adds")
     titles = ["", "method", *map(number, found.densities), *costs]

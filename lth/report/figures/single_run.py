@@ -7,14 +7,14 @@ from lth.report.figures._style import density_axis, line_style, styled
 from lth.report.output import Row
 from lth.report.results import rows_of
 
-_MOST_NAMED = 12  # layers; more would fill the axes with their legend
+_MOST_NAMED = 12  # most layers in a legend; more would fill the axes
 
 
 @styled
 def accuracy_curve(rows: Sequence[Row], title: str) -> Any:
     """Figure: test, validation and training accuracy (fractions) of each level against its density.
 
-        rows: of results.csv
+    rows: rows of results.csv
 
     The dense network's test accuracy is a horizontal line. The y axis covers test and validation accuracies. Training
     accuracies beyond it are cut off, and the legend says so.
@@ -53,7 +53,9 @@ def _accuracies(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
 def topology(outcomes: Sequence[Mapping[str, Any]], title: str) -> Any | None:
     """Figure: density of each layer, churn and share of weights ever active, against the optimizer step.
 
-    outcomes: one a level, with its `row` and its `topology`; None is returned where no level changed its masks
+    outcomes: one per level, with its `row` and its `topology`
+
+    Returns None if no level changed its masks.
     """
     from matplotlib.figure import Figure
 
@@ -83,8 +85,8 @@ def topology(outcomes: Sequence[Mapping[str, Any]], title: str) -> Any | None:
 def connectivity(lines: Sequence[Row], prunings: Sequence[Row]) -> Any:
     """Figure: loss on the line between each pair of levels, and accuracy just before and after each pruning.
 
-    lines: of connectivity.csv
-    prunings: of around_pruning.csv, one a pair of levels
+    lines: rows of connectivity.csv
+    prunings: rows of around_pruning.csv, one per pair of levels
     """
     from matplotlib.figure import Figure
 

@@ -4,5 +4,5 @@ All have `write(ticket, path, net, image_shape, **options) -> str`. It writes th
 computes the same outputs, and returns a line of text that describes the file.
 ticket: masks and starting weights
 net: the network the ticket belongs to, with any weights
-image_shape: channels, height and width of the images it reads
+image_shape: channels, height and width of the network's images
 """

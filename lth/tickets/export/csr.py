@@ -67,7 +67,7 @@ def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, in
 
     Convolutions with groups or other padding, and layers that attention reads, stay dense.
 
-    batch: images at a time when the speed is measured
+    batch: images per batch in the speed measurement
     """
     dense = masked_net(ticket, net)
     tensors: dict[str, Tensor] = {}
@@ -140,7 +140,7 @@ def _csr(matrix: Tensor) -> dict[str, Tensor]:
 
 @contextmanager
 def _beta_accepted() -> Iterator[None]:
-    """Without torch's warning that CSR tensors are in beta."""
+    """Suppress torch's warning that CSR tensors are in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*CSR tensor support is in beta.*")
         yield

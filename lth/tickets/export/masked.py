@@ -33,7 +33,9 @@ def images(image_shape: tuple[int, int, int], n: int, net: nn.Module, seed: int 
 def check_equal(what: str, expected: Tensor, found: Tensor, tolerance: float = 1e-4) -> float:
     """The largest difference of two outputs, relative to the largest output.
 
-    what: names the file in the message of the ValueError raised if the difference exceeds `tolerance`
+    what: name of the file, for the message
+
+    Raises ValueError if the difference exceeds `tolerance`.
     """
     difference = float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not difference <= tolerance:

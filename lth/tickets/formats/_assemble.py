@@ -36,5 +36,5 @@ def masked(source: Path, prefix: str | None = None) -> tuple[Content, Mapping[st
 
 
 def starting(weights: Path | None, otherwise: Content, prefix: str | None = None) -> Mapping[str, Tensor]:
-    """The weights to start from: those of the file `weights`, or without one those of `otherwise`."""
+    """The weights to start from: those of the file `weights`, or those of `otherwise` if it is None."""
     return otherwise.weights if weights is None else read(weights, prefix).weights

@@ -22,10 +22,10 @@ def separate(state: Mapping[str, Tensor]) -> tuple[State, dict[str, State]]:
 
 
 def _check_complete(weights: State, found: Mapping[str, State]) -> None:
-    """Raise ValueError for half of a pair: a layer that a damaged file has lost would else be read as not pruned.
+    """Raise ValueError for half of a pair: a layer whose mask a damaged file has lost would be read as not pruned.
 
-    weights: what no encoding has taken
-    found: masks by encoding. Networks have buffers of their own whose names end in `mask`
+    weights: tensors that belong to no encoding
+    found: masks by encoding; networks may have own buffers whose names end in `mask`
     """
     halves = [n for n in weights if n.endswith(("weight_mask", "bias_mask"))]
     if "torch.nn.utils.prune" in found:  # spectral norm has weight_orig too, with weight_u
@@ -114,7 +114,7 @@ def agreed(found: Mapping[str, Mapping[str, Tensor]]) -> State | None:
 
 
 def as_bool(mask: Tensor, name: str) -> Tensor:
-    """A 0/1 tensor as bool. Raises ValueError naming the weight for other values, as scores would have."""
+    """A 0/1 tensor as bool. Raises ValueError naming the weight for other values, such as scores."""
     if not torch.is_tensor(mask) or mask.layout is not torch.strided:
         raise ValueError(f"the mask of {name} is a {type(mask).__name__}, not a dense tensor")
     if not bool(((mask == 0) | (mask == 1)).all()):

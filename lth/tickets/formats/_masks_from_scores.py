@@ -35,7 +35,7 @@ def above_global(scores: Mapping[str, Tensor], density: float) -> dict[str, Tens
 def given_density(density: float | None, why: str) -> float:
     """`density`, checked: the file does not store it. Raises ValueError for None and for values outside (0, 1].
 
-    why: begins the message, e.g. "an edge-popup checkpoint needs"
+    why: beginning of the message, e.g. "an edge-popup checkpoint needs"
     """
     if density is None or not 0 < density <= 1:
         raise ValueError(f"density={density}: {why} the fraction of weights kept, 0..1, which the file does not hold")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from lth.storage.packing import Packed
 from lth.tickets.thinned import Recipe
 
-_LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # no module of anybody's network
+_LIBRARY_CODE = ("posix.", "nt.", "os.", "builtins.", "__builtin__.", "subprocess.")  # never a module of a network
 
 
 class _Ignored:

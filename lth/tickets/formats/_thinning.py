@@ -10,7 +10,7 @@ from torch import Tensor
 def index_maps(shapes: Mapping[str, torch.Size], recipes: Sequence[Any]) -> dict[str, Tensor]:
     """Tensor name -> flat indices, in the original tensor, of the weights that remain; only for tensors that were cut.
 
-    shapes: of the original tensors
+    shapes: shapes of the original tensors
     recipes: in the order applied; each maps tensor names to (dim, indices) or (dim, indices, view shape, final shape)
 
     Raises ValueError for a recipe that names an unknown tensor.
@@ -30,9 +30,9 @@ def index_maps(shapes: Mapping[str, torch.Size], recipes: Sequence[Any]) -> dict
 def widen(mask: Tensor, index_map: Tensor, shape: torch.Size) -> Tensor:
     """A mask of the original tensor in which the removed weights are pruned.
 
-    mask: of the thinned tensor
+    mask: mask of the thinned tensor
     index_map: flat indices of its weights in the original tensor, see `index_maps`
-    shape: of the original tensor
+    shape: shape of the original tensor
     """
     full = torch.zeros(shape.numel(), dtype=torch.bool)
     full[index_map.flatten()] = mask.bool().flatten()

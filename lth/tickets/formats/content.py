@@ -1,4 +1,4 @@
-"""What a ticket needs from a file of any kind: weights, masks, and whether the network was trained."""
+"""Reads files of any kind for tickets: weights, masks, and whether the network was trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from lth.tickets.ticket import Ticket
 # keys under which programs store the state dict, perhaps one in the other
 _STATES = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _OF_TENSORS = ("weight", "bias", "mask", "_orig", ".original")  # ends of names that only tensors have
-COUNTER = "num_batches_tracked"  # of batch norm
+COUNTER = "num_batches_tracked"  # counter of batch norm
 _OPTIMIZERS = ("optimizer_states", "optimizer_state_dict", "optimizer")
 
 
@@ -31,8 +31,8 @@ class Content:
     trained: evidence that the network was trained, in words; empty for an untrained one
     recipes: how the network was thinned, in the order applied
     source: name and SHA-256 of the file
-    header: of a ticket or thinned file, else empty
-    missing: the file that holds the weights of pruned places, where a ticket lacks them; else empty
+    header: header of a ticket or thinned file; empty for other files
+    missing: name of the file with the weights of pruned places, if a ticket lacks them; else empty
     """
 
     weights: Mapping[str, Tensor]

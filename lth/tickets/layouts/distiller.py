@@ -10,7 +10,7 @@ from lth.tickets.ticket import Ticket
 
 
 def read(source: Path, weights: Path | None = None, form: str = "masked") -> Ticket:
-    """Masks of `compression_sched.masks_dict`; of a thinned checkpoint by its recipes.
+    """Masks of `compression_sched.masks_dict`; for a thinned checkpoint, restored by its recipes.
 
     weights: the untrained checkpoint; without it the ticket starts from the trained weights, and thinned checkpoints
         are refused

@@ -32,7 +32,7 @@ def read(
 ) -> Ticket:
     """A state dict with flags and scores, or a `_mask.npy` of IMP.
 
-    weights: required for IMP, the rewind checkpoint
+    weights: the rewind checkpoint, required for IMP; None = the weights in the state dict
     algorithm: hc_iter (Gem-Miner), hc, ep, global_ep or smart_ratio; required for a state dict
     density: fraction of weights kept; required for ep and global_ep
     """

@@ -25,11 +25,12 @@ def read(source: Path, weights: Path | None = None, prefix: str | None = None) -
 
     weights: file of the starting weights, whose masks are ignored; without it the ticket starts from those beside the
         masks
-    prefix: of the network's names
+    prefix: prefix of the network's names in the file
 
-    Its VGG with batch norm (whose last pooling averages, where lth's takes the maximum) and its ResNets get the names
-    of `lth.networks`; other networks keep their own. Biases before batch norm, which lth's VGG does not have, go into
-    the running mean. Factors on identity shortcuts are left out: where they were trained, log and header say so.
+    The program's ResNets and its VGG with batch norm (whose last pooling averages, where lth's takes the maximum) get
+    the names of `lth.networks`; other networks keep their own. Biases before batch norm, which lth's VGG does not have,
+    are subtracted from the running mean. Factors on identity shortcuts are left out; trained ones are logged and listed
+    in the header.
     Raises ValueError where anything but conv and linear weights is pruned.
     """
     content, masks = masked(source, prefix)
@@ -63,7 +64,7 @@ def _without_biases(
 
 
 def _names_of_lth(state: Mapping[str, Tensor]) -> dict[str, str] | None:
-    """Every name of `state` but biases of convolutions -> that of lth's network; None where lth has no such network."""
+    """Name in `state` -> name in lth's network, without biases of convolutions; None if lth has no such network."""
     names = [name for name in state if not name.endswith(".conv.bias")]
     for rename in (_of_vgg(names), _of_cifar_resnet(names), _of_stages, _of_torchvision):
         new = {name: rename(name) for name in names}

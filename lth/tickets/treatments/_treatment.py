@@ -21,7 +21,7 @@ class Treatment(Protocol):
     masks: parameter name -> 0/1 or bool tensor
     weights: the whole state that training starts from
     draw: builds the network with initial weights drawn from a seed
-    seed: of everything the treatment draws
+    seed: seed of all random draws of the treatment
     scores: the criterion's scores for the ticket, larger = keep
 
     Raises ValueError if `draw` or `scores` is needed and missing.
@@ -35,11 +35,11 @@ class Treatment(Protocol):
 def treated(treatment: Treatment, ticket: Ticket, path: str = "at hand", **given: Any) -> Ticket:
     """The masks and weights that a treatment makes of a ticket.
 
-    path: of the ticket, for the message
-    given: `draw`, `seed` and `scores`, as of `Treatment`
+    path: the ticket's file, for the message
+    given: `draw`, `seed` and `scores`, see `Treatment`
 
-    Raises ValueError for a ticket that lacks the weights of pruned places if the treatment uses them. They are NaN
-    while it works, so that what it makes of them shows. Only no treatment, or new weights everywhere, can do without.
+    Raises ValueError for a ticket that lacks the weights of pruned places if the treatment uses them. Missing weights
+    are NaN during the treatment, which reveals their use. `none` and treatments that draw all weights do not use them.
     """
     weights = dict(ticket.weights)
     covered = masked_weights(ticket.masks, weights) if ticket.missing else {}

@@ -20,7 +20,7 @@ def random(
     """New masks that keep as many weights as the ticket, at random positions, and the weights unchanged.
 
     draw, scores: not used
-    allocation: divides that number among the layers; by default positions are drawn from the whole network
+    allocation: divides the number of kept weights among the layers; by default positions come from the whole network
     """
     drawn = {
         name: torch.rand(mask.shape, generator=generator("random", seed, name), dtype=torch.float64)

@@ -24,7 +24,7 @@ def reinit(
 
     seed: a hash of it seeds the new weights, so that they differ from the ticket's
     rule: another distribution for the masked layers, from `lth.pruning.initial_weights`
-    keep_signs: new magnitudes with the ticket's signs (arXiv 1905.01067)
+    keep_signs: True gives the new magnitudes the ticket's signs (arXiv 1905.01067)
 
     Raises ValueError without `draw`, if the network does not fit the ticket, and if the weights stay the same.
     """

@@ -40,9 +40,8 @@ def activation_scores(
     Raises ValueError without data, for units that are not whole outputs, and for outputs that reach no activation
     function before the next layer.
 
-    Args:
-      n_batches: number of training batches that are run through the network, in evaluation mode
-      statistic: from activations (batch first) to one number per output
+    n_batches: number of training batches that are run through the network, in evaluation mode
+    statistic: function from activations (batch first) to one number per output
     """
     if batches is None:
         raise ValueError("this ranker scores activations, and no data was given")

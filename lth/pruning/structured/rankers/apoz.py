@@ -20,7 +20,8 @@ def apoz(
 ) -> UnitScores:
     """Minus the mean fraction of zeros among the activations of each output (Hu et al. 2016, arXiv 1607.03250).
 
-    Args:
-      n_batches: number of training batches; errors as in `activation_scores`
+    n_batches: number of training batches
+
+    Raises ValueError as `activation_scores`.
     """
     return activation_scores(net, unit_index, batches, n_batches, lambda values: -mean_per_output(values == 0))

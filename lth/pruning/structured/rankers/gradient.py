@@ -24,10 +24,9 @@ def gradient(
 ) -> UnitScores:
     """|sum over the unit of gradient * weight| (Molchanov et al., ICLR 2017, arXiv 1611.06440).
 
-    Args:
-      n_batches: number of training batches over which the gradient is averaged
-      signed: without the absolute value
-      bn: mode of batch norm while scoring, `eval` or `train`
+    n_batches: number of training batches over which the gradient is averaged
+    signed: True omits the absolute value
+    bn: mode of batch norm while scoring, `eval` or `train`
     """
     weights = dict(zip(masks, prepared(net, masks, bn), strict=True))
     sums = [torch.zeros_like(weights[name]) for name in unit_index]

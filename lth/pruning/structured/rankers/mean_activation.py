@@ -20,7 +20,8 @@ def mean_activation(
 ) -> UnitScores:
     """Mean activation of each output (Molchanov et al., ICLR 2017, arXiv 1611.06440).
 
-    Args:
-      n_batches: number of training batches; errors as in `activation_scores`
+    n_batches: number of training batches
+
+    Raises ValueError as `activation_scores`.
     """
     return activation_scores(net, unit_index, batches, n_batches, mean_per_output)
