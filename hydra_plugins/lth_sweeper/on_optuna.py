@@ -78,7 +78,10 @@ def draw(override: Override) -> Callable[[Any], str]:
         return lambda trial: f"{key}={trial.suggest_float(key, low, high, log=log)}"
     if isinstance(value, RangeSweep) and all(isinstance(v, int) for v in (value.start, value.stop, value.step)):
         numbers: Any = value.range()
-        return lambda trial: f"{key}={trial.suggest_int(key, numbers[0], numbers[-1], step=abs(numbers.step))}"
+        if not numbers or (log and abs(numbers.step) != 1):
+            raise ValueError(f"{override.input_line}: a range must hold a value, and have steps of 1 on a log scale")
+        ends, step = sorted((numbers[0], numbers[-1])), abs(numbers.step)
+        return lambda trial: f"{key}={trial.suggest_int(key, *ends, step=step, log=log)}"
     choices = list(override.sweep_string_iterator())
     return lambda trial: f"{key}={trial.suggest_categorical(key, choices)}"
 

@@ -5,11 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from lth.cli._errors import short_errors
-from lth.report.collect import collect
+from lth.report.collect import Run, collect
 from lth.report.output import write_csv
 from lth.report.sanity_checks import in_words, runs_of, settings_table, verdicts
+from lth.sanity.judge import Verdict
 from lth.storage.atomic import write_text
 
 
@@ -32,13 +34,32 @@ def judge(paths: Sequence[str | Path], out: Path | None = None) -> str:
     paths: folders that hold runs, at any depth
     out: folder for sanity.csv, verdict.txt and verdict.json; None = none are written
 
-    Raises ValueError where there is no such run.
+    Runs of several networks or datasets are judged apart; the names of their verdicts say which.
+    Raises ValueError if there is no such run.
     """
-    folders = collect(paths)
-    found = verdicts(folders)
+    groups = _by_task(collect(paths))
+    found: dict[str, Verdict] = {}
+    rows: list[dict[str, Any]] = []
+    for task, folders in groups.items():
+        where = f"{' on '.join(task)}, " if len(groups) > 1 else ""
+        found |= {f"{where}{name}": verdict for name, verdict in verdicts(folders).items()}
+        named = dict(zip(("model", "dataset"), task, strict=True)) if len(groups) > 1 else {}
+        rows += [{**named, **row} for row in settings_table(runs_of(folders))]
     text = in_words(found)
     if out is not None:
-        write_csv(out / "sanity.csv", settings_table(runs_of(folders)))
+        write_csv(out / "sanity.csv", rows)
         write_text(out / "verdict.txt", text)
         write_text(out / "verdict.json", json.dumps({name: asdict(v) for name, v in found.items()}, indent=1))
     return text
+
+
+def _by_task(folders: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
+    """(model, dataset) -> sanity runs. Raises ValueError if there are none."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for folder in folders:
+        if folder.is_sanity_check:
+            choices = folder.config["choices"]
+            groups.setdefault((choices["model"], choices["dataset"]), []).append(folder)
+    if not groups:
+        raise ValueError("no run of method=sanity among these folders")
+    return groups

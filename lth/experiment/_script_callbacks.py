@@ -127,14 +127,14 @@ class Outcome(Callback):
         self.masks, self.events = module.masks.bools(), module.events
         self.layers = layer_table(module.net, module.masks, None)
         kept, total = module.masks.kept, module.masks.total
-        self.numbers = {
+        measured = {
             "density": kept / total,
             "target_density": self.level.density,
             "kept": kept,
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
-            **self.numbers,
         }
+        self.numbers = {**measured, **self.numbers, **measured}  # metrics of the script do not replace these
         if trainer.is_global_zero:
             write_checkpoint(self.level.folder / "end.ckpt", _content(module), pack=True)
         self.finished = True

@@ -62,6 +62,8 @@ def sanity(
     unknown = [setting for setting in settings if setting not in SETTINGS]
     if unknown:
         raise ValueError(f"method.settings {unknown} are not among {SETTINGS}")
+    if len(densities) < 2:
+        raise ValueError(f"method=sanity needs a ladder of two or more densities; sparsity gives {list(densities)}")
     checked = [_rung(density, densities) for density in at or densities[-1:]]
     plan, early = _Levels(folder, budgets), steps_of(rewind, budgets["dense"]) or 0
     dense = plan.add("dense", densities[0], None)

@@ -76,7 +76,7 @@ class GivenBatches(Batches):
 
 
 def _first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor]:
-    """The first `k` inputs of every class (fewer if there are no more) and their labels: one batch, ordered by class.
+    """The first `k` inputs of every class (fewer if there are no more) and their labels: one batch.
 
     batches: pairs (inputs, labels), with 1-D integer labels
 
@@ -94,9 +94,10 @@ def _first_of_each_class(batches: Iterable[Any], k: int) -> tuple[Tensor, Tensor
         for label in y.unique().tolist():
             have = kept.setdefault(label, [])
             have.extend(x[y == label][: k - len(have)])
-    labels = [label for label in sorted(kept) for _ in kept[label]]
-    inputs = torch.stack([sample for label in sorted(kept) for sample in kept[label]])
-    return inputs, torch.tensor(labels, device=inputs.device)
+    # one sample of each class in turn: GraSP scores two halves of the batch, and each must hold all classes
+    order = [(i, label) for i in range(k) for label in sorted(kept) if i < len(kept[label])]
+    inputs = torch.stack([kept[label][i] for i, label in order])
+    return inputs, torch.tensor([label for _, label in order], device=inputs.device)
 
 
 class Criterion(Protocol):

@@ -11,6 +11,7 @@ from lth.report._series import Point, Series
 
 _TIE = 1e-6  # largest difference of means that count as equal; accuracies are stored with seven digits
 _FEW_DENSITIES = 8  # with up to this many densities the rows are methods, with more they are densities
+_IN_LATEX = str.maketrans({"\\": r"\textbackslash ", "±": r"$\pm$", **{c: f"\\{c}" for c in "_%&#{}$"}})
 _WIDEST = 8  # columns of a printed table; further columns make another block below
 
 
@@ -173,6 +174,4 @@ def _pipes(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    for plain, written in (("\\", r"\textbackslash "), ("±", r"$\pm$"), *((c, f"\\{c}") for c in "_%&#{}$"[:4])):
-        text = text.replace(plain, written)
-    return text
+    return text.translate(_IN_LATEX)

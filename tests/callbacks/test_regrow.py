@@ -110,6 +110,11 @@ def test_updates_begin_and_stop_where_they_are_told_to(tmp_path, monkeypatch):
     assert [change.step for change in changes] == [4, 6, 8, 10]
 
 
+def test_a_schedule_of_the_fraction_that_ends_before_it_begins_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="fraction_end=0 must be one optimizer step or more"):
+        run_level(tmp_path, *MLP, *RIGL, "method.fraction_end=0")
+
+
 def test_the_drop_fraction_follows_its_own_end_when_it_has_one(tmp_path, monkeypatch):
     changes = moves(monkeypatch)
     run_level(tmp_path, *MLP, *RIGL, *TWENTY, *DOUBLE, "method.fraction_end=24", "method.every=3")

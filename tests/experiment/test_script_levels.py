@@ -112,6 +112,23 @@ def test_a_finished_run_trains_nothing_and_other_settings_are_refused(tmp_path):
 
 
 @slow
+def test_metrics_of_a_script_do_not_replace_what_lth_records(tmp_path):
+    class Logs(Foreign):
+        def training_step(self, batch, index):
+            self.log("density", 0.5)
+            self.log("steps", 3.0)
+            self.log("mine", 7.0)
+            return super().training_step(batch, index)
+
+    torch.manual_seed(1)
+    ladder(tmp_path / "run", Logs)
+    rows = left(tmp_path / "run")["rows"]
+    assert [float(row["density"]) for row in rows] == pytest.approx([1, 0.5, 0.2], abs=1e-3)
+    assert {row["mine"] for row in rows} == {"7.0"}
+    assert {row["steps"] for row in rows} != {"3.0"}
+
+
+@slow
 def test_rows_tickets_and_a_report_come_of_it(tmp_path):
     torch.manual_seed(1)
     ladder(tmp_path / "run", settings={"model": "foreign", "dataset": "points"})

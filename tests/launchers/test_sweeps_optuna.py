@@ -29,6 +29,9 @@ def test_every_kind_of_sweep_is_searched_within_its_bounds():
     logarithmic = values("recipe.lr=tag(log,interval(0.0001,1))")
     assert 60 < sum(value < 0.01 for value in logarithmic) < 140
     assert set(values("recipe.epochs=range(2,9,2)")) == {2, 4, 6, 8}
+    assert set(values("recipe.epochs=range(5,0,-2)")) == {1, 3, 5}
+    powers = values("recipe.epochs=tag(log,range(1,1001))")
+    assert sum(value <= 31 for value in powers) > 60
     assert set(drawn("method=imp,wr")) == {"method=imp", "method=wr"}
     assert set(drawn("model.widths=[3,4],[5]")) == {"model.widths=[3,4]", "model.widths=[5]"}
     assert set(drawn("seed=3")) == {"seed=3"}
@@ -50,6 +53,12 @@ def test_a_search_finds_the_better_learning_rate_and_starts_again_without_traini
     assert [line for line in output(tmp_path).splitlines() if line.startswith("best of 6 trials")] == best * 2
     assert output(tmp_path).count("finished already: ") == len(folders)
     assert run_folders(tmp_path) == folders
+
+
+@pytest.mark.parametrize("text", ["recipe.epochs=range(5,5)", "recipe.epochs=tag(log,range(1,9,2))"])
+def test_a_range_that_cannot_be_searched_is_refused(text):
+    with pytest.raises(ValueError, match="a range must hold a value, and have steps of 1 on a log scale"):
+        drawn(text)
 
 
 def test_a_search_without_validation_images_is_refused():

@@ -259,9 +259,9 @@ def test_a_script_gives_prune_batches_of_inputs_and_labels(criterion):
     masks = prune(net, Masks.ones(net), 0.5, criterion, batches=loader)
     assert masks.kept == 60
     x, y = GivenBatches(loader).per_class(5)
-    assert y.tolist() == [0] * 5 + [1] * 5 + [2] * 5
-    assert torch.equal(x[:3], loader[0][0][::3])
-    assert torch.equal(x[3], loader[1][0][0])
+    assert y.tolist() == [0, 1, 2] * 5  # so that each half of the batch, which GraSP scores, holds all classes
+    assert torch.equal(x[:9:3], loader[0][0][::3])
+    assert torch.equal(x[9], loader[1][0][0])
 
 
 def test_a_script_gives_prune_a_loss_of_its_own():

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -180,6 +181,8 @@ def test_tables_are_written_in_blocks_and_escaped(tmp_path):
     assert markdown(table_).count("50.00") == 9
     assert r"a\_b" in latex(table_)
     assert "a_b" not in latex(table_)
+    braces = replace(table_, columns=("a={b:$1}\\c",), cells={})
+    assert r"a=\{b:\$1\}\textbackslash c" in latex(braces)
 
 
 @pytest.mark.slow

@@ -1,10 +1,14 @@
 """The sanity checks: origin of every level, effect of every control, and input of the verdict."""
 
+import csv
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
+from lth.cli.verdict import judge
 from lth.plan import Budget
 from lth.plan.sanity_plan import SETTINGS, sanity
 from lth.report.collect import collect
@@ -73,6 +77,11 @@ def test_unknown_settings_and_densities_off_the_ladder_are_refused(wrong):
         plan(**wrong)
 
 
+def test_a_ladder_of_one_density_is_refused():
+    with pytest.raises(ValueError, match="needs a ladder of two or more densities"):
+        sanity([1.0], Path("f"), BUDGETS)
+
+
 @pytest.mark.slow
 def test_each_control_changes_one_thing(runs):
     tickets = {p.parent.name[9:]: Ticket.load(p) for p in sorted((runs / "seed0").glob("level_*/ticket.safetensors"))}
@@ -115,6 +124,23 @@ def test_the_command_prints_the_verdict_and_writes_it(runs, tmp_path):
     printed = python_m("lth.verdict", str(runs), "--out", str(tmp_path)).stdout
     assert printed.startswith("imp at density 0.3:\ndensity 0.3: not enough seeds")
     assert {path.name for path in tmp_path.iterdir()} == {"sanity.csv", "verdict.txt", "verdict.json"}
+
+
+@pytest.mark.slow
+def test_runs_of_two_datasets_are_judged_apart(runs, tmp_path):
+    other = [replace(folder, config=_on(folder.config, "mnist")) for folder in collect([runs])]
+    with patch("lth.cli.verdict.collect", lambda paths: [*collect([runs]), *other]):
+        text = judge([runs], tmp_path)
+    assert text.count("imp at density 0.3:") == 2
+    assert "on mnist, imp at density 0.3:" in text
+    with (tmp_path / "sanity.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["n"] for row in rows} == {"2"}
+    assert len({row["dataset"] for row in rows}) == 2
+
+
+def _on(config, dataset):
+    return {**config, "choices": {**config["choices"], "dataset": dataset}}
 
 
 @pytest.mark.slow

@@ -74,7 +74,9 @@ class Regrow(AfterStep):
             raise ValueError(f"order {order!r} is not one of {ORDERS}")
         first, last = (steps_of(point, level.budget) or 0 for point in (begin, stop))
         self.moves = UpdateSteps(steps_of(every, level.budget, distance=True) or 0, first, last)
-        self.horizon = steps_of(fraction_end, level.budget) or self.moves.stop
+        self.horizon = self.moves.stop if fraction_end is None else steps_of(fraction_end, level.budget) or 0
+        if self.horizon < 1:
+            raise ValueError(f"fraction_end={fraction_end!r} must be one optimizer step or more")
         self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
         self.memory, self.level, self.seed = memory or Memory(), level, seed
         self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)

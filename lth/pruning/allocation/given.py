@@ -33,10 +33,14 @@ def from_densities(scores: Scores, density: float, *, path: str | None) -> dict[
     """
     if path is None:
         raise ValueError("from_densities needs the path of its table: method.allocation.path=FILE.json")
-    table = json.loads(Path(path).read_text())
+    try:
+        table = json.loads(Path(path).read_text())
+        numbers = {name: float(value) for name, value in table["layers"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is no table {{"unit": ..., "layers": {{name: number}}}} ({error!r})') from None
     if table.get("unit") not in _UNITS:
         raise ValueError(f"{path} must declare its unit, one of {list(_UNITS)}; it says {table.get('unit')!r}")
-    densities = {name: _UNITS[table["unit"]](value) for name, value in table["layers"].items()}
+    densities = {name: _UNITS[table["unit"]](value) for name, value in numbers.items()}
     outside = {name: d for name, d in densities.items() if not 0 <= d <= 1}
     if outside:
         raise ValueError(f"{path}: these are no densities in the unit {table['unit']!r}: {outside}")

@@ -106,7 +106,7 @@ def looks_linear(
             log.info("looks-linear repair of %s: residual %.4g -> %.4g", name, before, after)
         weight.copy_(mirror.tile(cell, weight.shape, -1) * mask)
     if broken:
-        log.warning("not mirrored, and so not linear: the masks of %s (method/repair=mirror _mirrors them)", broken)
+        log.warning("not mirrored, and so not linear: the masks of %s (method/repair=mirror mirrors them)", broken)
 
 
 def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:

@@ -49,7 +49,8 @@ def beta(weight: Tensor, random: torch.Generator, *, a: float, b: float) -> Tens
 def by_magnitude(weight: Tensor, random: torch.Generator, *, share: float = 0.5) -> Tensor:
     """1 for the fraction `share` of the layer's weights that is largest in magnitude, else 0 (warm starts)."""
     size = weight.detach().abs().cpu()
-    return (size > size.flatten().quantile(1 - share)).float()
+    rank = int((1 - share) * (size.numel() - 1)) + 1  # torch.quantile refuses tensors of over 16 million elements
+    return (size > size.flatten().kthvalue(rank).values).float()
 
 
 def above_median(weights: Sequence[Tensor], allowed: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _Gradients = dict[str, Tensor]
+_TAKEN = "#taken"  # in a state dict, beside names of parameters: gradients summed since the last update
 
 
 class Memory:
@@ -41,22 +42,42 @@ class Memory:
 
 
 class MeanOfLast(Memory):
-    """Keeps the mean of the last `steps` dense gradients before the update, its own included."""
+    """Keeps the mean of the last `steps` dense gradients before the update, its own included.
+
+    Where fewer steps lie between two updates, it is the mean of their gradients.
+    """
 
     def __init__(self, steps: int = 1):
         super().__init__()
         if steps < 1:
             raise ValueError(f"steps {steps} must be 1 or more")
-        self.steps = steps
+        self.steps, self.taken = steps, 0
 
     def take(self, gradients: Callable[[], _Gradients], until: int) -> None:
         if until >= self.steps:
             return
         now = gradients()
+        self.taken += 1
         if not self.gradients:
             self.gradients = {name: torch.zeros_like(gradient) for name, gradient in now.items()}
         _to_device(self.gradients, now)
         torch._foreach_add_(list(self.gradients.values()), list(now.values()), alpha=1 / self.steps)
+
+    def read(self) -> _Gradients:
+        if self.taken >= self.steps:
+            return self.gradients
+        return {name: tensor * (self.steps / max(1, self.taken)) for name, tensor in self.gradients.items()}
+
+    def forget(self, spoiled: bool = False) -> None:
+        super().forget(spoiled)
+        self.taken = 0
+
+    def state_dict(self) -> _Gradients:
+        return {**super().state_dict(), _TAKEN: torch.tensor(self.taken)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state_dict({name: tensor for name, tensor in state.items() if name != _TAKEN})
+        self.taken = int(state.get(_TAKEN, self.steps if state else 0))  # files of earlier versions lack it
 
 
 class Momentum(Memory):

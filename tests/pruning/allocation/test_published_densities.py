@@ -209,6 +209,13 @@ def test_layer_densities_must_declare_their_unit_and_mean_the_same_in_each(tmp_p
         allocation.from_densities(R20, 0.1, path=str(tmp_path / "none.json"))
 
 
+@pytest.mark.parametrize("text", ["[]", '{"unit": "density"}', '{"unit": "density", "layers": {"a": "b"}}', "{"])
+def test_a_file_that_holds_no_table_of_densities_is_refused_by_name(text, tmp_path):
+    (tmp_path / "table.json").write_text(text)
+    with pytest.raises(ValueError, match=r"table\.json is no table"):
+        allocation.from_densities(R20, 0.1, path=str(tmp_path / "table.json"))
+
+
 def test_given_densities_are_matched_by_name_not_by_order():
     kept = {name: float(i + 1) for i, name in enumerate(reversed(list(R20)))}
     counts = allocation.in_proportion(R20, sum(kept.values()) / size(R20), kept=kept)

@@ -129,6 +129,13 @@ def test_warm_scores_start_at_one_for_the_larger_half_of_the_weights():
     assert weight.abs()[scores == 1].min() > weight.abs()[scores == 0].max()
 
 
+def test_warm_scores_are_those_of_any_share():
+    weight = torch.randn(7, 11, generator=generator("w"))
+    for share in (0.0, 0.1, 0.37, 1.0):
+        expected = (weight.abs() > weight.abs().flatten().quantile(1 - share)).float()
+        assert torch.equal(score_init.by_magnitude(weight, generator("s"), share=share), expected)
+
+
 def test_drawing_scores_leaves_the_global_stream_alone():
     torch.manual_seed(3)
     expected = torch.rand(4)

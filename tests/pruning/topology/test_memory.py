@@ -53,6 +53,20 @@ def test_the_mean_is_over_the_last_steps_before_the_update_and_starts_anew_after
     assert source.reads == 6
 
 
+def test_where_updates_are_closer_the_mean_is_over_the_steps_between_them():
+    memory = MeanOfLast(8)
+    for step in range(1, 9):
+        memory.take(lambda step=step: gradient(step), until=-step % 4)
+        if step == 6:  # as a checkpoint within the interval
+            again = MeanOfLast(8)
+            again.load_state_dict(memory.state_dict())
+            memory = again
+        if step % 4 == 0:
+            expected = torch.stack([gradient(s)["b"] for s in range(step - 3, step + 1)]).mean(0)
+            torch.testing.assert_close(memory.read()["b"], expected)
+            memory.forget()
+
+
 def test_the_momentum_is_an_exponential_average_that_goes_on_after_updates():
     memory, expected = Momentum(0.8), torch.zeros(2)
     for step in range(1, 9):
