@@ -22,8 +22,8 @@ torchvision's classifiers and {timm} of timm's. For each of them,
 
 - masks cover exactly the weights that an independent walk over its layers finds:
   every convolution (grouped, dilated, depthwise), linear
-  layer and packed attention weight; not biases, normalisation, tokens, position tables, recurrent layers or the kernels
-  of experts (CondConv);
+  layer and packed attention weight; recurrent layer's weights; not biases, normalisation, tokens, position tables or the kernels of
+  experts (CondConv);
 - the output under masks of ones is bit-identical to the original;
 - pruned weights stay zero in a training step;
 - every trainable parameter gets a gradient under DDP, unless the table says *unused*.
