@@ -20,10 +20,9 @@ HEAD = """# Networks of torchvision and timm
 either library that turns an image into one logit per class. The networks below are tested one by one: all of
 torchvision's classifiers and {timm} of timm's. For each of them,
 
-- masks cover exactly the weights that an independent walk over its layers finds:
-  every convolution (grouped, dilated, depthwise), linear
-  layer and packed attention weight; recurrent layer's weights; not biases, normalisation, tokens, position tables or the kernels of
-  experts (CondConv);
+- masks cover exactly the weights that an independent walk over its layers finds: every convolution (grouped, dilated,
+  depthwise), linear layer, packed attention weight and recurrent weight; not biases, normalisation, tokens, position
+  tables or the kernels of experts (CondConv);
 - the output under masks of ones is bit-identical to the original;
 - pruned weights stay zero in a training step;
 - every trainable parameter gets a gradient under DDP, unless the table says *unused*.
