@@ -21,7 +21,7 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        """` [low, high]` times 100: percentage points, if the values are fractions. Empty if the ends are None."""
+        """` [low, high]` in percentage points, for an interval of fractions; an empty string if there are no ends."""
         if self.low is None or self.high is None:
             return ""
         return f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"

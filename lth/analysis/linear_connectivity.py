@@ -22,8 +22,8 @@ def level_end(path: Path) -> tuple[State, State]:
 
     path: of a level's last.ckpt
 
-    Returns the network's state dict, pruned weights zero, and the masks (bool). Raises FileNotFoundError where there is
-    no checkpoint, and ValueError for a damaged one.
+    Returns the network's state dict, pruned weights zero, and the masks (bool). Raises FileNotFoundError
+    if the checkpoint does not exist, and ValueError if it is damaged.
     """
     saved = load_checkpoint(path)
     return masked(final_weights(saved), saved["masks"]), saved["masks"]

@@ -1,5 +1,6 @@
 """A dataset as one tensor, which is copied to the training device once for all levels of a run."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -47,13 +48,13 @@ class Arrays(Dataset):
         self.standardise, self.std_eps = standardise, std_eps
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
+    @abstractmethod
     def read(self, root: str | None) -> Parts:
         """Training images and labels, test images and labels, on the CPU.
 
         Images are uint8 or float32 tensors (N, C, H, W), labels int64 tensors (N,) of 0..classes - 1. Downloads
         belong in `fetch`.
         """
-        raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
         """Read, check and split the data in the first call of a run."""

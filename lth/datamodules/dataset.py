@@ -1,5 +1,6 @@
 """The interface of all datasets: sizes, splits, seeds and ranks, independent of how images are stored."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class _Sampling:
             raise ValueError(f"order={self.order!r}; valid: {', '.join(ORDERS)}")
 
 
-class Dataset(LightningDataModule):
+class Dataset(LightningDataModule, ABC):
     """Labelled images for training, validation and test.
 
     root: folder of the files; unused by datasets that have none
@@ -99,13 +100,13 @@ class Dataset(LightningDataModule):
         return kept, held
 
     @property
+    @abstractmethod
     def train_labels(self) -> Tensor:
         """Labels of the training samples, without those held out for validation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unaugmented(self, index: Tensor) -> Batch:
         """The training samples `index` without augmentation, as one batch on the training device."""
-        raise NotImplementedError
 
     @property
     def train_size(self) -> int:

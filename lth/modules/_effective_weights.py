@@ -1,5 +1,6 @@
 """Networks that compute with other weights than they store: the base of learned masks and learned thresholds."""
 
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from lth.modules.classifier import Classifier
 from lth.pruning.restore import preserved, replaced
 
 
-class EffectiveWeights(Classifier):
+class EffectiveWeights(Classifier, ABC):
     """Calls `net` with the tensors of `effective()` in place of its own; any network works unchanged.
 
     During training `masks` hold the weights that may be used. `finalize_` writes the masks and weights of the result
@@ -59,9 +60,9 @@ class EffectiveWeights(Classifier):
         for parameter in self._unfrozen:
             parameter.requires_grad_(True)
 
+    @abstractmethod
     def effective(self) -> dict[str, Tensor]:
         """The tensors the network computes with (name -> tensor), differentiable in what is trained."""
-        raise NotImplementedError
 
     def final_masks(self) -> dict[str, Tensor]:
         """The bool masks the level would end with if it ended now."""

@@ -33,7 +33,7 @@ class SoftThreshold(EffectiveWeights):
     path: density as a function of progress (`lth.pruning.paths`)
     trim: whether a level with controlled density ends with exactly its number of weights
 
-    Raises ValueError for another link or scope, and for an `every` below one step.
+    Raises ValueError if `link` or `scope` is unknown, or if `every` is less than one optimizer step.
     """
 
     def __init__(

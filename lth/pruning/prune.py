@@ -66,7 +66,7 @@ def prune(
 
 
 def _target(masks: Masks, density: float) -> int:
-    """How many weights `density` keeps. Raises ValueError if `density` is not a fraction or keeps no weight."""
+    """The number of weights kept at `density`. Raises ValueError if it is zero, or `density` lies outside (0, 1]."""
     check_density(density)
     target = count_kept(density, masks.total)
     if target == 0:

@@ -282,7 +282,7 @@ def different_keys(old: Any, new: Any, is_default: Callable[[str], bool] = _neve
     new: the present one
     is_default: whether a key of `new` has its default; then `old` may lack it
 
-    Dotted paths that were renamed between the versions count as equal. Keys in `NOT_IDENTITY` do not count.
+    Dotted paths that were renamed between the versions are equal. Keys in `NOT_IDENTITY` are not compared.
     """
     a, b = flattened(old), flattened(new)
     differing = []

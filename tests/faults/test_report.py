@@ -11,7 +11,7 @@ from lth.report.collect import collect
 from lth.report.output import write_csv
 from lth.report.write import write_report
 from lth.storage.folder import RunFolder
-from tests.report.test_report import write_run
+from tests.support.written_runs import write_run
 
 SCRIPT = "<script>alert(1)</script>"
 

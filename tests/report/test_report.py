@@ -1,63 +1,20 @@
 """From runs to a report: replicates averaged, ladders joined, unfinished runs listed, nothing mixed."""
 
 import csv
-import json
 import subprocess
 import sys
-from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
 import yaml
 
 from lth.report._intervals import interval_of_mean
-from lth.report._sections import _split, sections
-from lth.report._series import series_of
-from lth.report._tables import grids, latex, markdown
+from lth.report._sections import _split
 from lth.report.collect import collect
 from lth.report.write import write_report as report
 from tests.support.commands import python_m
 from tests.support.harness import train
-
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every whole picture
-
-
-def write_run(
-    root, method="erk", density=0.1, seed=0, levels=None, config=None, options="", complete=True, ladder=None
-):
-    """A run's folder as `lth` leaves it. levels: (density, accuracy) or whole rows; config: settings of its own."""
-    ladder = ladder or "one_shot"
-    folder = root.joinpath(*["digits", "mlp", f"{method}-{ladder}-{density:g}", *([options] if options else [])])
-    folder = folder / f"seed{seed}"
-    folder.mkdir(parents=True)
-    settings = {
-        "choices": {"dataset": "digits", "model": "mlp", "method": method},
-        "seed": seed,
-        "seeds": {"data": seed},
-        "recipe": {"lr": 0.1, "batch_size": 10, **(config or {})},
-        "dataset": {"train_size": 120, "val_size": 20},
-        "sparsity": {"_target_": f"lth.pruning.ladder.{ladder}", "density": density},
-        "method": {"final_density": density, "callbacks": {"prune": {"seed": seed}}},
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump({"config": settings, "record": {}}))
-    for index, level in enumerate(levels or [(density, 0.9)]):
-        row = level if isinstance(level, dict) else {"density": level[0], "target_density": level[0]}
-        accuracy = level["test_accuracy"] if isinstance(level, dict) else level[1]
-        row = {"level": index, "kept": round(1000 * row["density"]), "test_accuracy": accuracy, **row}
-        row = {"name": f"level{index}", "epochs": 2.0, "steps": 20, "seconds": 1.5, **row}
-        layer = {"layer": "hidden.weight", "total": 1000, "kept": row["kept"], "density": row["density"]}
-        layers = [{**layer, "macs": 1000, "macs_kept": row["kept"]}]
-        of_level = folder / f"level_{index:02d}_{row['name']}"
-        of_level.mkdir()
-        (of_level / "finished").write_text(json.dumps({"row": row, "layers": layers}))
-    if complete:
-        (folder / "curve.png").write_bytes(PNG_END)
-    return folder
-
-
-def only_series(root):
-    ((section, series),) = [(s, series_of(s)) for s in sections(collect([root]))]
-    return section, series
+from tests.support.written_runs import only_series, write_run
 
 
 def table(path):
@@ -149,40 +106,6 @@ def test_a_smaller_dense_net_stands_at_the_density_of_its_ticket(tmp_path):
     write_run(tmp_path, "sanity", levels=levels)
     _, series = only_series(tmp_path)
     assert {one.label: one.points[0].density for one in series} == {"sanity dense": 1.0, "sanity sdt": 0.1}
-
-
-def test_ladders_and_single_densities_share_no_table_of_empty_cells(tmp_path):
-    ladder = [(round(0.8**k, 6), 0.9) for k in range(12)]
-    write_run(tmp_path, "imp", 0.08, 0, ladder, ladder="geometric")
-    write_run(tmp_path, "erk", levels=[(0.8**5, 0.7)])
-    section, series = only_series(tmp_path)
-    few, whole = grids(section, series)
-    assert (few.rows, few.columns) == (("erk", "imp"), ("0.3277",))
-    assert (len(whole.rows), whole.columns) == (12, ("imp",))
-    assert few.best == {("imp", "0.3277")}
-
-
-def test_densities_that_training_chose_have_a_table_of_their_own(tmp_path):
-    for method in ("erk", "snip"):
-        write_run(tmp_path, method, levels=[(0.1, 0.7)])
-    for k in range(9):
-        write_run(tmp_path, f"filters{k}", levels=[(round(0.11 + 0.01 * k, 6), 0.6)])
-    section, series = only_series(tmp_path)
-    common, chosen = grids(section, series)
-    assert (common.rows, common.columns) == (("erk", "snip"), ("0.1",))
-    assert chosen.columns == tuple(f"filters{k}" for k in range(9))
-    assert len(chosen.cells) == 9
-
-
-def test_tables_are_written_in_blocks_and_escaped(tmp_path):
-    write_run(tmp_path, "a_b", levels=[(round(0.9**k, 6), 0.5) for k in range(9)], ladder="geometric")
-    section, series = only_series(tmp_path)
-    (table_,) = grids(section, series)
-    assert markdown(table_).count("50.00") == 9
-    assert r"a\_b" in latex(table_)
-    assert "a_b" not in latex(table_)
-    braces = replace(table_, columns=("a={b:$1}\\c",), cells={})
-    assert r"a=\{b:\$1\}\textbackslash c" in latex(braces)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from lth.report.watch import _Handler, _Server
 from lth.report.write import write_report
-from tests.report.test_report import write_run
+from tests.support.written_runs import write_run
 
 pytestmark = pytest.mark.engine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -8,7 +8,7 @@ import pytest
 
 from lth.report._page_data import as_json
 from lth.report.write import write_report as report
-from tests.report.test_report import write_run
+from tests.support.written_runs import write_run
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.S)

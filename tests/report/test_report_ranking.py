@@ -7,8 +7,8 @@ from lth.report._series import series_of
 from lth.report.collect import collect
 from lth.report.figures._leaderboard import MANY, ranking, ranking_table
 from lth.report.write import write_report as report
-from tests.report.test_report import write_run
 from tests.report.test_report_page import data_of
+from tests.support.written_runs import write_run
 
 pytestmark = pytest.mark.slow
 

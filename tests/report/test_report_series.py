@@ -10,9 +10,9 @@ from lth.report._series import Point, Series
 from lth.report._tables import _grid
 from lth.report.collect import collect
 from lth.storage.folder import RunFolder
-from tests.report.test_report import PNG_END
 from tests.support.harness import configuration
 from tests.support.left import unseal
+from tests.support.written_runs import PNG_END
 
 
 def claim(folder, *overrides, levels=1):

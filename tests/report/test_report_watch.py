@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from lth.report.watch import _Handler, _Server, watch
-from tests.report.test_report import write_run
+from tests.support.written_runs import write_run
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ class Regulariser:
     """No regularisation."""
 
     def gradient(self, scores: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-        """The sum's derivative with respect to each score, those of excluded weights included.
+        """The derivative of the penalty with respect to each score, also for scores of excluded weights.
 
         weights: frozen weights of the network, as in `scores`
         """

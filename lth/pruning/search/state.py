@@ -172,7 +172,7 @@ class EventState:
 
     @property
     def density(self) -> float:
-        """The density given to the rule: the target or, if events lower it, that of the last event or of event 1."""
+        """The density given to the rule: the target, or that of the latest event (before any event: of the first)."""
         if self.schedule is None or self.freezing is not None:
             return self.target
         return self.schedule.density(max(1, self.done))
