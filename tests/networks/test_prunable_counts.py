@@ -37,6 +37,7 @@ COUNTS = [  # network, dataset and options, layers, weights
     ("mlp", {**DIGITS, "widths": [300, 100]}, 3, 50_200),
     ("lenet_300_100", GREY, 3, 266_200),
     ("lenet5", GREY, 4, 430_500),
+    ("lenet5", {**GREY, "widths": [6, 16, 120, 84]}, 5, 44_190),
     ("conv2", {}, 5, 4_300_992),
     ("conv4", {}, 7, 2_425_024),
     ("conv6", {}, 9, 2_261_184),
