@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lth import callbacks as callbacks
     from lth.experiment.levels import levels as levels
+    from lth.plan import Times as Times
     from lth.pruning import Masks as Masks
     from lth.pruning import allocation as allocation
     from lth.pruning import criteria as criteria
@@ -24,6 +25,7 @@ __version__ = "0.2.0"
 _FOUND_IN = {
     "Masks": "lth.pruning",
     "Ticket": "lth.tickets",
+    "Times": "lth.plan",
     "allocation": "lth.pruning",
     "criteria": "lth.pruning",
     "geometric": "lth.pruning.ladder",

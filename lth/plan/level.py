@@ -59,6 +59,25 @@ class Level:
         return self.index if self.order is None else self.order
 
 
+@dataclass(frozen=True)
+class Times:
+    """Points in a level's training: every `every` from `begin` to `end`.
+
+    every: distance between two of them: optimizer steps, "1ep" or "2%"
+    begin: the first point
+    end: the last point; a callback says whether it is included
+    """
+
+    every: int | str = 100
+    begin: int | str = 0
+    end: int | str = "75%"
+
+    def steps(self, budget: Budget) -> tuple[int, int, int]:
+        """Distance, begin and end in optimizer steps of a level with this budget. Raises ValueError as `steps_of`."""
+        every = steps_of(self.every, budget, distance=True)
+        return every or 0, steps_of(self.begin, budget) or 0, steps_of(self.end, budget) or 0
+
+
 def steps_of(point: str | int | None, budget: Budget, distance: bool = False) -> int | None:
     """The optimizer step of a point in training; None stays None.
 

@@ -55,9 +55,9 @@ class GivenBatches(Batches):
         self._batches, self._loss = batches, loss
 
     @classmethod
-    def of(cls, batches: Any, loss: Callable[..., Tensor] | None) -> Any:
-        """`batches` unchanged if it is `Batches` or None, otherwise the iterable wrapped with its loss."""
-        return batches if batches is None or hasattr(batches, "per_class") else cls(batches, loss)
+    def of(cls, batches: Any) -> Any:
+        """`batches` unchanged if it is `Batches` or None, otherwise the iterable wrapped, with cross-entropy."""
+        return batches if batches is None or hasattr(batches, "per_class") else cls(batches)
 
     @property  # an attribute elsewhere; here only a criterion that asks for it reads data
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]

@@ -8,7 +8,7 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 from lth.pruning.topk import largest
 
-Placement = Callable[[Masks, Masks, int], Masks]  # masks before pruning, masks chosen by score, seed -> masks
+Placement = Callable[..., Masks]  # masks before pruning, masks chosen by score; `seed=` where one is given -> masks
 
 
 def by_score(before: Masks, chosen: Masks, seed: int = 0) -> Masks:

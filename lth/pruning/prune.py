@@ -1,7 +1,7 @@
 """Pruning to an exact count: scores of a criterion, counts of an allocation, masks."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,9 +27,7 @@ def prune(
     batches: Batches | Iterable[Any] | None = None,
     rounds: int = 1,
     placement: Placement = by_score,
-    seed: int = 0,
     exact: bool = True,
-    loss: Callable[..., Tensor] | None = None,
 ) -> Masks:
     """New masks within `masks` that keep exactly round(density * total) weights.
 
@@ -37,18 +35,18 @@ def prune(
       density: fraction of prunable weights kept, over 0 and at most 1
       criterion: scores the weights; the largest are kept
       allocation: how many weights each layer keeps
-      batches: data for criteria that need it: `Batches`, or an iterable of (inputs, labels); SynFlow uses their shape
+      batches: data for criteria that need it: an iterable of (inputs, labels), whose loss is cross-entropy, or
+        `Batches`, such as `GivenBatches(iterable, loss=function)`; SynFlow uses their shape
       rounds: number of times that weights are scored and pruned, at densities in equal ratios (SynFlow: 100)
-      placement: may move each layer's kept weights elsewhere (`lth.pruning.position`)
-      seed: seed of `placement`
+      placement: may move each layer's kept weights elsewhere: `by_score`, or `partial(shuffled, seed=1)`
+        (`lth.pruning.position`)
       exact: True raises ValueError if the allocation misses the number of weights; False logs a warning, and accepts
         `masks` that an inexact allocation (`as_published`) has left with fewer weights than `density` asks for
-      loss: loss of an iterable `batches`: (network, batch) -> mean loss; None = cross-entropy
     Raises ValueError if `masks` already keep fewer weights, unless their count is random (`placement`) or not exact.
     """
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
-    kept, target, data = masks.kept, _target(masks, density), GivenBatches.of(batches, loss)
+    kept, target, data = masks.kept, _target(masks, density), GivenBatches.of(batches)
     by_scores = getattr(placement, "func", placement) is by_score
     if target > kept and exact and by_scores:
         raise ValueError(f"density {density} asks for {target} weights, but masks keep only {kept}: nothing grows here")
@@ -62,7 +60,7 @@ def prune(
         ranked = _keep(scores, masks, rung, allocation, exact, ranked)
     if not exact and masks.kept != target:
         log.warning("the allocation keeps %d weights at density %g, not %d", masks.kept, density, target)
-    return placement(before, masks, seed)
+    return placement(before, masks)
 
 
 def _target(masks: Masks, density: float) -> int:

@@ -49,5 +49,5 @@ def sampled(
     def scores(net: nn.Module, masks: Masks, batches: object) -> Scores:
         return random(net, masks, None, seed=salt)
 
-    drawn = prune(net, masks, density, scores, allocation, placement=placement, seed=salt, exact=exact)
+    drawn = prune(net, masks, density, scores, allocation, placement=partial(placement, seed=salt), exact=exact)
     return repair(net, drawn, salt)

@@ -36,6 +36,28 @@ RENAMED: dict[str, str] = {
     "lth.training.optimizers.schedule_free.AdamWScheduleFree": "lth.training.optimizers.AdamWScheduleFree",
     "lth.training.optimizers.schedule_free.SGDScheduleFree": "lth.training.optimizers.SGDScheduleFree",
 }
+# Keys of a component, by its `_target_`, that are now inside a part of it: old key -> new key.
+MOVED_KEYS: dict[str, dict[str, str]] = {
+    "lth.callbacks.Gradual": {
+        "criterion": "prune.criterion",
+        "allocation": "prune.allocation",
+        "rounds": "prune.rounds",
+        "exact": "prune.exact",
+        "every": "times.every",
+        "begin": "times.begin",
+        "end": "times.end",
+    },
+    "lth.callbacks.Regrow": {
+        "drop": "update.drop",
+        "grow": "update.grow",
+        "scope": "update.scope",
+        "regrow_dropped": "update.regrow_dropped",
+        "initial": "update.initial",
+        "every": "times.every",
+        "begin": "times.begin",
+        "stop": "times.end",
+    },
+}
 # Keys that earlier versions stored and that no longer exist, because they changed no result.
 REMOVED: frozenset[str] = frozenset()
 

@@ -207,7 +207,7 @@ def test_a_criterion_that_needs_a_loss_asks_for_one_where_the_training_step_retu
 
 @slow
 def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
-    rigl = partial(Regrow, every=2, stop="100%")
+    rigl = partial(Regrow, times=lth.Times(2, end="100%"))
     torch.manual_seed(1)
     ladder(tmp_path, densities=[0.3], criterion=lth.criteria.random, rewind=None, within=[rigl])
     level = tmp_path / "level_00_density_0.3"
@@ -221,7 +221,7 @@ def test_rigl_moves_masks_of_a_script_and_keeps_their_number(tmp_path):
 
 @slow
 def test_gradual_pruning_of_a_script_ends_at_the_density(tmp_path):
-    gmp = partial(Gradual, every=2, end="75%")
+    gmp = partial(Gradual, times=lth.Times(2))
     torch.manual_seed(1)
     ladder(tmp_path, densities=[0.25], criterion=None, rewind=None, within=[gmp])
     assert float(left(tmp_path)["rows"][0]["density"]) == pytest.approx(0.25, abs=1e-3)

@@ -48,7 +48,7 @@ def test_the_imagenet_stem_needs_32_pixels(name):
         ("resnet20", {"fan": "fan_avg"}, "fan='fan_avg' is unknown; valid: fan_in, fan_out"),
         ("resnet20", {"shortcut": "A"}, "shortcut='A' is unknown; valid: conv, pad"),
         ("lenet5", {"widths": [20, 50]}, "widths=[20, 50] makes no LeNet-5; valid: two convolutions and one or more"),
-        ("lenet5", {"widths": [20, 0, 5]}, "widths=[20, 0, 5] makes no LeNet-5; valid: two convolutions and one or more"),
+        ("lenet5", {"widths": [20, 0, 5]}, "widths=[20, 0, 5] makes no LeNet-5; valid: two convolutions and one"),
         ("resnet18", {"stem": "tiny"}, "stem='tiny' is unknown; valid: auto, cifar, imagenet"),
         ("mobilenet_v2", {"stem": "tiny"}, "stem='tiny' is unknown; valid: auto, cifar, imagenet"),
         ("mlp", {"widths": []}, "widths=[] makes no network; valid: positive widths"),

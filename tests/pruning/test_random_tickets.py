@@ -1,5 +1,7 @@
 """Sampling of random masks and repair of dead units: the reference numbers of their papers, computed again."""
 
+from functools import partial
+
 import pytest
 from torch import nn
 
@@ -16,7 +18,7 @@ def resnet20_mask(rule, density, place=by_score, seed=0) -> tuple[nn.Module, Mas
     def scores(net, masks, batches):
         return criteria.random(net, masks, seed=seed)
 
-    return net, prune(net, Masks.ones(net), density, scores, rule, placement=place, seed=seed)
+    return net, prune(net, Masks.ones(net), density, scores, rule, placement=partial(place, seed=seed))
 
 
 @pytest.mark.slow

@@ -43,6 +43,13 @@ def resolved(overrides):
     return OmegaConf.to_container(configuration(FOLDER, *overrides), resolve=True)
 
 
+def added_since(key):
+    """Whether a key was added since: `compute`, and the classes of arguments that were grouped."""
+    return key == "compute" or key.endswith(
+        (".times._target_", ".update._target_", ".prune._target_", ".prune._partial_")
+    )
+
+
 def paths(value):
     """All dotted paths into lth in a configuration."""
     if isinstance(value, str):
@@ -60,10 +67,10 @@ def exists(path):
 @pytest.mark.parametrize("name", EARLIER)
 def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, tmp_path):
     (tmp_path / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
-    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {}, is_default="compute".__eq__)  # a key added since
+    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {}, is_default=added_since)
     changed = resolved([*EARLIER[name], "recipe.lr=0.123"])
     with pytest.raises(ValueError, match=r"these keys differ \(there -> now\): recipe\.lr: .* -> 0\.123\. Choose"):
-        RunFolder(tmp_path).claim(changed, {}, is_default="compute".__eq__)
+        RunFolder(tmp_path).claim(changed, {}, is_default=added_since)
 
 
 @pytest.mark.slow
@@ -93,6 +100,16 @@ def test_a_path_moved_twice_and_a_path_in_a_moved_module_are_found(monkeypatch):
         "lth.b.x.y",
         "lth.ab",
     ]
+
+
+def test_the_moved_keys_of_a_component_are_those_of_today():
+    regrow = {"_target_": "lth.callbacks.Regrow", "every": 7, "drop": {"_target_": "lth.f", "every": 2}, "seed": 1}
+    now = {"_target_": "lth.callbacks.Regrow", "times": {"every": 7}, "seed": 1}
+    now["update"] = {"drop": {"_target_": "lth.f", "every": 2}}
+    assert different_keys({"a": regrow}, {"a": now}) == []
+    assert different_keys({"a": {**regrow, "every": 8}}, {"a": now}) == ["a.times.every: 8 -> 7"]
+    other = {"_target_": "lth.callbacks.Rewind", "every": 7}
+    assert different_keys({"a": other}, {"a": other}) == []
 
 
 def test_a_new_key_is_accepted_at_its_default_only():

@@ -1,5 +1,6 @@
 """Pruning at the start of a level."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -105,8 +106,7 @@ class Prune(Callback):
             self.allocation,
             module.scoring_data(self.seed),
             rounds=1 if free else self.rounds,
-            placement=self.placement,
-            seed=self.seed,
+            placement=partial(self.placement, seed=self.seed),
             exact=self.exact,
         )
         if new.digest() != masks.digest():  # a level that prunes nothing has nothing to repair

@@ -1,34 +1,28 @@
 """Gradual pruning: the density falls along a path within a level, down to exactly the level's density."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
 from lth.callbacks._after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
-from lth.plan import Level, steps_of
-from lth.pruning import prune
-from lth.pruning.allocation import Allocation, count_kept, global_
-from lth.pruning.criteria import magnitude
-from lth.pruning.criterion import Criterion
+from lth.plan import Level, Times
+from lth.pruning import Masks, prune
+from lth.pruning.allocation import count_kept
 from lth.pruning.paths import Path, cubic
 from lth.pruning.timing import PruningSteps
 from lth.training.ranks import broadcast_
 
 
 class Gradual(AfterStep):
-    """Prunes the module's masks every `every` steps between `begin` and `end`, down to the level's density.
+    """Prunes the module's masks at intervals, down to the level's density.
 
     level: the level being trained
     path: the density as a function of progress (`lth.pruning.paths`)
-    criterion: scores the weights; those with the largest scores are kept
-    allocation: how many weights each layer keeps
-    every: distance between two prunings: optimizer steps, "1ep" or "2%"
-    begin: the first point at which weights may be pruned
-    end: the point from which on the density is the level's
+    prune: (network, masks, density, batches=...) -> masks, with criterion, allocation and rounds of its own
+    times: when weights are pruned; from `times.end` on the density is the level's
     start: density at the beginning of the path; None = that of the masks when the level starts
-    rounds: number of times that weights are scored at each pruning
-    exact: False accepts an allocation that misses the number of weights
     as_published: leave out the last pruning, as GraNet's code does
     seed: the pruning seed
 
@@ -43,22 +37,14 @@ class Gradual(AfterStep):
         self,
         level: Level,
         path: Path = cubic,
-        criterion: Criterion = magnitude,
-        allocation: Allocation = global_,
-        every: int | str = 100,
-        begin: int | str = 0,
-        end: int | str = "75%",
+        prune: Callable[..., Masks] = prune,
+        times: Times = Times(),
         start: float | None = None,
-        rounds: int = 1,
-        exact: bool = True,
         as_published: bool = False,
         seed: int = 0,
     ):
-        first, last = (steps_of(point, level.budget) or 0 for point in (begin, end))
-        interval = steps_of(every, level.budget, distance=True) or 0
-        self.times = PruningSteps(interval, first, last, as_published)
-        self.level, self.path, self.start = level, path, start
-        self.criterion, self.allocation, self.rounds, self.exact, self.seed = criterion, allocation, rounds, exact, seed
+        self.times = PruningSteps(*times.steps(level.budget), as_published)
+        self.level, self.path, self.prune, self.start, self.seed = level, path, prune, start, seed
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.start is None:  # when resuming, the checkpoint has set it
@@ -82,8 +68,7 @@ class Gradual(AfterStep):
         density, masks = self.density(step), module.masks
         if count_kept(density, masks.total) >= masks.kept:
             return
-        args = module.net, masks, density, self.criterion, self.allocation, data
-        new = prune(*args, rounds=self.rounds, seed=self.seed, exact=self.exact)
+        new = self.prune(module.net, masks, density, batches=data)
         broadcast_(list(new.values()))
         masks.copy_(new)
         module.remask_()

@@ -1,7 +1,5 @@
 """Dynamic sparse training: weights are dropped and others grown at intervals within a level."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,40 +8,30 @@ from torch import Tensor
 
 from lth.callbacks._after_step import AfterStep
 from lth.callbacks.within.keep_pruned import masked_module
-from lth.plan import Level, steps_of
+from lth.plan import Level, Times, steps_of
 from lth.pruning.seeds import generator
 from lth.pruning.timing import UpdateSteps
-from lth.pruning.topology import Layer, move
-from lth.pruning.topology.drop import Drop, smallest
+from lth.pruning.topology import Layer, Update
 from lth.pruning.topology.fraction import Fraction, cosine
-from lth.pruning.topology.grow import gradient
 from lth.pruning.topology.layer import Layers
 from lth.pruning.topology.memory import Memory
-from lth.pruning.topology.move import Grow
-from lth.pruning.topology.new_weights import NewWeight, zeros
 from lth.training.ranks import broadcast_
 
 ORDERS = ("after_step", "replace_step")
 
 
 class Regrow(AfterStep):
-    """Drops and grows weights of the module's masks every `every` steps from `begin` until before `stop`.
+    """Drops and grows weights of the module's masks at intervals.
 
     level: the level being trained
-    drop: which kept weights are dropped
-    grow: where weights are grown
+    update: what an update drops and grows
     fraction: fraction of the kept weights that is dropped and grown per update, as a function of progress 0..1
-    every: distance between two updates: optimizer steps, "1ep" or "2%"
-    begin: the first point at which masks may be updated
-    stop: the point from which on masks are not updated
-    fraction_end: the point at which the schedule of `fraction` ends; None = `stop`
+    times: when masks are updated; from `times.end` on they are not
+    fraction_end: the point at which the schedule of `fraction` ends; None = `times.end`
     order: `after_step` updates after the optimizer's step, with the gradient of that batch (ITOP, GraNet);
         `replace_step` updates instead of it (RigL)
-    scope: `layer` keeps the number of weights of each layer, `global` that of the network
-    regrow_dropped: True lets weights grow again in the update that dropped them
     constrain: True lets weights grow inside the support only
     memory: which dense gradients growth sees; None = those of the batch of the update
-    initial: values of new weights, whose optimizer state is zero
     seed: the pruning seed
 
     Raises ValueError for another order, and for parts that do not fit together.
@@ -55,33 +43,25 @@ class Regrow(AfterStep):
     def __init__(
         self,
         level: Level,
-        drop: Drop = smallest,
-        grow: Grow = gradient,
+        update: Update = Update(),
         fraction: Fraction = cosine,
-        every: int | str = 100,
-        begin: int | str = 0,
-        stop: int | str = "100%",
+        times: Times = Times(end="100%"),
         fraction_end: int | str | None = None,
         order: str = "after_step",
-        scope: str = "layer",
-        regrow_dropped: bool = True,
         constrain: bool = False,
         memory: Memory | None = None,
-        initial: NewWeight = zeros,
         seed: int = 0,
     ):
         if order not in ORDERS:
             raise ValueError(f"order {order!r} is not one of {ORDERS}")
-        first, last = (steps_of(point, level.budget) or 0 for point in (begin, stop))
-        self.moves = UpdateSteps(steps_of(every, level.budget, distance=True) or 0, first, last)
+        self.moves = UpdateSteps(*times.steps(level.budget))
         self.horizon = self.moves.stop if fraction_end is None else steps_of(fraction_end, level.budget) or 0
         if self.horizon < 1:
             raise ValueError(f"fraction_end={fraction_end!r} must be one optimizer step or more")
-        self.fraction, self.order, self.constrain, self.initial = fraction, order, constrain, initial
+        self.update, self.fraction, self.order, self.constrain = update, fraction, order, constrain
         self.memory, self.level, self.seed = memory or Memory(), level, seed
-        self.move = partial(move, drop=drop, grow=grow, scope=scope, regrow_dropped=regrow_dropped)
         self.ever: dict[str, Tensor] = {}
-        _try_out(self.move, initial, fraction)
+        _try_out(update, fraction)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -117,7 +97,7 @@ class Regrow(AfterStep):
         weights = dict(zip(masks, masks.weights(module.net), strict=True))
         layers = {name: self._layer(name, w, masks[name], gradients, module, step) for name, w in weights.items()}
         _check_dense(layers)
-        moved = self.move(layers, self.fraction(min(1.0, step / self.horizon)))
+        moved = self.update.masks(layers, self.fraction(min(1.0, step / self.horizon)))
         before = masks.kept
         masks.copy_(moved)
         broadcast_(list(masks.values()))
@@ -126,7 +106,7 @@ class Regrow(AfterStep):
         for name, layer in layers.items():
             now = masks[name].bool()
             self.ever[name] = layer.ever | now
-            weights[name].copy_(torch.where(now & ~layer.kept, self.initial(layer), weights[name]))
+            weights[name].copy_(torch.where(now & ~layer.kept, self.update.initial(layer), weights[name]))
         self.memory.forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -150,14 +130,14 @@ def _gradients(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
-def _try_out(move: Callable[..., dict[str, Tensor]], initial: NewWeight, fraction: Fraction) -> None:
+def _try_out(update: Update, fraction: Fraction) -> None:
     """Run one update of a layer of four weights, so that a wrong option raises ValueError before training."""
     weight = torch.tensor([1.0, -1.0, 0.0, 0.0])
     kept = weight != 0
     layer = Layer(weight, kept, torch.ones(4), torch.ones(4, dtype=torch.bool), kept, generator("topology"))
     try:
-        move({"layer": layer}, fraction(0.0))
-        initial(layer)
+        update.masks({"layer": layer}, fraction(0.0))
+        update.initial(layer)
     except TypeError as error:  # the configuration sets an option that the chosen part does not have
         raise ValueError(f"drop, grow, fraction and new_weights do not go together: {error}") from None
 

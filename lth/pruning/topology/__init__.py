@@ -4,6 +4,6 @@ Pure functions of a layer's weights, mask and dense gradient; `lth.callbacks.Reg
 """
 
 from lth.pruning.topology.layer import Layer
-from lth.pruning.topology.move import move
+from lth.pruning.topology.move import Update, move
 
-__all__ = ["Layer", "move"]
+__all__ = ["Layer", "Update", "move"]

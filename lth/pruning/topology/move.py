@@ -1,16 +1,41 @@
 """One topology update: drop weights and grow as many."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lth.pruning.topk import largest
-from lth.pruning.topology.drop import Drop
+from lth.pruning.topology.drop import Drop, smallest
+from lth.pruning.topology.grow import gradient
 from lth.pruning.topology.layer import Layer, Layers
+from lth.pruning.topology.new_weights import NewWeight, zeros
 
 Grow = Callable[[Layer], Tensor]
 _SCOPES = ("layer", "global")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a topology update does: the options of `move`, and the values of grown weights.
+
+    drop: which kept weights are dropped
+    grow: where weights are grown
+    scope: `layer` keeps the number of weights of each layer, `global` that of the network
+    regrow_dropped: True lets weights grow again in the update that dropped them
+    initial: values of new weights, whose optimizer state is zero
+    """
+
+    drop: Drop = smallest
+    grow: Grow = gradient
+    scope: str = "layer"
+    regrow_dropped: bool = True
+    initial: NewWeight = zeros
+
+    def masks(self, layers: Layers, fraction: float) -> dict[str, Tensor]:
+        """New masks (bool) of `layers` after one update that moves `fraction` of their kept weights, as `move`."""
+        return move(layers, fraction, self.drop, self.grow, self.scope, self.regrow_dropped)
 
 
 def move(
