@@ -15,6 +15,7 @@ from lth.analysis.layers import uses_per_image
 from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
 from lth.callbacks.within.ema import EMA
 from lth.plan import Level
+from lth.pruning.kept_places import compiled_products
 
 _BY_ELEMENT = ("SGD", "Adam", "AdamW", "SGDScheduleFree", "AdamWScheduleFree")
 _OF_LIGHTNING = (GradientAccumulationScheduler, ModelSummary)  # callbacks that read no weights in a step
@@ -155,7 +156,9 @@ def _obstacle(trainer: Trainer, module: Any) -> str | None:
     by_element = optimizer.__name__ in _BY_ELEMENT and optimizer.__module__.startswith(("torch.", "schedulefree."))
     obstacles = {
         f"the device is {module.device.type}": module.device.type != "cpu",
-        "torch has no MKL here": not torch.backends.mkl.is_available(),
+        "torch has no MKL here, and compiled products need numba and threads=1": not (
+            torch.backends.mkl.is_available() or compiled_products()
+        ),
         f"{trainer.world_size} processes train together": trainer.world_size > 1,
         f"precision is {trainer.precision}": not precise,
         "the network is compiled": module.net._compiled_call_impl is not None,
