@@ -16,7 +16,7 @@ from lth.analysis.linear_connectivity import (
     masked,
     measure,
 )
-from lth.cli.connectivity import main
+from lth.cli._connectivity import main
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration, train
