@@ -8,9 +8,9 @@ import pytest
 
 from lth.analysis.layer_sensitivity import accuracy_and_loss
 from lth.cli import _sensitivity, _summary
+from lth.cli._best_epochs import best_epochs
 from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
-from lth.report.epochs import best_epochs
 from lth.tickets import Ticket
 from tests.support.harness import train
 from tests.support.left import curves, rows, unseal
