@@ -14,7 +14,7 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
 from lth.pruning.structured._dataflow import trace, zero_image
-from lth.pruning.structured.groups import single_group
+from lth.pruning.structured._unit_selection import single_group
 from lth.pruning.structured.rankers import _ranker_names
 from lth.pruning.structured.rankers.apoz import apoz
 from lth.pruning.structured.rankers.gradient import gradient
