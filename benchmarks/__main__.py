@@ -14,7 +14,7 @@ from benchmarks import comparisons
 from benchmarks.interleave import measure
 from benchmarks.report import Finding, conditions, markdown, show
 from benchmarks.setting import Setting, find_device
-from lth.experiment.environment import environment
+from lth.experiment._environment import environment
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.interleave import Arm, Comparison, Measured
 from benchmarks.ratio import Ratio, ratio_of, work_per_second
 from benchmarks.setting import Setting
-from lth.experiment.environment import environment
+from lth.experiment._environment import environment
 
 HEADS = ("arm", "speed", "ratio", "95%", "range", "ops")
 WIDTHS = (24, 15, 6, 11, 11, 4)  # minimum characters, so that the columns of all tables align

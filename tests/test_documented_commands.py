@@ -112,7 +112,7 @@ def test_the_cheap_commands_are_many():
 
 @pytest.mark.slow
 def test_the_sweep_of_wandb_names_keys_that_there_are():
-    from lth.cli.help import explain
+    from lth.cli._help import explain
 
     page = (ROOT / "docs" / "dashboards.md").read_text()
     plan = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])

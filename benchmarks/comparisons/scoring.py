@@ -12,8 +12,8 @@ from benchmarks.interleave import Arm, Comparison
 from benchmarks.setting import Setting
 from lth import networks
 from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning._flow import absolute, flow_gradients
 from lth.pruning.criterion import Batches, Criterion
-from lth.pruning.linearised import absolute, flow_gradients
 
 DENSITY = 0.01
 ROUNDS = 100

@@ -17,9 +17,9 @@ from benchmarks.level import PlainStep
 from benchmarks.setting import Setting
 from lth.modules import Recipe
 from lth.pruning import Masks
+from lth.pruning.search._selection import Selection
+from lth.pruning.search._straight_through import straight_through
 from lth.pruning.search.mask_rules import Largest
-from lth.pruning.search.selection import Selection
-from lth.pruning.search.straight_through import straight_through
 
 DENSITY = 0.1
 

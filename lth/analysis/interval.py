@@ -27,7 +27,7 @@ class Interval:
         return f" [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
 
 
-def of_mean(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def _of_mean(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """The mean of `values` with Student's t interval at `confidence`. Raises ValueError if `values` is empty."""
     if not values:
         raise ValueError("an interval needs at least one value")
@@ -55,7 +55,7 @@ def of_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: fl
     Pairing removes the effect that a seed has on both runs, which is most of the noise between ticket and control.
     """
     if set(a) == set(b):
-        return of_mean([a[seed] - b[seed] for seed in sorted(a)], confidence)
+        return _of_mean([a[seed] - b[seed] for seed in sorted(a)], confidence)
     x, y = list(a.values()), list(b.values())
     mean, n = fmean(x) - fmean(y), min(len(x), len(y))
     if n < 2:

@@ -1,4 +1,4 @@
-"""The layer table: shape, kept weights, density and multiply-adds of every prunable layer of a network or a ticket."""
+"""The layer table: shape, kept weights, density and multiply-adds of every prunable layer of a network."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,9 +13,6 @@ from lth.pruning.masks import Masks
 from lth.pruning.prunable import weights_of
 from lth.pruning.repair import dead_units
 from lth.pruning.restore import preserved
-from lth.tickets.ticket import Ticket
-
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int] | None) -> list[dict[str, Any]]:
@@ -40,40 +37,6 @@ def layer_table(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int] 
         row["macs_kept"] = row["kept"] * uses.get(name, 0)
         rows.append(row)
     return rows
-
-
-def ticket_table(
-    ticket: Ticket, net: nn.Module | None = None, image_shape: tuple[int, int, int] | None = None
-) -> list[dict[str, Any]]:
-    """The layer table of a ticket. Without `net` and `image_shape`, effective weights and multiply-adds are None.
-
-    Raises ValueError if the ticket's masks do not fit `net`.
-    """
-    masks = Masks({name: mask.float() for name, mask in ticket.masks.items()})
-    if net is not None and image_shape is not None:
-        masks.weights(net)  # checks names and shapes
-        return layer_table(net, masks, image_shape)
-    return layer_table(net or nn.Module(), masks, None)
-
-
-def ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:
-    """Counts and density of a ticket, over prunable weights and over all parameters (unmasked ones count as kept).
-
-    net: the ticket's network; None = all stored tensors except batch-norm statistics count as parameters
-    """
-    if net is not None:
-        parameters = sum(p.numel() for p in net.parameters())
-    else:
-        parameters = sum(w.numel() for n, w in ticket.weights.items() if n.rpartition(".")[2] not in _BUFFERS)
-    nonzero = parameters - ticket.total + ticket.kept
-    return {
-        "kept": ticket.kept,
-        "prunable": ticket.total,
-        "density": ticket.density,
-        "parameters": parameters,
-        "nonzero_parameters": nonzero,
-        "density_of_all": nonzero / parameters,
-    }
 
 
 def uses_per_image(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:

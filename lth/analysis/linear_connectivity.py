@@ -45,17 +45,17 @@ def compare_levels(
     """
     (old, kept), (new, masks) = before, after
     start = masked(old, masks)
-    line = [{"alpha": alpha, **measure(net, interpolate(start, new, alpha), batches)} for alpha in points]
-    at_once = {"before": measure(net, old, batches), "after": line[0]}
+    line = [{"alpha": alpha, **_measure(net, _interpolate(start, new, alpha), batches)} for alpha in points]
+    at_once = {"before": _measure(net, old, batches), "after": line[0]}
     pruning: Row = {"density_before": density_of(kept), "density_after": density_of(masks)}
     pruning |= {f"{what}_{when}": row[what] for what in ("accuracy", "loss") for when, row in at_once.items()}
-    pruning["loss_barrier"] = barrier(line, lambda row: row["loss"])
-    pruning["error_barrier"] = barrier(line, lambda row: 1 - row["accuracy"])
+    pruning["loss_barrier"] = _barrier(line, lambda row: row["loss"])
+    pruning["error_barrier"] = _barrier(line, lambda row: 1 - row["accuracy"])
     return line, pruning
 
 
 @torch.no_grad()
-def measure(net: nn.Module, weights: State, batches: Batches) -> Row:
+def _measure(net: nn.Module, weights: State, batches: Batches) -> Row:
     """Mean cross-entropy and accuracy (0..1) of `net` in evaluation mode with `weights`, which are copied into it."""
     copy_state_(net, weights)
     device = next(net.parameters()).device
@@ -70,12 +70,12 @@ def measure(net: nn.Module, weights: State, batches: Batches) -> Row:
     return {"loss": round(loss / count, 7), "accuracy": round(correct / count, 7)}
 
 
-def interpolate(a: State, b: State, alpha: float) -> State:
+def _interpolate(a: State, b: State, alpha: float) -> State:
     """(1 - alpha) a + alpha b of every floating-point tensor, running statistics included; other tensors are `a`'s."""
     return {name: torch.lerp(v, b[name], alpha) if v.is_floating_point() else v for name, v in a.items()}
 
 
-def barrier(line: Sequence[Row], value: Callable[[Row], float]) -> float:
+def _barrier(line: Sequence[Row], value: Callable[[Row], float]) -> float:
     """The largest excess of `value` on the line over the linear interpolation between the values at its ends; >= 0."""
     first, last = value(line[0]), value(line[-1])
     return max(value(row) - (1 - row["alpha"]) * first - row["alpha"] * last for row in line)

@@ -12,13 +12,13 @@ from lth.cli._own_parts import import_from_here
 # subcommand -> (module with its `main`, one line of help)
 COMMANDS = {
     "run": ("lth.cli.run", "train an experiment level by level: method=imp model=resnet20 dataset=cifar10"),
-    "help": ("lth.cli.help", "groups, options and keys of an experiment: lth help method=rigl"),
-    "report": ("lth.cli.report", "tables, pictures and one HTML page of many runs"),
+    "help": ("lth.cli._help", "groups, options and keys of an experiment: lth help method=rigl"),
+    "report": ("lth.cli._report", "tables, pictures and one HTML page of many runs"),
     "ticket": ("lth.cli.ticket.command", "show, compare, extract, import, export and thin ticket files"),
-    "summary": ("lth.cli.summary", "sparsity and multiply-adds of each layer of a level, a ticket or a network"),
-    "sensitivity": ("lth.cli.sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
-    "connectivity": ("lth.cli.connectivity", "loss and accuracy on the line between successive levels"),
-    "verdict": ("lth.cli.verdict", "whether a winning ticket beats its controls: runs of method=sanity"),
+    "summary": ("lth.cli._summary", "sparsity and multiply-adds of each layer of a level, a ticket or a network"),
+    "sensitivity": ("lth.cli._sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
+    "connectivity": ("lth.cli._connectivity", "loss and accuracy on the line between successive levels"),
+    "verdict": ("lth.cli._verdict", "whether a winning ticket beats its controls: runs of method=sanity"),
     "completion": ("lth.cli._completion", 'TAB completion in bash and zsh: eval "$(lth completion bash)"'),
 }
 

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lth.cli._configurations import CONFIGURATIONS
 from lth.cli._errors import check_added, check_options, hydra_errors, short_errors
-from lth.cli._help import help_text
 from lth.cli._own_parts import import_from_here, options_first
+from lth.cli._run_help import help_text
 from lth.storage.atomic import write_text
 
 _MODULE = "lth.run.__main__"  # what `python -m` starts for jobs of a sweep and for ranks
@@ -77,7 +77,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("lth.choice", _choice, replace=True)
 
 
-def folder_name(choices: Mapping[str, str], overrides: Sequence[str], seed: int, density: float | None) -> str:
+def _folder_name(choices: Mapping[str, str], overrides: Sequence[str], seed: int, density: float | None) -> str:
     """runs/<dataset>/<model>/<method>-<sparsity>-<density>[/<other overrides>]/seed<k>, relative to the working folder.
 
     choices: group -> option chosen
@@ -102,7 +102,7 @@ class JudgeSweep(Callback):
     """Hydra callback: after a sweep of sanity checks, prints the verdict and writes it beside the runs."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from lth.cli.verdict import judge
+        from lth.cli._verdict import judge
 
         given = dict(override.partition("=")[::2] for override in config.hydra.overrides.task)
         choices = config.hydra.runtime.choices
@@ -206,7 +206,7 @@ def _choice(group: str) -> str:
 def _folder(seed: int, density: float | None) -> str:
     config = HydraConfig.get()
     choices = {group: str(choice) for group, choice in config.runtime.choices.items()}
-    return folder_name(choices, list(config.overrides.task), seed, density)
+    return _folder_name(choices, list(config.overrides.task), seed, density)
 
 
 def _short(name: str) -> list[str]:

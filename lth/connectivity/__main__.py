@@ -1,6 +1,8 @@
 """`python -m lth.connectivity`: the same as `lth connectivity`."""
 
-from lth.cli.connectivity import main
+import sys
+
+from lth.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["connectivity", *sys.argv[1:]])

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from lth.datamodules.dataset import Dataset
+from lth.experiment._standardised import standardised
 from lth.pruning import Masks
 from lth.pruning.allocation import count_kept
 from lth.pruning.prunable import batch_norms, names_matching, reparametrised
 from lth.pruning.restore import preserved
-from lth.pruning.standardised import standardised
 
 _OF_DATASET = ("classes", "channels", "image_size", "batch_size", "seed", "augment")
 _UNDO = {  # how a weight is computed from other parameters -> how to undo it

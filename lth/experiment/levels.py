@@ -12,10 +12,10 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
+from lth.experiment._environment import environment, quiet_lightning
 from lth.experiment._finished_levels import shrink_alone
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
-from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Budget, Level
 from lth.pruning.allocation import Allocation, check_density, global_
 from lth.pruning.criteria import magnitude

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lth.datamodules.dataset import Dataset
 from lth.networks.from_config import build, image_shape
 from lth.pruning.masks import Masks
-from lth.storage.checkpoint import copy_state_, evaluated_weights, load_checkpoint
+from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import LEVEL, RunFolder
 
 
@@ -59,7 +59,7 @@ def load_level(path: Path, level: int | None = None) -> LoadedLevel:
     net, checkpoint = build(config["model"]), load_checkpoint(folder / "last.ckpt")
     masks = Masks.ones(net, config["prunable"]["include"], config["prunable"]["exclude"])
     masks.copy_(checkpoint["masks"])
-    copy_state_(net, evaluated_weights(checkpoint, net))
+    copy_state_(net, _evaluated_weights(checkpoint, net))
     masks.apply_(net)
     return LoadedLevel(folder, config, row, net.eval(), masks)
 
@@ -97,3 +97,14 @@ def _config(run: Path) -> dict[str, Any]:
     if "model" not in config:
         raise ValueError(f"{run} was trained by a script (lth.levels), whose network lth cannot build")
     return config
+
+
+def _evaluated_weights(checkpoint: Mapping[str, Any], net: nn.Module) -> dict[str, Tensor]:
+    """`final_weights` of a level, with the recipe's exponential moving average of the parameters where there is one.
+
+    net: the level's network, whose parameters the average follows in order
+    """
+    averages = [state["average"] for state in checkpoint["callbacks"].values() if "average" in state]
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    averaged = dict(zip(trained, *averages, strict=True)) if averages else {}
+    return final_weights(checkpoint) | averaged

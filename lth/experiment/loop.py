@@ -20,10 +20,10 @@ from lth.callbacks.watch.same_on_ranks import SameOnRanks
 from lth.callbacks.watch.show_progress import ShowProgress
 from lth.callbacks.watch.stop_on_nonfinite import StopOnNonFinite
 from lth.callbacks.within.sparse_compute import SparseCompute
+from lth.experiment._environment import environment, quiet_lightning
 from lth.experiment._finished_levels import shrink_finished
 from lth.experiment._stored_configuration import default_keys, series_configuration
 from lth.experiment.build import Experiment
-from lth.experiment.environment import environment, quiet_lightning
 from lth.plan import Level
 from lth.report.figures import single_run
 from lth.report.output import console, print_table, save_picture

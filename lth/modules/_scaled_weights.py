@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lth.modules._effective_weights import EffectiveWeights
-from lth.pruning.search.rescaling import rescale_
+from lth.pruning.prunable import batch_norms, bias_name, prunable
 
 
 class ScaledWeights(EffectiveWeights):
@@ -32,7 +33,7 @@ class ScaledWeights(EffectiveWeights):
 
     def scale_(self, scale: float) -> None:
         """Multiply the frozen weights so that the logits are multiplied by `scale`; divide the learning rate by it."""
-        rescale_(self.net, scale)
+        _rescale_(self.net, scale)
         self.scales.append(scale)
         self.refresh_weights()
 
@@ -47,3 +48,23 @@ class ScaledWeights(EffectiveWeights):
         """Copy rescaled weights before masks are applied to the network: a ticket stores unmasked weights."""
         if self.scales:
             self._unmasked = {name: p.detach().clone() for name, p in self.net.named_parameters()}
+
+
+@torch.no_grad()
+def _rescale_(net: nn.Module, scale: float) -> None:
+    """Multiply the weights of the L conv and linear layers by scale^(1/L), and the bias of layer l by scale^(l/L).
+
+    With ReLUs between the layers, this multiplies the logits by `scale`. Running statistics of batch norm are scaled
+    like their inputs, so that its outputs do not change: the logits then get the last layer's factor alone.
+    """
+    parameters, weights = dict(net.named_parameters()), prunable(net)
+    of_weights = scale ** (1 / len(weights))
+    for index, (name, weight) in enumerate(weights.items(), start=1):
+        weight.mul_(of_weights)
+        bias = parameters.get(bias_name(name))
+        if bias is not None:
+            bias.mul_(scale ** (index / len(weights)))
+    for norm in batch_norms(net).values():
+        if norm.running_mean is not None and norm.running_var is not None:
+            norm.running_mean.mul_(of_weights)
+            norm.running_var.mul_(of_weights**2)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lth.datamodules.scoring import ScoringData
+from lth.modules._metrics import EvaluationMetrics, TrainingMetrics
 from lth.plan import Level
 from lth.pruning import Masks
 from lth.pruning.seeds import derive
-from lth.training.metrics import EvaluationMetrics, TrainingMetrics
 from lth.training.recipe import Recipe
 from lth.training.step_closure import StepClosure
 

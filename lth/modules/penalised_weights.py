@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lth.modules._penalty import MEASURES, mask_weak, mask_weakest, penalty, penalty_groups
 from lth.modules.kept_weights import KeptWeights
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import Masks
-from lth.pruning.structured.penalty import MEASURES, PenaltyTerm, mask_weak, mask_weakest, penalty, penalty_groups
+from lth.pruning.structured.penalty import PenaltyTerm
 from lth.training.ranks import assert_same
 
 _log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from lth.modules._effective_weights import EffectiveWeights
+from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from lth.plan.level import steps_of
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
 from lth.pruning.paths import Path, cubic
-from lth.pruning.shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from lth.pruning.topk import largest
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 
 from lth.networks._blocks import BasicBlock
 from lth.networks._refuse import refuse_depth
-from lth.networks.resnet import ResNet, Stages, resnet
+from lth.networks._residual import ResNet, Stages, resnet
 
 WIDTHS = (16, 32, 64)
 _DOUBLE_WIDTHS = (32, 64, 128)

@@ -1,6 +1,8 @@
 """`python -m lth.report`: the same as `lth report`."""
 
-from lth.cli.report import main
+import sys
+
+from lth.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["report", *sys.argv[1:]])

@@ -229,7 +229,7 @@ def _neutral_value(value: Any) -> Any:
 
 
 def _folder_parts(run: Run) -> tuple[str, str] | None:
-    """(sparsity group, other overrides) as `lth.cli.run.folder_name` wrote them, else None."""
+    """(sparsity group, other overrides) as `lth.cli.run._folder_name` wrote them, else None."""
     method = run.choices["method"]
     parts = run.path.parts[:-1]
     for position in (len(parts) - 1, len(parts) - 2):

@@ -1,6 +1,8 @@
 """`python -m lth.sensitivity`: the same as `lth sensitivity`."""
 
-from lth.cli.sensitivity import main
+import sys
+
+from lth.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["sensitivity", *sys.argv[1:]])

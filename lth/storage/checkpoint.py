@@ -64,14 +64,3 @@ def final_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     weights = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
     return weights | dict(checkpoint["found"])
-
-
-def evaluated_weights(checkpoint: Mapping[str, Any], net: nn.Module) -> dict[str, Tensor]:
-    """`final_weights`, with the recipe's exponential moving average of the parameters where there is one.
-
-    net: the level's network, whose parameters the average follows in order
-    """
-    averages = [state["average"] for state in checkpoint["callbacks"].values() if "average" in state]
-    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
-    averaged = dict(zip(trained, *averages, strict=True)) if averages else {}
-    return final_weights(checkpoint) | averaged

@@ -79,10 +79,10 @@ ARTEFACTS = (
     _Artefact("events.csv", "lth.report.results"),
     _Artefact("curve.png", "lth.experiment.loop"),
     _Artefact("topology.png", "lth.experiment.loop"),
-    _Artefact("connectivity.csv", "lth.cli.connectivity"),
-    _Artefact("connectivity.png", "lth.cli.connectivity"),
-    _Artefact("around_pruning.csv", "lth.cli.connectivity"),
-    _Artefact("hessian.csv", "lth.cli.connectivity"),
+    _Artefact("connectivity.csv", "lth.cli._connectivity"),
+    _Artefact("connectivity.png", "lth.cli._connectivity"),
+    _Artefact("around_pruning.csv", "lth.cli._connectivity"),
+    _Artefact("hessian.csv", "lth.cli._connectivity"),
     _Artefact("error.txt", "lth.storage.folder"),
     _Artefact("config.yaml", "lth.storage.folder"),  # removed last: without it the rest belongs to no known run
 )

@@ -1,6 +1,8 @@
 """`python -m lth.summary`: the same as `lth summary`."""
 
-from lth.cli.summary import main
+import sys
+
+from lth.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["summary", *sys.argv[1:]])

@@ -1,1 +1,1 @@
-"""Parts of a training step, for every LightningModule: recipe, optimizers, schedules, metrics, ranks, signals."""
+"""Parts of a training step, for every LightningModule: recipe, optimizers, schedules, ranks, signals."""

@@ -1,6 +1,8 @@
 """`python -m lth.verdict`: the same as `lth verdict`."""
 
-from lth.cli.verdict import main
+import sys
+
+from lth.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["verdict", *sys.argv[1:]])

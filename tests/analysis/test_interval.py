@@ -3,19 +3,19 @@
 import pytest
 from scipy import stats
 
-from lth.analysis.interval import of_difference, of_mean
+from lth.analysis.interval import _of_mean, of_difference
 
 
 def test_the_interval_of_a_mean_is_students():
-    found = of_mean([1.0, 2.0, 3.0])
+    found = _of_mean([1.0, 2.0, 3.0])
     assert (found.mean, found.n) == (2.0, 3)
     assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6)
 
 
 def test_one_value_has_no_interval():
-    assert of_mean([0.5]).low is None
+    assert _of_mean([0.5]).low is None
     assert of_difference({0: 0.5}, {1: 0.4}).high is None
-    assert str(of_mean([0.5])) == ""
+    assert str(_of_mean([0.5])) == ""
 
 
 def test_equal_seeds_are_paired():
@@ -39,4 +39,4 @@ def test_no_spread_is_no_division_by_zero():
 
 def test_no_values_are_refused():
     with pytest.raises(ValueError, match="at least one"):
-        of_mean([])
+        _of_mean([])

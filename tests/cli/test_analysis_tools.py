@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lth.analysis.layer_sensitivity import accuracy_and_loss
-from lth.cli import sensitivity, summary
+from lth.cli import _sensitivity, _summary
+from lth.cli._best_epochs import best_epochs
 from lth.experiment.load import data_of, load_level
 from lth.pruning.masks import fingerprint
-from lth.report.epochs import best_epochs
 from lth.tickets import Ticket
 from tests.support.harness import train
 from tests.support.left import curves, rows, unseal
@@ -40,7 +40,7 @@ def refuses(main, message: str, *arguments: object) -> None:
 
 @pytest.mark.slow
 def test_sensitivity_writes_a_row_a_tensor_and_sparsity_and_the_first_is_the_trained_network(run, tmp_path, capsys):
-    sensitivity.main([str(run), "--level", "0", "--range", "0,0.95,0.3", "--out", str(tmp_path)])
+    _sensitivity.main([str(run), "--level", "0", "--range", "0,0.95,0.3", "--out", str(tmp_path)])
     found = table(tmp_path / "sensitivity_element.csv")
     assert list(found[0]) == ["parameter", "sparsity", "top1", "top5", "loss"]
     expected = [(name, sparsity) for name in LAYERS for sparsity in (0, 0.3, 0.6, 0.9)]
@@ -57,7 +57,7 @@ def test_sensitivity_writes_a_row_a_tensor_and_sparsity_and_the_first_is_the_tra
 
 @pytest.mark.slow
 def test_sensitivity_of_a_pruned_level_starts_from_its_sparse_weights(run):
-    sensitivity.main([str(run), "--unit", "in_features", "--range", "0,0.5,0.25", "--parameters", "hidden.1.weight"])
+    _sensitivity.main([str(run), "--unit", "in_features", "--range", "0,0.5,0.25", "--parameters", "hidden.1.weight"])
     (level,) = run.glob("level_01_*")
     found = table(level / "sensitivity_in_features.csv")
     assert float(found[0]["top1"]) == pytest.approx(float(rows(run)[1]["val_accuracy"]), abs=1e-6)
@@ -67,9 +67,9 @@ def test_sensitivity_of_a_pruned_level_starts_from_its_sparse_weights(run):
 @pytest.mark.slow
 def test_subsets_and_test_data_are_said_in_the_output_and_in_the_names(run, tmp_path, capsys):
     short = "--range", "0,0.5,0.5", "--out", str(tmp_path), "--parameters", "classifier.weight"
-    sensitivity.main([str(run), *short, "--samples", "30"])
+    _sensitivity.main([str(run), *short, "--samples", "30"])
     assert "on 30 of 200 validation images (seed 0)" in capsys.readouterr().out
-    sensitivity.main([str(run), *short, "--data", "test"])
+    _sensitivity.main([str(run), *short, "--data", "test"])
     assert "on all 597 TEST images" in capsys.readouterr().out
     (row,) = table(tmp_path / "sensitivity_element_test.csv")
     assert float(row["top1"]) == pytest.approx(float(rows(run)[1]["test_accuracy"]), abs=1e-6)
@@ -77,14 +77,14 @@ def test_subsets_and_test_data_are_said_in_the_output_and_in_the_names(run, tmp_
 
 @pytest.mark.slow
 def test_sensitivity_refuses_what_makes_no_sense(run, tmp_path):
-    refuses(sensitivity.main, "no prunable weight of this run has filters", run, "--unit", "filters")
-    refuses(sensitivity.main, "the unit 'columns' is not one of", run, "--unit", "columns")
-    refuses(sensitivity.main, "are not prunable weights of this run", run, "--parameters", "hidden.0")
-    refuses(sensitivity.main, "START,END,STEP", run, "--range", "0,95,5")
-    refuses(sensitivity.main, "no finished level 7", run, "--level", "7")
-    refuses(sensitivity.main, "1000 samples asked, there are 200", run, "--samples", "1000")
-    refuses(sensitivity.main, "holds no finished level", tmp_path)
-    refuses(sensitivity.main, "there is no folder", tmp_path / "none")
+    refuses(_sensitivity.main, "no prunable weight of this run has filters", run, "--unit", "filters")
+    refuses(_sensitivity.main, "the unit 'columns' is not one of", run, "--unit", "columns")
+    refuses(_sensitivity.main, "are not prunable weights of this run", run, "--parameters", "hidden.0")
+    refuses(_sensitivity.main, "START,END,STEP", run, "--range", "0,95,5")
+    refuses(_sensitivity.main, "no finished level 7", run, "--level", "7")
+    refuses(_sensitivity.main, "1000 samples asked, there are 200", run, "--samples", "1000")
+    refuses(_sensitivity.main, "holds no finished level", tmp_path)
+    refuses(_sensitivity.main, "there is no folder", tmp_path / "none")
 
 
 @pytest.mark.slow
@@ -94,8 +94,8 @@ def test_without_a_validation_split_test_data_must_be_asked_for(run, tmp_path):
     unseal(copy)
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("val_size: 200", "val_size: 0"))
-    refuses(sensitivity.main, "--data test", copy)
-    sensitivity.main([str(copy), "--data", "test", "--range", "0,0.5,0.5"])
+    refuses(_sensitivity.main, "--data test", copy)
+    _sensitivity.main([str(copy), "--data", "test", "--range", "0,0.5,0.5"])
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_averages_and_what_searches_found_are_opened_as_tested_too(overrides, tm
 
 @pytest.mark.slow
 def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
-    summary.main([str(run), "--out", str(tmp_path)])
+    _summary.main([str(run), "--out", str(tmp_path)])
     (level,) = run.glob("level_01_*")
     ticket = Ticket.load(level / "ticket.safetensors")
     total = table(tmp_path / "sparsity.csv")[-1]
@@ -138,26 +138,26 @@ def test_summary_counts_what_the_ticket_keeps(run, tmp_path, capsys):
     assert [int(row["kept"]) for row in table(tmp_path / "masks.csv")] == [int(m.sum()) for m in ticket.masks.values()]
     text = capsys.readouterr().out
     assert all(word in text for word in ("Fine %", "dense size", "packed size", "multiply-adds of one image"))
-    summary.main([str(level / "ticket.safetensors"), "--out", str(tmp_path / "ticket")])
+    _summary.main([str(level / "ticket.safetensors"), "--out", str(tmp_path / "ticket")])
     assert table(tmp_path / "ticket" / "masks.csv") == table(tmp_path / "masks.csv")
 
 
 @pytest.mark.slow
 def test_summary_takes_a_networks_name(capsys):
-    summary.main(["model=resnet20", "dataset=cifar10"])
+    _summary.main(["model=resnet20", "dataset=cifar10"])
     assert "40,813,184" in capsys.readouterr().out
-    refuses(summary.main, "there is no model=resnet21; did you mean resnet32", "model=resnet21")
-    refuses(summary.main, "no ticket at", "nowhere")
+    refuses(_summary.main, "there is no model=resnet21; did you mean resnet32", "model=resnet21")
+    refuses(_summary.main, "no ticket at", "nowhere")
 
 
 @pytest.mark.slow
 def test_best_epochs_are_those_of_fewest_weights_by_validation_data(run, tmp_path, capsys):
-    summary.main([str(run), "--epochs", "4", "--out", str(tmp_path)])
+    _summary.main([str(run), "--epochs", "4", "--out", str(tmp_path)])
     best = table(tmp_path / "epochs.csv")
     ours = sorted(curves(run), key=lambda r: (float(r["density"]), -float(r["val_accuracy"]), -float(r["val_top5"])))
     assert [float(r["val_accuracy"]) for r in best] == [float(r["val_accuracy"]) for r in ours[:4]]
     assert [int(r["level"]) for r in best] == [1, 1, 1, 0]
-    refuses(summary.main, "is a level", next(run.glob("level_00_*")), "--epochs", "1")
+    refuses(_summary.main, "is a level", next(run.glob("level_00_*")), "--epochs", "1")
 
 
 def test_epochs_are_ordered_by_nonzeros_then_top1_then_top5_then_epoch():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lth.cli._help import help_text
+from lth.cli._run_help import help_text
 from lth.cli.main import main
-from lth.cli.run import CONFIGURATIONS, _quoted, folder_name
+from lth.cli.run import CONFIGURATIONS, _folder_name, _quoted
 from lth.cli.run import main as run
 from tests.support import own_parts
 from tests.support.commands import lth, run_py
@@ -202,7 +202,7 @@ def test_the_path_of_a_file_needs_no_quotes(quote: str, tmp_path: Path, monkeypa
 
 def test_a_folder_is_a_function_of_what_matters():
     def name(*overrides: str, seed: int = 0) -> str:
-        return folder_name(CHOICES, list(overrides), seed, 0.1)
+        return _folder_name(CHOICES, list(overrides), seed, 0.1)
 
     assert name() == "runs/digits/mlp/imp-geometric-0.1/seed0"
     assert name("seed=3", "logger=wandb", "trainer.devices=2", "dataset.root=/x", seed=3) == name(seed=3)
@@ -210,11 +210,11 @@ def test_a_folder_is_a_function_of_what_matters():
     assert name("recipe.lr=0.2") == "runs/digits/mlp/imp-geometric-0.1/recipe.lr=0.2/seed0"
     assert name("model.widths=[300,100]") != name("model.widths=[300,200]")
     assert name("method/criterion=random") != name()
-    experiment = folder_name({**CHOICES, "experiment": "own/digits_checks"}, ["experiment=own/digits_checks"], 0, 0.1)
+    experiment = _folder_name({**CHOICES, "experiment": "own/digits_checks"}, ["experiment=own/digits_checks"], 0, 0.1)
     assert experiment == "runs/digits/mlp/imp-geometric-0.1/experiment=own-digits_checks/seed0"
     assert len(Path(name(*[f"recipe.key{i}=0.123456" for i in range(40)])).parts[4]) < 255
 
 
 def test_fifty_overrides_give_fifty_folders():
-    made = {folder_name(CHOICES, [f"model.widths=[{i},{j}]"], 0, 0.1) for i in range(10) for j in range(5)}
+    made = {_folder_name(CHOICES, [f"model.widths=[{i},{j}]"], 0, 0.1) for i in range(10) for j in range(5)}
     assert len(made) == 50

@@ -8,15 +8,15 @@ import torch
 
 from lth.analysis.hessian import top_eigenvalue
 from lth.analysis.linear_connectivity import (
-    barrier,
+    _barrier,
+    _interpolate,
+    _measure,
     compare_levels,
-    interpolate,
     level_end,
     line_points,
     masked,
-    measure,
 )
-from lth.cli.connectivity import main
+from lth.cli._connectivity import main
 from lth.experiment.build import Experiment
 from lth.storage.folder import RunFolder
 from tests.support.harness import configuration, train
@@ -40,7 +40,7 @@ def two_states() -> tuple[dict, dict]:
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_a_point_of_the_line_is_the_weighted_mean_and_counters_are_the_starts(alpha):
     a, b = two_states()
-    point = interpolate(a, b, alpha)
+    point = _interpolate(a, b, alpha)
     assert torch.allclose(point["0.weight"], (1 - alpha) * a["0.weight"] + alpha * b["0.weight"], atol=1e-6)
     assert point["1.num_batches_tracked"] == a["1.num_batches_tracked"]
 
@@ -55,8 +55,8 @@ def test_masks_make_zeros_and_leave_the_rest():
 
 def test_a_barrier_is_measured_from_the_line_between_the_level_end():
     line = [{"alpha": a, "loss": loss} for a, loss in ((0, 1.0), (0.5, 3.0), (1, 2.0))]
-    assert barrier(line, lambda row: row["loss"]) == pytest.approx(1.5)
-    assert barrier([line[0], line[2]], lambda row: row["loss"]) == 0
+    assert _barrier(line, lambda row: row["loss"]) == pytest.approx(1.5)
+    assert _barrier([line[0], line[2]], lambda row: row["loss"]) == 0
 
 
 def test_the_grid_has_both_level_end():
@@ -73,7 +73,7 @@ def test_a_net_is_connected_with_itself_and_a_pruning_of_nothing_costs_nothing()
     all_kept = {"1.weight": torch.ones(3, 4, dtype=torch.bool)}
     batches = [(torch.randn(8, 4), torch.randint(3, (8,)))]
     line, pruning = compare_levels(net, (state, all_kept), (state, all_kept), batches, line_points(0.5))
-    assert {row["loss"] for row in line} == {measure(net, state, batches)["loss"]}
+    assert {row["loss"] for row in line} == {_measure(net, state, batches)["loss"]}
     assert pruning["accuracy_before"] == pruning["accuracy_after"]
     assert pruning["loss_barrier"] == pytest.approx(0, abs=1e-6)
 

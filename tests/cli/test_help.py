@@ -8,8 +8,8 @@ import yaml
 
 import lth.cli._comments
 from lth.cli._comments import group_purpose, groups, keys_of, meaning, options, purpose
+from lth.cli._help import explain, main
 from lth.cli._value_tables import lines
-from lth.cli.help import explain, main
 from tests.support.harness import CONF
 
 
@@ -112,7 +112,7 @@ def test_what_there_is_not_is_refused_in_one_line_with_the_nearest(mistake: str,
 
 def test_options_of_ones_own_are_listed_and_explained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("lth.cli._comments.FOLDERS", [CONF])
-    monkeypatch.setattr("lth.cli.help.FOLDERS", lth.cli._comments.FOLDERS)
+    monkeypatch.setattr("lth.cli._help.FOLDERS", lth.cli._comments.FOLDERS)
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text("# A ladder of mine\ndefaults: [imp]\nrewind: 7it # mine too\n")
     main(["method", "--config-dir", str(tmp_path)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lth.experiment.environment import _git
+from lth.experiment._environment import _git
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lth.cli.connectivity import main as connectivity
+from lth.cli._connectivity import main as connectivity
 from lth.experiment import _finished_levels, finished, loop
 from lth.experiment._shrunk_mark import is_shrunk
 from lth.experiment.build import Experiment

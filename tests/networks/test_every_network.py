@@ -14,10 +14,10 @@ from torchvision import models
 from docs.networks import Entry, entries, refused, row
 from lth.analysis.layers import layer_table
 from lth.experiment._checks import check_pruned_stay_zero
+from lth.experiment._standardised import standardised
 from lth.networks import timm_model, torchvision_model
 from lth.pruning import Masks, allocation, criteria, prune
 from lth.pruning.masks import zero_
-from lth.pruning.standardised import standardised
 from lth.tickets import Ticket
 from tests.support.drawn_fast import DrawnFast
 from tests.support.harness import train

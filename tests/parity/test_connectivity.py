@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lth.analysis.linear_connectivity import barrier, compare_levels, interpolate, line_points
+from lth.analysis.linear_connectivity import _barrier, _interpolate, compare_levels, line_points
 from tests.parity.plain import draw, half, logits
 
 SHAPES = {"0.weight": (5, 4), "2.weight": (3, 5)}
@@ -54,12 +54,12 @@ def test_the_line_between_two_levels_and_its_barrier(seed):
         highest = max(value - line for value, line in zip(values, straight, strict=True))
         assert pruning[f"{name}_barrier"] == pytest.approx(highest, abs=1e-6)
         line = [{"alpha": alpha, "value": value} for alpha, value in zip(POINTS, values, strict=True)]
-        assert barrier(line, lambda row: row["value"]) == pytest.approx(highest)
+        assert _barrier(line, lambda row: row["value"]) == pytest.approx(highest)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_a_point_on_the_line_mixes_every_entry(alpha):
     a, b = draw(SHAPES, 0), draw(SHAPES, 1)
-    for name, mixed in interpolate(a, b, alpha).items():
+    for name, mixed in _interpolate(a, b, alpha).items():
         for found, x, y in zip(*(t.flatten().tolist() for t in (mixed, a[name], b[name])), strict=True):
             assert found == pytest.approx((1 - alpha) * x + alpha * y, abs=1e-14)

@@ -12,11 +12,11 @@ import torch
 
 from lth.pruning import Masks
 from lth.pruning.ladder import annealed
+from lth.pruning.search._straight_through import straight_through
 from lth.pruning.search.events import EventSchedule
 from lth.pruning.search.freezing import Freezing
 from lth.pruning.search.mask_rules import Largest, Rounded
 from lth.pruning.search.regulariser import L2
-from lth.pruning.search.straight_through import straight_through
 from tests.parity.plain import CONV, MLP, draw, equal, half, keep_largest
 
 SHAPES = {"mlp": MLP, "conv": CONV}

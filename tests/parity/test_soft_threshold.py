@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from lth.pruning.shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
+from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from tests.parity.plain import MLP, PlainMLP, draw, equal, half, sgd
 from tests.parity.training import LR, Start
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from lth.modules._penalty import penalty, penalty_groups
 from lth.pruning import Masks
 from lth.pruning.structured import units
+from lth.pruning.structured._rankers.l1 import l1
+from lth.pruning.structured._rankers.l2 import l2
 from lth.pruning.structured.group_lasso import group_lasso
-from lth.pruning.structured.penalty import penalty, penalty_groups
-from lth.pruning.structured.rankers.l1 import l1
-from lth.pruning.structured.rankers.l2 import l2
 
 
 def network(seed):

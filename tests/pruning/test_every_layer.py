@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from lth.analysis.layers import layer_table, uses_per_image
 from lth.callbacks.watch.layer_report import _outside
+from lth.experiment._standardised import standardised
 from lth.experiment.build import Experiment
 from lth.pruning import Masks
 from lth.pruning.repair import add, dead_units, rewire
-from lth.pruning.standardised import standardised
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket

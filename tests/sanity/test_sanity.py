@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from lth.cli.verdict import judge
+from lth.cli._verdict import judge
 from lth.plan import Budget
 from lth.plan.sanity_plan import SETTINGS, sanity
 from lth.report.collect import collect
@@ -129,7 +129,7 @@ def test_the_command_prints_the_verdict_and_writes_it(runs, tmp_path):
 @pytest.mark.slow
 def test_runs_of_two_datasets_are_judged_apart(runs, tmp_path):
     other = [replace(folder, config=_on(folder.config, "mnist")) for folder in collect([runs])]
-    with patch("lth.cli.verdict.collect", lambda paths: [*collect([runs]), *other]):
+    with patch("lth.cli._verdict.collect", lambda paths: [*collect([runs]), *other]):
         text = judge([runs], tmp_path)
     assert text.count("imp at density 0.3:") == 2
     assert "on mnist, imp at density 0.3:" in text

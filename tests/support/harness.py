@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.cli.run import register_resolvers
 from lth.experiment import _finished_levels
-from lth.experiment.environment import quiet_lightning
+from lth.experiment._environment import quiet_lightning
 from lth.experiment.loop import Loop, run
 from lth.modules.classifier import Classifier
 from lth.pruning import Masks

@@ -8,7 +8,7 @@ from lth.experiment.load import load_level
 from lth.networks.from_config import build
 from lth.pruning import Masks
 from lth.tickets import Ticket
-from lth.tickets.export import csr, masked, onnx, program
+from lth.tickets.export import _masked, csr, onnx, program
 from tests.support.harness import train, usual
 from tests.support.tiers import engine_but
 
@@ -78,7 +78,7 @@ def test_an_onnx_file_that_computes_something_else_is_never_left_behind(tmp_path
     ticket, net, shape = given("mlp")
     other = Ticket({n: torch.ones_like(m) for n, m in ticket.masks.items()}, ticket.weights)
     export = torch.onnx.export
-    wrong = masked.masked_net(other, net)
+    wrong = _masked.masked_net(other, net)
     monkeypatch.setattr(torch.onnx, "export", lambda whole, *args, **options: export(wrong, *args, **options))
     with pytest.raises(ValueError, match="does not compute the outputs of the masked network"):
         onnx.write(ticket, tmp_path / "a.onnx", net, shape)

@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from lth.analysis.linear_connectivity import level_end, measure
+from lth.analysis.linear_connectivity import _measure, level_end
 from lth.experiment.build import Experiment
 from lth.pruning.prunable import batch_norms
 from lth.storage.checkpoint import load_checkpoint
@@ -63,10 +63,10 @@ def test_validation_and_the_next_levels_ticket_see_the_average_that_is_saved(opt
     built = Experiment(configuration(tmp_path, *LADDER, "method=lrr", "model.batch_norm=true"), RunFolder(tmp_path))
     for index, row in enumerate(rows(tmp_path)):
         weights, _ = level_end(levels[index] / "last.ckpt")
-        seen = measure(built.net, weights, built.data.val_dataloader())
+        seen = _measure(built.net, weights, built.data.val_dataloader())
         assert seen["accuracy"] == pytest.approx(float(row["val_accuracy"]))
         assert seen["loss"] == pytest.approx(float(row["val_loss"]), abs=1e-5)
-        tested = measure(built.net, weights, built.data.test_dataloader())
+        tested = _measure(built.net, weights, built.data.test_dataloader())
         assert tested["loss"] == pytest.approx(float(row["test_loss"]), abs=1e-5)
         if index + 1 < len(levels):
             start = Ticket.load(levels[index + 1] / "ticket.safetensors").weights

@@ -1,12 +1,9 @@
 """Keeps, resets or re-estimates batch-norm running statistics at the start of a level."""
 
-from collections.abc import Iterable, Sequence
-
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from lth.callbacks._norm_statistics import measure_
 from lth.plan import Level
 from lth.pruning.masks import zero_
 from lth.pruning.prunable import batch_norms
@@ -41,22 +38,3 @@ class BatchNorm(Callback):
             pl_module.net.train()
             measure_(pl_module.net, norms, (x for x, _ in pl_module.scoring_data(0).draw(self.batches)))
         broadcast_(list(pl_module.net.buffers()))
-
-
-@torch.no_grad()
-def measure_(net: nn.Module, norms: Sequence[_BatchNorm], batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of `norms` to the mean of the statistics of `batches`.
-
-    net: the network, evaluated on the batches; only `norms` are put into training mode
-    norms: batch-norm layers of `net`
-    batches: images
-    """
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-        norm.momentum = None  # a plain mean over the batches
-    for x in batches:
-        net(x)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum

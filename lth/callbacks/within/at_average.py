@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lth.callbacks.boundary.batch_norm import measure_
+from lth.callbacks._norm_statistics import measure_
 from lth.plan import Level
 from lth.pruning.prunable import batch_norms
 

@@ -1,11 +1,14 @@
 """Rescales the frozen weights of a search after every epoch so that the logits have a fitted scale."""
 
+import math
+from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from lth.plan import Level
-from lth.pruning.search.rescaling import fit_scale
 from lth.training.ranks import sum_over_ranks
 
 
@@ -36,6 +39,34 @@ class Rescale(Callback):
         if not self.active or not pl_module.training_metrics.count:
             return  # after resuming at the end of an epoch that was already rescaled
         logits, labels = pl_module.last_batch
-        scale = fit_scale(logits.detach(), labels, sum_over_ranks, self.steps, self.lr)
+        scale = _fit_scale(logits.detach(), labels, sum_over_ranks, self.steps, self.lr)
         pl_module.scale_(scale)
         pl_module.events.append({"epoch": trainer.current_epoch, "event": "scaling", "scale": scale})
+
+
+@torch.no_grad()
+def _fit_scale(
+    logits: Tensor,
+    labels: Tensor,
+    total: Callable[[Tensor], Tensor] = lambda part: part,
+    steps: int = 20,
+    lr: float = 0.1,
+) -> float:
+    """The factor on `logits` after `steps` steps of SGD from 1 on the mean cross-entropy, without momentum.
+
+    logits: samples x classes
+    labels: class indices
+    total: sums a tensor over all ranks that hold samples
+    steps, lr: number of SGD steps, and learning rate
+
+    Returns 1 if the fit ends at a factor that is not positive and finite.
+    """
+    z = logits.double()
+    correct = z.gather(1, labels.unsqueeze(1)).sum()
+    scale = torch.ones_like(correct)
+    for _ in range(steps):
+        slope = (torch.softmax(scale * z, 1) * z).sum() - correct
+        whole, count = total(torch.stack([slope, slope.new_tensor(len(z))]))
+        scale = scale - lr * whole / count
+    factor = float(scale)
+    return factor if math.isfinite(factor) and factor > 0 else 1.0

@@ -1,14 +1,16 @@
 """Sets the scores of a search among trained weights from their magnitudes, early in the search."""
 
+from collections.abc import Sequence
+
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from lth.plan import Level
-from lth.pruning.search.score_init import above_median
 
 
 class RescoreByMagnitude(Callback):
-    """At the start of an epoch of the search, replaces the scores of weights by those of `above_median`.
+    """At the start of an epoch of the search, gives weights above the median magnitude the score 1, others 0.
 
     level: the level being trained
     epoch: epoch of the search, counted from 0; None = never. Warm Gem-Miner (arXiv 2202.12002) uses 1
@@ -28,6 +30,14 @@ class RescoreByMagnitude(Callback):
         if trainer.current_epoch != self.epoch:
             return
         masks = pl_module.masks
-        found = above_median(masks.weights(pl_module.net), list(masks.values()))
+        found = _above_median(masks.weights(pl_module.net), list(masks.values()))
         for score, value in zip(pl_module.scores, found, strict=False):  # weights first, then biases
             score.copy_(value)
+
+
+def _above_median(weights: Sequence[Tensor], allowed: Sequence[Tensor]) -> list[Tensor]:
+    """Scores 1 where |weight| exceeds the median of all allowed weights of the network, else 0."""
+    sizes = [weight.detach().abs() for weight in weights]
+    active = torch.cat([size[mask.bool()] for size, mask in zip(sizes, allowed, strict=True)])
+    median = active.median()  # the lower of the two middle values
+    return [(size > median).to(size.dtype) for size in sizes]

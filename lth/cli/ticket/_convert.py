@@ -13,13 +13,13 @@ from lth.cli.ticket._create import write_state
 from lth.cli.ticket._options import Commands, add_command, add_network, add_out, add_prefix
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning import Masks
+from lth.pruning.masks import masked
 from lth.pruning.structured.attached import Attached
 from lth.pruning.structured.thin import thin
 from lth.report.output import console, print_table
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from lth.tickets.export import csr, onnx, program
-from lth.tickets.export.masked import masked_state
 from lth.tickets.formats.content import Content, read
 from lth.tickets.formats.scope import complete
 from lth.tickets.layouts import LAYOUTS
@@ -102,7 +102,7 @@ def _needs_all(arguments: Namespace) -> str:
 def _state(ticket: Ticket, path: Path, kind: str) -> str:
     if (kind == "safetensors") != (path.suffix == ".safetensors"):
         raise ValueError(f"--format {kind} and the name {path.name} contradict each other: safetensors files end so")
-    write_state(masked_state(ticket), path)
+    write_state(masked(ticket.weights, ticket.masks), path)
     return "plain state dict, pruned weights zero"
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from lth.analysis.layers import ticket_table, ticket_totals
+from lth.analysis.layers import layer_table
 from lth.analysis.similarity import compare
 from lth.cli.ticket._options import Commands, add_command, add_network, add_tables
 from lth.networks.from_config import build, described, image_shape
+from lth.pruning.masks import Masks
 from lth.report.output import console, print_table, write_csv
 from lth.tickets import Ticket
 from lth.tickets.formats.content import Content, read
@@ -28,6 +30,7 @@ _LAYERS = {
     "macs_kept": "of kept",
 }
 _NOT_PROVENANCE = ("format", "sha256", "kept", "prunable", "density", "starting_weights", "stored_weights")
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def add_commands(commands: Commands) -> None:
@@ -55,8 +58,8 @@ def _show(arguments: Namespace) -> None:
             shape = image_shape(description)
         except ValueError as error:
             why_none = str(error)
-    rows = ticket_table(ticket, net, shape)
-    found = ticket_totals(ticket, net)
+    rows = _ticket_table(ticket, net, shape)
+    found = _ticket_totals(ticket, net)
     screen.print(
         f"{arguments.ticket}\n{found['kept']:,} of {found['prunable']:,} prunable weights kept: density "
         f"{found['density']:.4g}; {found['nonzero_parameters']:,} of all {found['parameters']:,} parameters: "
@@ -75,6 +78,40 @@ def _show(arguments: Namespace) -> None:
         )
     if arguments.out:
         write_csv(arguments.out / "layers.csv", rows)
+
+
+def _ticket_table(
+    ticket: Ticket, net: nn.Module | None = None, image_shape: tuple[int, int, int] | None = None
+) -> list[dict[str, Any]]:
+    """The layer table of a ticket. Without `net` and `image_shape`, effective weights and multiply-adds are None.
+
+    Raises ValueError if the ticket's masks do not fit `net`.
+    """
+    masks = Masks({name: mask.float() for name, mask in ticket.masks.items()})
+    if net is not None and image_shape is not None:
+        masks.weights(net)  # checks names and shapes
+        return layer_table(net, masks, image_shape)
+    return layer_table(net or nn.Module(), masks, None)
+
+
+def _ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:
+    """Counts and density of a ticket, over prunable weights and over all parameters (unmasked ones count as kept).
+
+    net: the ticket's network; None = all stored tensors except batch-norm statistics count as parameters
+    """
+    if net is not None:
+        parameters = sum(p.numel() for p in net.parameters())
+    else:
+        parameters = sum(w.numel() for n, w in ticket.weights.items() if n.rpartition(".")[2] not in _BUFFERS)
+    nonzero = parameters - ticket.total + ticket.kept
+    return {
+        "kept": ticket.kept,
+        "prunable": ticket.total,
+        "density": ticket.density,
+        "parameters": parameters,
+        "nonzero_parameters": nonzero,
+        "density_of_all": nonzero / parameters,
+    }
 
 
 def _network_of(ticket: Ticket, file: Path | None) -> tuple[dict[str, Any] | None, str]:

@@ -6,8 +6,8 @@ One round can empty whole layers, a hundred do not: use `prune(..., rounds=100)`
 import torch
 from torch import nn
 
+from lth.pruning._flow import absolute, flow_gradients
 from lth.pruning.criterion import Batches, Scores
-from lth.pruning.linearised import absolute, flow_gradients
 from lth.pruning.masks import Masks
 
 

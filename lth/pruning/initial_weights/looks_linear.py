@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from lth.pruning.initial_weights.distributions import orthogonalise
+from lth.pruning.initial_weights._orthogonal import orthogonalise
 from lth.pruning.masks import Masks
 from lth.pruning.prunable import LAYERS, prunable
 from lth.pruning.seeds import generator

@@ -1,7 +1,7 @@
 """Initial scores. Each function takes a weight, for its shape and fan-in, and a CPU generator."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -51,14 +51,6 @@ def by_magnitude(weight: Tensor, random: torch.Generator, *, share: float = 0.5)
     size = weight.detach().abs().cpu()
     rank = int((1 - share) * (size.numel() - 1)) + 1  # torch.quantile refuses tensors of over 16 million elements
     return (size > size.flatten().kthvalue(rank).values).float()
-
-
-def above_median(weights: Sequence[Tensor], allowed: Sequence[Tensor]) -> list[Tensor]:
-    """Scores 1 where |weight| exceeds the median of all allowed weights of the network, else 0."""
-    sizes = [weight.detach().abs() for weight in weights]
-    active = torch.cat([size[mask.bool()] for size, mask in zip(sizes, allowed, strict=True)])
-    median = active.median()  # the lower of the two middle values
-    return [(size > median).to(size.dtype) for size in sizes]
 
 
 def _fan_in(weight: Tensor) -> int:

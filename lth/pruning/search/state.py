@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import Masks, zero_
 from lth.pruning.prunable import bias_name
+from lth.pruning.search._selection import Selection
+from lth.pruning.search._straight_through import straight_through
 from lth.pruning.search.events import EventSchedule
 from lth.pruning.search.rounding import Rounding
 from lth.pruning.search.score_init import ScoreInit
-from lth.pruning.search.selection import Selection
-from lth.pruning.search.straight_through import straight_through
 from lth.pruning.seeds import generator
 from lth.pruning.topk import largest
 

@@ -11,8 +11,8 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.restore import preserved
 from lth.pruning.structured._dataflow import trace, zero_image
+from lth.pruning.structured._rankers import Ranker, UnitScores, ranker_named
 from lth.pruning.structured.groups import PruningGroup, UnitIndex
-from lth.pruning.structured.rankers import Ranker, UnitScores, ranker_named
 
 _FOLDED = ("l1", "l2")  # rankers of weights alone, which folding batch norm can change
 
@@ -23,7 +23,7 @@ class UnitRanking:
 
     Raises ValueError for an unknown ranker, and for bn_fold with a ranker that does not score the weights alone.
 
-    ranker: name of a module of `lth.pruning.structured.rankers`, or a function of the type `Ranker`
+    ranker: name of a module of `lth.pruning.structured._rankers`, or a function of the type `Ranker`
     bn_fold: score the weights w * gamma / sqrt(var + eps), into which batch norm is folded
     """
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from lth.pruning.prunable import names_matching
 from lth.pruning.structured import units
 from lth.pruning.structured.coupling import CoupledLayers
-from lth.pruning.structured.groups import PruningGroup, extend_leader, leader_group, single_group
+from lth.pruning.structured.groups import PruningGroup
 
 _OUTPUTS = ("outputs", "filters", "out_features")  # the units that coupled layers share
 _COUPLED = ("error", "complete", "ignore")
@@ -108,3 +108,38 @@ def _matching(pattern: str, names: Sequence[str]) -> set[str]:
     if not found:
         raise ValueError(f"pattern {pattern!r} matches no prunable weight; there are {list(names)}")
     return found
+
+
+def single_group(name: str, shape: Sequence[int], unit: units.Unit) -> PruningGroup:
+    """The units of one weight that is coupled to no other."""
+    index = unit(shape)
+    return PruningGroup(units.count_units(index), {name: index})
+
+
+def leader_group(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit: units.Unit) -> PruningGroup:
+    """The weights `names`, of which only the first (the leader) is ranked; the others lose the same units.
+
+    Raises ValueError where the weights have different numbers of units.
+    """
+    leader, *rest = names
+    indices = {name: unit(shapes[name]) for name in names}
+    counts = {name: units.count_units(index) for name, index in indices.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"the weights of a leader group must have equally many units: {counts}")
+    return PruningGroup(counts[leader], {leader: indices[leader]}, [(name, indices[name]) for name in rest])
+
+
+def extend_leader(group: PruningGroup, coupled: Sequence[PruningGroup]) -> PruningGroup:
+    """A leader group whose units are removed from all weights of the groups `coupled` to its members too.
+
+    Raises ValueError for a coupled weight whose outputs are permuted or concatenated: unit i must be output i.
+    """
+    dependents = list(group.dependents)
+    for other in coupled:
+        for name, index in other.ranked.items():
+            outputs = torch.arange(len(index)).view(-1, *[1] * (index.dim() - 1)).expand_as(index)
+            if not torch.equal(index, outputs):
+                raise ValueError(f"{name} cannot follow a leader: its outputs are permuted or concatenated")
+            dependents.append((name, index))
+        dependents += other.dependents
+    return PruningGroup(group.n_units, group.ranked, dependents)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from lth.pruning.prunable import prunable
-from lth.pruning.structured.penalty import LayerStrength, PenaltyGroups, strengths, unit_members
+from lth.pruning.structured._penalised import strengths, unit_members
+from lth.pruning.structured.penalty import LayerStrength, PenaltyGroups
 from lth.pruning.structured.units import Unit
 
 

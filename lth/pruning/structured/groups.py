@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lth.pruning.structured.units import Unit, count_units
-
 UnitIndex = Mapping[str, Tensor]  # weight name -> unit index of every element (see `units`)
 
 
@@ -49,38 +47,3 @@ class PruningGroup:
                 stays = kept[index.clamp_min(0)] | (index < 0)
                 changed[name] = changed.get(name, masks[name].bool()) & stays
         return changed
-
-
-def single_group(name: str, shape: Sequence[int], unit: Unit) -> PruningGroup:
-    """The units of one weight that is coupled to no other."""
-    index = unit(shape)
-    return PruningGroup(count_units(index), {name: index})
-
-
-def leader_group(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit: Unit) -> PruningGroup:
-    """The weights `names`, of which only the first (the leader) is ranked; the others lose the same units.
-
-    Raises ValueError where the weights have different numbers of units.
-    """
-    leader, *rest = names
-    indices = {name: unit(shapes[name]) for name in names}
-    counts = {name: count_units(index) for name, index in indices.items()}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"the weights of a leader group must have equally many units: {counts}")
-    return PruningGroup(counts[leader], {leader: indices[leader]}, [(name, indices[name]) for name in rest])
-
-
-def extend_leader(group: PruningGroup, coupled: Sequence[PruningGroup]) -> PruningGroup:
-    """A leader group whose units are removed from all weights of the groups `coupled` to its members too.
-
-    Raises ValueError for a coupled weight whose outputs are permuted or concatenated: unit i must be output i.
-    """
-    dependents = list(group.dependents)
-    for other in coupled:
-        for name, index in other.ranked.items():
-            outputs = torch.arange(len(index)).view(-1, *[1] * (index.dim() - 1)).expand_as(index)
-            if not torch.equal(index, outputs):
-                raise ValueError(f"{name} cannot follow a leader: its outputs are permuted or concatenated")
-            dependents.append((name, index))
-        dependents += other.dependents
-    return PruningGroup(group.n_units, group.ranked, dependents)

@@ -1,23 +1,12 @@
-"""Penalties that drive groups of weights to zero: their terms, their sum, and the masking of weak groups.
+"""Groups of weights that penalties drive to zero.
 
 A term is a function from a network to a list of `PenaltyGroups`: `group_lasso.group_lasso` and `scales.scale_l1`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
-
-from lth.pruning.masks import Masks
-from lth.pruning.prunable import names_matching
-from lth.pruning.structured.units import count_units
-
-_EPS = 1e-12  # under the root: gives a group of zeros the gradient zero instead of NaN
-MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {  # absolute values (groups x elements) -> one number per group
-    "mean_abs": lambda values: values.mean(1),
-    "max": lambda values: values.amax(1),
-}
 
 
 @dataclass(frozen=True)
@@ -54,129 +43,3 @@ class PenaltyGroups:
 
 PenaltyTerm = Callable[[nn.Module], list[PenaltyGroups]]
 LayerStrength = str | Sequence[str | float]  # a name pattern, or a pair of a pattern and the strength there
-
-
-def strengths(layers: Iterable[LayerStrength], default: float, names: Sequence[str]) -> dict[str, float]:
-    """Parameter name -> strength, in the order of `names`.
-
-    Raises ValueError for a pattern that matches nothing, a name that two patterns match, a negative strength, and
-    without any pattern.
-
-    layers: patterns, or pairs of a pattern and its own strength
-    default: strength of patterns without their own
-    names: all parameters that may be penalised
-    """
-    found: dict[str, tuple[float, str]] = {}
-    for layer in layers:
-        pattern, strength = (layer, default) if isinstance(layer, str) else layer
-        matched = names_matching(str(pattern), names)
-        twice = sorted(matched & set(found))
-        if not matched:
-            raise ValueError(f"the pattern {pattern!r} matches nothing that can be penalised; there are {list(names)}")
-        if twice:
-            raise ValueError(f"{twice} are penalised twice, by {pattern!r} and by {found[twice[0]][1]!r}")
-        if not float(strength) >= 0:
-            raise ValueError(f"the strength {strength!r} of {pattern!r} is not a number of at least 0")
-        found |= {name: (float(strength), str(pattern)) for name in matched}
-    if not found:
-        raise ValueError(f"no layers are given to penalise; there are {list(names)}")
-    return {name: found[name][0] for name in names if name in found}
-
-
-def unit_members(index: Tensor) -> Tensor:
-    """Flat indices of the elements of every unit, units x elements. Raises ValueError for units of different sizes."""
-    count = count_units(index)
-    if index.numel() % count or torch.bincount(index.flatten()).unique().numel() != 1:
-        raise ValueError(f"the {count} parts of a weight of {index.numel()} elements are not all of one size")
-    return index.flatten().argsort(stable=True).view(count, -1)
-
-
-def penalty_groups(net: nn.Module, terms: Iterable[PenaltyTerm]) -> list[PenaltyGroups]:
-    """The groups of several terms (channels and whole layers, for example).
-
-    Raises ValueError for a parameter that two terms divide in the same way: it would be penalised twice.
-    """
-    found = [groups for term in terms for groups in term(net)]
-    for i, groups in enumerate(found):
-        for other in found[:i]:
-            if groups.parameter == other.parameter and torch.equal(groups.members, other.members):
-                raise ValueError(f"{groups.parameter} is penalised twice, in the same {len(groups.members)} groups")
-    return found
-
-
-def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], eps: float = _EPS) -> Tensor:
-    """Sum over all groups of strength * sqrt(sum of squares + eps): a differentiable scalar to add to the loss.
-
-    Each parameter is gathered once. No element is a member of two groups of one term, so that the backward pass is
-    deterministic on a GPU too.
-    """
-    terms = []
-    for each in groups:
-        values = parameters[each.parameter].flatten()[each.members]
-        terms.append(each.strength * (values.square().sum(1) + eps).sqrt().sum())
-    return torch.stack(terms).sum()
-
-
-@torch.no_grad()
-def mask_weak(
-    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], below: float, measure: str = "mean_abs"
-) -> Masks:
-    """A copy of `masks` in which the groups with a measure under `below` are removed.
-
-    Raises ValueError for an unknown measure, and for groups whose weights `masks` do not cover.
-
-    below: threshold, in the units of the parameters
-    measure: `mean_abs` or `max` of the absolute values of a group
-    """
-    parameters = dict(net.named_parameters())
-    return _without(masks, [(each, _measured(each, parameters, measure) < below) for each in groups])
-
-
-@torch.no_grad()
-def mask_weakest(
-    net: nn.Module, masks: Masks, groups: Iterable[PenaltyGroups], kept: int, measure: str = "mean_abs"
-) -> Masks:
-    """A copy of `masks` in which every parameter loses its weakest groups, each the same share of its groups.
-
-    The share is the largest that leaves `kept` weights or more; every parameter keeps at least one group.
-    Raises ValueError as `mask_weak`, and if more than `kept` weights are left with one group per parameter.
-
-    kept: number of weights
-    measure: as for `mask_weak`
-    """
-    parameters = dict(net.named_parameters())
-    ranked = [(each, _measured(each, parameters, measure).argsort(stable=True).argsort()) for each in groups]
-    shares = sorted({rank / len(ranks) for _, ranks in ranked for rank in range(len(ranks))})
-
-    def without(share: float) -> Masks:
-        return _without(masks, [(each, ranks < round(share * len(ranks), 6)) for each, ranks in ranked])
-
-    low, high = 0, len(shares)  # shares from `high` on leave fewer than `kept`
-    while low < high - 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if without(shares[middle]).kept >= kept else (low, middle)
-    least = without(shares[-1]).kept
-    if least > kept:
-        raise ValueError(
-            f"with one unit for each of method.layers {least} of {masks.total} weights are left: "
-            f"{kept} cannot be reached; penalise more layers or raise sparsity.density to {least / masks.total:.2g}"
-        )
-    return without(shares[low])
-
-
-def _measured(groups: PenaltyGroups, parameters: Mapping[str, Tensor], measure: str) -> Tensor:
-    """The measure of each group."""
-    if measure not in MEASURES:
-        raise ValueError(f"measure {measure!r} is not one of {list(MEASURES)}")
-    return MEASURES[measure](parameters[groups.parameter].flatten()[groups.members].abs())
-
-
-def _without(masks: Masks, removed: Iterable[tuple[PenaltyGroups, Tensor]]) -> Masks:
-    """A copy of `masks` without some groups: pairs of groups and whether each of them is removed."""
-    kept = masks.clone()
-    for groups, weak in removed:
-        name, elements = groups.masked(masks)
-        flat = kept[name].contiguous().flatten()
-        flat[elements[weak].flatten()] = 0
-        kept[name].copy_(flat.view(kept[name].shape))
-    return kept

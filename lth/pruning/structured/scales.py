@@ -7,7 +7,8 @@ import torch
 from torch import fx, nn
 
 from lth.pruning.prunable import LAYERS
-from lth.pruning.structured.penalty import LayerStrength, PenaltyGroups, strengths, unit_members
+from lth.pruning.structured._penalised import strengths, unit_members
+from lth.pruning.structured.penalty import LayerStrength, PenaltyGroups
 from lth.pruning.structured.units import outputs
 
 _NORM = nn.modules.batchnorm._BatchNorm

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lth.storage.atomic import write_with
-from lth.tickets.export.masked import check_equal, images, masked_net
+from lth.tickets.export._masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
 _PARTS = ("crow", "col", "values")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lth.storage.atomic import write_with
-from lth.tickets.export.masked import check_equal, images, masked_net
+from lth.tickets.export._masked import check_equal, images, masked_net
 from lth.tickets.ticket import Ticket
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from lth.networks import resnet20
 from lth.pruning import Masks
 from lth.pruning.initial_weights import distributions
-from lth.pruning.initial_weights.distributions import _residual, orthogonalise
+from lth.pruning.initial_weights._orthogonal import _residual, orthogonalise
 from lth.pruning.masks import fingerprint
 
 RULES = [

@@ -9,7 +9,7 @@ from torch import nn
 
 from lth.networks import mlp, mobilenet_v1
 from lth.pruning import Masks, allocation, criteria, prune
-from lth.pruning.initial_weights.distributions import _residual
+from lth.pruning.initial_weights._orthogonal import _residual
 from lth.pruning.initial_weights.looks_linear import _Mirror, _mirrors, looks_linear, mirror
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lth.pruning.search._segments import _largest_on_device, largest_of_segments
+from lth.pruning.search._selection import Selection, _by_group
 from lth.pruning.search.mask_rules import Largest, Relaxed, Rounded, Sampled
 from lth.pruning.search.rounding import Rounding
-from lth.pruning.search.selection import Selection, _by_group
 from lth.pruning.search.state import _layers_of
 from lth.pruning.seeds import generator
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from lth.pruning.search._straight_through import straight_through
 from lth.pruning.search.mask_rules import Largest, Rounded
 from lth.pruning.search.regulariser import L1, L1L2, L2, Entropy, Regulariser, Variance, WeightedVariance
-from lth.pruning.search.straight_through import straight_through
 
 
 def network() -> torch.nn.Sequential:

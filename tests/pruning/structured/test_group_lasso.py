@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from lth.modules._penalty import mask_weak, mask_weakest, penalty, penalty_groups
 from lth.networks import mlp, mobilenet_v2, resnet20, vgg11
 from lth.pruning import Masks
 from lth.pruning.structured import units
+from lth.pruning.structured._penalised import unit_members
 from lth.pruning.structured.group_lasso import group_lasso
-from lth.pruning.structured.penalty import mask_weak, mask_weakest, penalty, penalty_groups, unit_members
 from lth.pruning.structured.scales import _source_weights, scale_l1
 
 UNITS = {

@@ -14,14 +14,14 @@ from lth.pruning.criterion import Batches
 from lth.pruning.masks import fingerprint
 from lth.pruning.structured import units
 from lth.pruning.structured._dataflow import trace, zero_image
-from lth.pruning.structured.groups import single_group
-from lth.pruning.structured.rankers import _ranker_names
-from lth.pruning.structured.rankers.apoz import apoz
-from lth.pruning.structured.rankers.gradient import gradient
-from lth.pruning.structured.rankers.l1 import l1
-from lth.pruning.structured.rankers.l2 import l2
-from lth.pruning.structured.rankers.mean_activation import mean_activation
-from lth.pruning.structured.rankers.random import random
+from lth.pruning.structured._rankers import _ranker_names
+from lth.pruning.structured._rankers.apoz import apoz
+from lth.pruning.structured._rankers.gradient import gradient
+from lth.pruning.structured._rankers.l1 import l1
+from lth.pruning.structured._rankers.l2 import l2
+from lth.pruning.structured._rankers.mean_activation import mean_activation
+from lth.pruning.structured._rankers.random import random
+from lth.pruning.structured._unit_selection import single_group
 from lth.pruning.structured.schedule_rule import ScheduleRule
 
 

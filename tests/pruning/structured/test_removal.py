@@ -6,7 +6,7 @@ import torch
 from lth.pruning import Masks
 from lth.pruning.structured import units
 from lth.pruning.structured._removal import Removal, _count_removed, _remove_lowest
-from lth.pruning.structured.groups import leader_group, single_group
+from lth.pruning.structured._unit_selection import leader_group, single_group
 from lth.pruning.structured.schedule_rule import ScheduleRule
 from lth.pruning.timing import Firings
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lth.analysis.network_tables import compute_table, masks_table, size_in_bytes, sparsity_table
+from lth.cli._network_tables import compute_table, masks_table, size_in_bytes, sparsity_table
 from lth.networks import mlp, resnet20, resnet56
 from lth.pruning import Masks
 from lth.pruning.masks import fingerprint

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lth.pruning.search.rescaling import fit_scale, rescale_
+from lth.callbacks.within.rescale import _fit_scale
+from lth.modules._scaled_weights import _rescale_
 
 
 def batch(spread: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,23 +28,23 @@ def test_the_factor_is_that_of_twenty_steps_of_sgd(spread: float):
         cross_entropy(scale * logits.double(), labels).backward()
         sgd.step()
     assert scale != 1
-    assert fit_scale(logits, labels) == pytest.approx(scale.item(), rel=1e-12)
+    assert _fit_scale(logits, labels) == pytest.approx(scale.item(), rel=1e-12)
 
 
 def test_a_factor_that_is_not_over_zero_becomes_one():
     logits, labels = batch(3.0)
     wrong = logits.argmin(1)  # the best factor is negative
-    assert fit_scale(logits, labels) != 1
-    assert fit_scale(logits, wrong) == 1
-    assert fit_scale(logits * torch.nan, labels) == 1
+    assert _fit_scale(logits, labels) != 1
+    assert _fit_scale(logits, wrong) == 1
+    assert _fit_scale(logits * torch.nan, labels) == 1
 
 
 def test_shares_of_a_batch_give_the_factor_of_the_whole():
     logits, labels = batch(1.0)
     whole = []
-    fit_scale(logits, labels, lambda part: whole.append(part) or part)
+    _fit_scale(logits, labels, lambda part: whole.append(part) or part)
     seen = iter(whole)
-    assert fit_scale(logits[:7], labels[:7], lambda part: next(seen)) == fit_scale(logits, labels)
+    assert _fit_scale(logits[:7], labels[:7], lambda part: next(seen)) == _fit_scale(logits, labels)
 
 
 class Plain(nn.Module):
@@ -64,7 +65,7 @@ class Plain(nn.Module):
 def test_between_relus_the_logits_are_multiplied_and_each_layer_has_its_share():
     net, x = Plain(norm=False), torch.randn(9, 3, 8, 8)
     before = copy.deepcopy(net)
-    rescale_(net, 2.5)
+    _rescale_(net, 2.5)
     assert torch.allclose(net(x), 2.5 * before(x), atol=1e-5)
     for layer, place in (("first", 1), ("second", 2), ("head", 3)):
         now, then = getattr(net, layer), getattr(before, layer)
@@ -77,5 +78,5 @@ def test_batch_norm_gives_what_it_gave_before():
     net(x)
     net.eval()
     before = copy.deepcopy(net)
-    rescale_(net, 2.5)
+    _rescale_(net, 2.5)
     assert torch.allclose(net.norm(net.first(x)), before.norm(before.first(x)), atol=1e-5)

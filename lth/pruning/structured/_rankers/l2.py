@@ -5,9 +5,9 @@ from torch import nn
 
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
+from lth.pruning.structured._rankers import UnitScores
+from lth.pruning.structured._rankers._averages import weights_of
 from lth.pruning.structured.groups import UnitIndex
-from lth.pruning.structured.rankers import UnitScores
-from lth.pruning.structured.rankers._averages import weights_of
 from lth.pruning.structured.units import sum_per_unit
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from lth.pruning.shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
+from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
 from lth.training.schedules import Clock, cosine
 
 EPOCH = 196  # steps

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lth.analysis.network_tables import Row, compute_table, masks_table, size_in_bytes, sparsity_table
+from lth.cli._best_epochs import best_epochs
 from lth.cli._errors import hydra_errors, short_errors
+from lth.cli._network_tables import Row, compute_table, masks_table, size_in_bytes, sparsity_table
 from lth.experiment.load import load_level
 from lth.networks.from_config import build, described, image_shape
 from lth.pruning.masks import Masks
-from lth.report.epochs import best_epochs
 from lth.report.output import console, print_table, write_csv
 from lth.storage.checkpoint import copy_state_
 from lth.storage.folder import LEVEL

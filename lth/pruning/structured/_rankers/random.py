@@ -6,8 +6,8 @@ from torch import nn
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
+from lth.pruning.structured._rankers import UnitScores
 from lth.pruning.structured.groups import UnitIndex
-from lth.pruning.structured.rankers import UnitScores
 from lth.pruning.structured.units import count_units
 
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from lth.pruning.criterion import Batches
 from lth.pruning.structured._dataflow import trace
+from lth.pruning.structured._rankers import UnitScores
 from lth.pruning.structured.groups import UnitIndex
-from lth.pruning.structured.rankers import UnitScores
 from lth.pruning.structured.units import sum_per_unit
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
+from lth.experiment._standardised import standardised
 from lth.pruning import Masks
-from lth.pruning.standardised import standardised
 
 IMAGE = 3, 8, 8
 

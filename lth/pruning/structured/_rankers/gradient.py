@@ -6,8 +6,8 @@ from torch import nn
 from lth.pruning.criteria._gradients import add_, prepared, scoring_losses
 from lth.pruning.criterion import Batches
 from lth.pruning.masks import Masks
+from lth.pruning.structured._rankers import UnitScores
 from lth.pruning.structured.groups import UnitIndex
-from lth.pruning.structured.rankers import UnitScores
 from lth.pruning.structured.units import sum_per_unit
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lth.training import metrics
-from lth.training.metrics import EvaluationMetrics, TrainingMetrics
+from lth.modules import _metrics
+from lth.modules._metrics import EvaluationMetrics, TrainingMetrics
 
 CLASSES = 7
 
@@ -30,7 +30,7 @@ def slowly(given, top):
 
 @pytest.mark.parametrize("together", [1, 100, 10**6])  # logits: every batch by itself, some batches, all batches
 def test_training_metrics_are_means_over_the_samples_of_an_epoch(together, monkeypatch):
-    monkeypatch.setattr(metrics, "_COUNTED_TOGETHER", together)
+    monkeypatch.setattr(_metrics, "_COUNTED_TOGETHER", together)
     given, counted = batches(10, 3, 10, 8), TrainingMetrics()
     reused = torch.empty(10, dtype=torch.long)  # a loader's memory, which the next batch overwrites
     for _ in range(2):

@@ -9,16 +9,11 @@ from lth.pruning.masks import masked
 from lth.tickets.ticket import Ticket
 
 
-def masked_state(ticket: Ticket) -> dict[str, Tensor]:
-    """The whole state dict with pruned weights zero."""
-    return masked(ticket.weights, ticket.masks)
-
-
 def masked_net(ticket: Ticket, net: nn.Module) -> nn.Module:
     """A copy of `net` with the ticket's masked state, in evaluation mode. Raises ValueError if it does not fit."""
     copy = deepcopy(net)
     try:
-        copy.load_state_dict(masked_state(ticket))
+        copy.load_state_dict(masked(ticket.weights, ticket.masks))
     except RuntimeError as error:
         raise ValueError(f"the ticket does not fit {type(net).__name__}: {' '.join(str(error).split())}") from None
     return copy.eval()
