@@ -1,9 +1,9 @@
 """Linear layers computed from their kept weights alone, with gradients at the kept places alone (CPU)."""
 
 import warnings
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -34,9 +34,10 @@ class KeptPlaces:
         self._order = torch.sort(columns, stable=True).indices
         self._crow_t, self._col_t = _compressed(kept.sum(0)), rows[self._order].int()
         self._order = self._order.int()
-        self._compiled = compiled_products()
-        self._rows = self._crow.numpy(), self._col.numpy()
-        self._columns = self._crow_t.numpy(), self._col_t.numpy()
+        self._linear = compiled_linear() or _Linear
+        # starts of rows, column of each place, index of its value; the same by columns: for compiled products
+        self.by_row = self._crow.numpy(), self._col.numpy(), np.arange(self.count, dtype=np.int32)
+        self.by_column = self._crow_t.numpy(), self._col_t.numpy(), self._order.numpy()
 
     def values_of(self, dense: Tensor) -> Tensor:
         """The kept values of a tensor of the matrix's shape, as a new vector."""
@@ -60,42 +61,17 @@ class KeptPlaces:
         order, so that the next product need not transpose. Sums are in another order than in the dense product.
         Differentiable once.
         """
-        result: Tensor = _SparseLinear.apply(x, values, bias, self)
+        result: Tensor = self._linear.apply(x, values, bias, self)
         return result
 
-    def product(self, values: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
-        """matrix @ columns + bias. columns: shape (inputs, samples); returns (outputs, samples)."""
-        if self._compiled is None:
-            start = values.new_zeros(1, 1) if bias is None else bias.detach().unsqueeze(1)
-            return _product(_csr(self._crow, self._col, values, self.shape), columns, start)
-        start = values.new_zeros(self.shape[0]) if bias is None else bias.detach()
-        return self._compiled_product(self._rows, values, columns, start)
+    def matrix(self, values: Tensor) -> Tensor:
+        """The matrix as a sparse CSR tensor that shares memory with `values`."""
+        return _csr(self._crow, self._col, values, self.shape)
 
-    def transposed_product(self, values: Tensor, outputs: Tensor) -> Tensor:
-        """matrix.t() @ outputs. outputs: shape (outputs, samples); returns (inputs, samples)."""
-        ordered = torch.index_select(values.detach(), 0, self._order)
-        if self._compiled is None:
-            matrix = _csr(self._crow_t, self._col_t, ordered, self.shape[::-1])
-            return _product(matrix, outputs, values.new_zeros(1, 1))
-        return self._compiled_product(self._columns, ordered, outputs, values.new_zeros(self.shape[1]))
-
-    def gradients(self, outputs: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the kept values and of the bias, from the gradient `outputs` of a product with `columns`."""
-        of_values = outputs.new_zeros(self.count)
-        if self._compiled is None:
-            matrix = _csr(self._crow, self._col, of_values, self.shape)
-            torch.sparse.sampled_addmm(matrix, outputs, columns.t(), out=matrix)
-            return of_values, outputs.sum(1)
-        of_bias, g = outputs.new_empty(self.shape[0]), outputs.numpy()
-        zero = g.dtype.type(0)
-        self._compiled.gradients(*self._rows, g, columns.numpy(), zero, of_values.numpy(), of_bias.numpy())
-        return of_values, of_bias
-
-    def _compiled_product(self, places: Any, values: Tensor, x: Tensor, start: Tensor) -> Tensor:
-        assert self._compiled is not None
-        result = x.new_empty(len(start), x.shape[1])
-        self._compiled.product(*places, values.detach().numpy(), x.numpy(), start.numpy(), result.numpy())
-        return result
+    def transposed(self, values: Tensor) -> Tensor:
+        """The transposed matrix as a sparse CSR tensor, with a copy of `values`."""
+        ordered = torch.index_select(values, 0, self._order)
+        return _csr(self._crow_t, self._col_t, ordered, self.shape[::-1])
 
     def _flat(self) -> Tensor:
         """The index of each kept place in the flattened matrix."""
@@ -104,12 +80,26 @@ class KeptPlaces:
         return rows * self.shape[1] + self._col
 
 
-class _SparseLinear(Function):
+def compiled_linear() -> type[Function] | None:
+    """The linear layer that numba compiles; None where it is not installed, or torch uses several threads."""
+    if torch.get_num_threads() > 1:
+        return None
+    try:
+        from lth.pruning._compiled_linear import CompiledLinear
+    except ImportError:
+        return None
+    return CompiledLinear
+
+
+class _Linear(Function):
+    """`KeptPlaces.linear` with products of torch and MKL."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: KeptPlaces) -> Tensor:
-        columns = x.detach().reshape(-1, places.shape[1]).t().contiguous()  # (inputs, samples)
-        result = places.product(values, columns, bias)
-        ctx.save_for_backward(columns if ctx.needs_input_grad[1] or ctx.needs_input_grad[2] else None, values)
+        columns = x.reshape(-1, places.shape[1]).t().contiguous()  # (inputs, samples)
+        start = values.new_zeros(1, 1) if bias is None else bias.unsqueeze(1)
+        result = _product(places.matrix(values), columns, start)
+        ctx.save_for_backward(columns if ctx.needs_input_grad[1] else None, values)
         ctx.places, ctx.x_shape = places, x.shape
         return result.t().view(*x.shape[:-1], places.shape[0])
 
@@ -121,21 +111,15 @@ class _SparseLinear(Function):
         outputs = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
         of_x = of_values = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = places.transposed_product(values, outputs).t().reshape(ctx.x_shape)
-        if columns is not None:
-            of_values, of_bias = places.gradients(outputs, columns)
-        return of_x, of_values, of_bias if ctx.needs_input_grad[2] else None, None
-
-
-def compiled_products() -> ModuleType | None:
-    """The products that numba compiles; None where it is not installed, or torch uses several threads."""
-    if torch.get_num_threads() > 1:
-        return None
-    try:
-        from lth.pruning import _compiled_products
-    except ImportError:
-        return None
-    return _compiled_products
+            start = values.new_zeros(1, 1)
+            of_x = _product(places.transposed(values), outputs, start).t().reshape(ctx.x_shape)
+        if ctx.needs_input_grad[1]:
+            of_values = torch.zeros_like(values)
+            matrix = places.matrix(of_values)
+            torch.sparse.sampled_addmm(matrix, outputs, columns.t(), out=matrix)
+        if ctx.needs_input_grad[2]:
+            of_bias = outputs.sum(1)
+        return of_x, of_values, of_bias, None
 
 
 def _product(matrix: Tensor, columns: Tensor, start: Tensor) -> Tensor:

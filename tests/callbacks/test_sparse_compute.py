@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.functional import linear
 
 from lth.callbacks import EMA, Regrow
-from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
+from lth.callbacks.within._kept_layer import KeptLayer, linear_layers
+from lth.callbacks.within._sparse_times import COMPILED, OF_TORCH, faster_sparse
 from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
 from lth.modules import KeptWeights, PenalisedWeights
 from lth.storage.checkpoint import load_checkpoint
@@ -126,14 +127,26 @@ def test_what_stands_against_it_is_said():
     assert _reads_weights(object.__new__(Regrow))
 
 
-def test_it_pays_for_large_layers_with_few_weights():
-    def mask(size, density):
-        return (torch.arange(size * size) < density * size * size).view(size, size)
+def chosen(shapes, density, times=COMPILED, samples=128, others=True):
+    """Which layers of these shapes, by number, the model computes from kept values."""
+    masks = {str(n): (torch.arange(o * i) < density * o * i).view(o, i) for n, (o, i) in enumerate(shapes)}
+    return [int(name) for name in faster_sparse(masks, dict.fromkeys(masks, samples), others, times)]
 
-    assert is_faster_sparse(mask(500, 0.05), samples=128)
-    assert not is_faster_sparse(mask(500, 0.3), samples=128)  # too dense
-    assert not is_faster_sparse(mask(30, 0.05), samples=128)  # too small
-    assert not is_faster_sparse(mask(30, 1), samples=128)
+
+@pytest.mark.parametrize("times", [COMPILED, OF_TORCH])
+def test_it_pays_for_large_layers_with_few_weights(times):
+    assert chosen([(500, 500)], 0.05, times) == [0]
+    assert chosen([(500, 500)], 0.3, times) == []  # too dense
+    assert chosen([(30, 30)], 0.05, times) == []  # too small
+    assert chosen([(500, 500), (10, 500), (30, 30)], 0.05, times) == [0]
+
+
+def test_it_pays_for_small_layers_where_steps_then_need_no_mask():
+    lenet = [(300, 784), (100, 300), (10, 100)]
+    assert chosen(lenet, 0.05) == [0]
+    assert chosen(lenet, 0.05, others=False) == [0, 1, 2]
+    assert chosen(lenet, 0.2, others=False) == []
+    assert chosen([(30, 30)], 0.05, others=False) == []  # a small gain of a small network
 
 
 class Borrowed(nn.Module):

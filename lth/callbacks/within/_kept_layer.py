@@ -10,10 +10,6 @@ from torch import Tensor, nn
 
 from lth.pruning.kept_places import KeptPlaces
 
-# Nanoseconds per training step: fixed cost of a layer, per weight, per weight and sample, per unit (input or output)
-# and sample. Fitted to 47 layers of 100 to 1024 units on one core; only their ratios matter.
-_DENSE, _SPARSE = (499_000, 6.3, 0.082, 4.5), (803_000, 1.9, 0.694, 5.0)
-
 
 class KeptLayer:
     """Replaces the weight of a linear layer by the vector of its kept values, from `enter` to `leave`.
@@ -71,28 +67,6 @@ def linear_layers(net: nn.Module, names: Iterable[str]) -> dict[str, nn.Linear]:
         if own and weight.requires_grad and weight.dtype in (torch.float32, torch.float64):
             found[name] = layer
     return found
-
-
-def is_faster_sparse(mask: Tensor, samples: int) -> bool:
-    """Whether training a linear layer from its kept values is expected to be faster than from the matrix.
-
-    mask: mask of the layer's weight
-    samples: rows that the layer multiplies per step: batch size times positions of an image
-
-    A model of times measured on one core (docs/sparse_compute.md), not a measurement: the same run always gets the same
-    answer. True needs a gain of at least a tenth of the dense time.
-    """
-    total, kept = mask.numel(), int(torch.count_nonzero(mask))
-    units = sum(mask.shape)
-    dense = _nanoseconds(*_DENSE, weights=total, units=units, samples=samples)
-    sparse = _nanoseconds(*_SPARSE, weights=kept, units=units, samples=samples)
-    return kept < total and sparse < 0.9 * dense
-
-
-def _nanoseconds(
-    layer: float, weight: float, product: float, unit: float, weights: int, units: int, samples: int
-) -> float:
-    return layer + weights * (weight + samples * product) + units * samples * unit
 
 
 def _forward(layer: nn.Linear, places: KeptPlaces, x: Tensor) -> Tensor:

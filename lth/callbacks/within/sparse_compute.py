@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lth.analysis.layers import uses_per_image
-from lth.callbacks.within._kept_layer import KeptLayer, is_faster_sparse, linear_layers
+from lth.callbacks.within._kept_layer import KeptLayer, linear_layers
+from lth.callbacks.within._sparse_times import COMPILED, OF_TORCH, faster_sparse
 from lth.callbacks.within.ema import EMA
 from lth.plan import Level
-from lth.pruning.kept_places import compiled_products
+from lth.pruning.kept_places import compiled_linear
 
 _BY_ELEMENT = ("SGD", "Adam", "AdamW", "SGDScheduleFree", "AdamWScheduleFree")
 _OF_LIGHTNING = (GradientAccumulationScheduler, ModelSummary)  # callbacks that read no weights in a step
@@ -87,11 +88,14 @@ class SparseCompute(Callback):
 
     def _choose(self, module: Any) -> list[str]:
         masks, net = module.masks, module.net
-        pruned = [name for name in linear_layers(net, masks) if not masks[name].all()]
-        if self.mode == "sparse" or not pruned:
-            return pruned
+        pruned = [name for name, mask in masks.items() if not mask.all()]
+        linear = list(linear_layers(net, pruned))
+        if self.mode == "sparse" or not linear:
+            return linear
         uses, batch = uses_per_image(net, self.image_shape), module.recipe.batch_size
-        return [name for name in pruned if is_faster_sparse(masks[name], batch * uses.get(name, 0))]
+        samples = {name: batch * uses.get(name, 0) for name in linear}
+        times = COMPILED if compiled_linear() else OF_TORCH
+        return faster_sparse({name: masks[name] for name in linear}, samples, pruned != linear, times)
 
     def _enter(self, layers: Sequence[KeptLayer], module: Any) -> bool:
         """Replace matrices by kept values. Undo it and return False if the network then computes other logits."""
@@ -157,7 +161,7 @@ def _obstacle(trainer: Trainer, module: Any) -> str | None:
     obstacles = {
         f"the device is {module.device.type}": module.device.type != "cpu",
         "torch has no MKL here, and compiled products need numba and threads=1": not (
-            torch.backends.mkl.is_available() or compiled_products()
+            torch.backends.mkl.is_available() or compiled_linear()
         ),
         f"{trainer.world_size} processes train together": trainer.world_size > 1,
         f"precision is {trainer.precision}": not precise,
