@@ -4,10 +4,13 @@ Rows of the dense matrices are samples of one unit, so that the innermost loops 
 values are taken at a time, because a row of the result or of the gradient is then read once for four products.
 """
 
+from ctypes import CFUNCTYPE, c_double, c_float, c_int64, c_void_p
+from functools import cache
 from typing import Any
 
 import numba
 import torch
+from numba import carray, types
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
@@ -15,15 +18,15 @@ from torch.autograd.function import once_differentiable
 
 Array = NDArray[Any]
 # Sums may be computed in vectors and with fused multiply-adds; not-a-number and infinity stay what they are.
-_OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
 
 
-def _compile(function: Any) -> Any:
-    """Compile at the first call. The machine code is kept on disk, if numba finds a folder that it may write."""
+def _compile(function: Any, how: Any = numba.njit, *signature: Any) -> Any:
+    """A compiled function, whose machine code is kept on disk if numba finds a folder that it may write."""
     try:
-        return numba.njit(**_OPTIONS, cache=True)(function)
+        return how(*signature, **_OPTIONS, cache=True)(function)
     except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
+        return how(*signature, **_OPTIONS)(function)
 
 
 @_compile
@@ -97,6 +100,64 @@ def _backward(
             k += 1
 
 
+def _forward_at(starts, columns, order, values, x, bias, result, outputs, inputs, count, samples) -> None:
+    """`_forward` of arrays given by their addresses and sizes."""
+    _forward(
+        carray(starts, outputs + 1),
+        carray(columns, count),
+        carray(order, count),
+        carray(values, count),
+        carray(x, (inputs, samples)),
+        carray(bias, outputs),
+        carray(result, (outputs, samples)),
+    )
+
+
+def _backward_at(starts, columns, gradient, x, of_values, of_bias, outputs, inputs, count, samples, zero) -> None:
+    """`_backward` of arrays given by their addresses and sizes."""
+    _backward(
+        carray(starts, outputs + 1),
+        carray(columns, count),
+        carray(gradient, (outputs, samples)),
+        carray(x, (inputs, samples)),
+        zero,
+        carray(of_values, count),
+        carray(of_bias, outputs),
+    )
+
+
+def _of_input_at(starts, rows, order, values, gradient, of_x, outputs, inputs, count, samples, zero) -> None:
+    """The gradient of x, from arrays given by their addresses and sizes; starts, rows and order are by columns."""
+    of_x = carray(of_x, (inputs, samples))
+    of_x[:] = zero
+    _product(
+        carray(starts, inputs + 1),
+        carray(rows, count),
+        carray(order, count),
+        carray(values, count),
+        carray(gradient, (outputs, samples)),
+        of_x,
+    )
+
+
+@cache
+def _entry_points(dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """C functions of `_forward_at`, `_backward_at` and `_of_input_at` for values of `dtype`.
+
+    Called with addresses: numba takes longer to read the arrays of a small layer than to multiply by it.
+    """
+    number, c_number = {torch.float32: (types.float32, c_float), torch.float64: (types.float64, c_double)}[dtype]
+    index, value, size = types.CPointer(types.int32), types.CPointer(number), types.int64
+    sizes, c_sizes = [size] * 4, [c_int64] * 4
+
+    def built(function: Any, indices: int, values: int, *zero: Any) -> Any:
+        given = [index] * indices + [value] * values + sizes + [number for _ in zero]
+        compiled = _compile(function, numba.cfunc, types.void(*given))
+        return CFUNCTYPE(None, *[c_void_p] * (indices + values), *c_sizes, *zero)(compiled.address), compiled
+
+    return built(_forward_at, 3, 4), built(_backward_at, 2, 4, c_number), built(_of_input_at, 3, 3, c_number)
+
+
 class CompiledLinear(Function):
     """`KeptPlaces.linear` with compiled products."""
 
@@ -104,9 +165,13 @@ class CompiledLinear(Function):
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: Any) -> Tensor:
         outputs, inputs = places.shape
         columns = x.detach().reshape(-1, inputs).t().contiguous()  # (inputs, samples)
-        start = values.new_zeros(outputs) if bias is None else bias.detach()
+        start = values.new_zeros(outputs) if bias is None else bias
+        if not (columns.dtype == values.dtype == start.dtype and values.is_contiguous() and start.is_contiguous()):
+            raise TypeError(f"x, values and bias must have one dtype, not {x.dtype}, {values.dtype}, {start.dtype}")
         result = columns.new_empty(outputs, columns.shape[1])
-        _forward(*places.by_row, values.detach().numpy(), columns.numpy(), start.numpy(), result.numpy())
+        (run, _), _, _ = _entry_points(values.dtype)
+        addresses = values.data_ptr(), columns.data_ptr(), start.data_ptr(), result.data_ptr()
+        run(*places.by_row(), *addresses, outputs, inputs, places.count, columns.shape[1])
         ctx.save_for_backward(columns, values)
         ctx.places, ctx.x_shape = places, x.shape
         return result.t().view(*x.shape[:-1], outputs)
@@ -115,18 +180,16 @@ class CompiledLinear(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         columns, values = ctx.saved_tensors
-        places, (of_x, of_values, of_bias) = ctx.places, (None, None, None)
-        outputs = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
-        g = outputs.numpy()
+        places = ctx.places
+        rows = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
+        sizes = *places.shape, places.count, columns.shape[1]
+        _, (run, _), (run_of_input, _) = _entry_points(values.dtype)
+        of_x = None
         if ctx.needs_input_grad[0]:
-            sums = torch.zeros_like(columns)
-            _product(*places.by_column, values.detach().numpy(), g, sums.numpy())
+            sums = torch.empty_like(columns)
+            run_of_input(*places.by_column(), values.data_ptr(), rows.data_ptr(), sums.data_ptr(), *sizes, 0.0)
             of_x = sums.t().reshape(ctx.x_shape)
-        if ctx.needs_input_grad[1]:
-            of_values, of_bias = torch.empty_like(values), outputs.new_empty(places.shape[0])
-            starts, places_of_row, _ = places.by_row
-            zero = g.dtype.type(0)
-            _backward(starts, places_of_row, g, columns.numpy(), zero, of_values.numpy(), of_bias.numpy())
-        if ctx.needs_input_grad[2] and of_bias is None:
-            of_bias = outputs.sum(1)
+        of_values, of_bias = torch.empty_like(values), values.new_empty(places.shape[0])
+        addresses = rows.data_ptr(), columns.data_ptr(), of_values.data_ptr(), of_bias.data_ptr()
+        run(*places.by_row()[:2], *addresses, *sizes, 0.0)
         return of_x, of_values, of_bias if ctx.needs_input_grad[2] else None, None

@@ -3,7 +3,6 @@
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -35,9 +34,7 @@ class KeptPlaces:
         self._crow_t, self._col_t = _compressed(kept.sum(0)), rows[self._order].int()
         self._order = self._order.int()
         self._linear = compiled_linear() or _Linear
-        # starts of rows, column of each place, index of its value; the same by columns: for compiled products
-        self.by_row = self._crow.numpy(), self._col.numpy(), np.arange(self.count, dtype=np.int32)
-        self.by_column = self._crow_t.numpy(), self._col_t.numpy(), self._order.numpy()
+        self._identity = torch.arange(self.count, dtype=torch.int32)
 
     def values_of(self, dense: Tensor) -> Tensor:
         """The kept values of a tensor of the matrix's shape, as a new vector."""
@@ -63,6 +60,14 @@ class KeptPlaces:
         """
         result: Tensor = self._linear.apply(x, values, bias, self)
         return result
+
+    def by_row(self) -> tuple[int, int, int]:
+        """Addresses for compiled products: where rows start, the column of each place, the index of its value."""
+        return self._crow.data_ptr(), self._col.data_ptr(), self._identity.data_ptr()
+
+    def by_column(self) -> tuple[int, int, int]:
+        """The same of the transposed matrix."""
+        return self._crow_t.data_ptr(), self._col_t.data_ptr(), self._order.data_ptr()
 
     def matrix(self, values: Tensor) -> Tensor:
         """The matrix as a sparse CSR tensor that shares memory with `values`."""
