@@ -113,6 +113,7 @@ class _Step:
         self._hooks = _bound(trainer)
         self._zeroed = trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.zero_grad
         self._clip = trainer.gradient_clip_val
+        self._zeroes_as_torch = type(self._optimizer).zero_grad is torch.optim.Optimizer.zero_grad
         self._batch, self._index, self._loss = None, 0, torch.empty(0)
 
     def begin(self, batch: Any, index: int) -> None:
@@ -126,7 +127,7 @@ class _Step:
         self._zeroed.increment_ready()
         self._call("on_before_zero_grad", self._optimizer)
         self._zeroed.increment_started()
-        self._optimizer.zero_grad()
+        self._zero_gradients()
         self._zeroed.increment_completed()
         self._call("on_before_backward", loss)
         loss.backward()
@@ -150,6 +151,15 @@ class _Step:
             return self._module.training_step(self._batch, self._index)
         with self._plugin.train_step_context():
             return self._module.training_step(self._batch, self._index)
+
+    def _zero_gradients(self) -> None:
+        """Set gradients to None, as `Optimizer.zero_grad` does, which first marks itself for profilers."""
+        if not self._zeroes_as_torch:
+            self._optimizer.zero_grad()
+            return
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def _call(self, name: str, *arguments: Any) -> None:
         for hook in self._hooks[name]:

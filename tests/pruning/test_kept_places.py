@@ -7,6 +7,17 @@ from torch.nn.functional import linear
 
 from lth.pruning.kept_places import KeptPlaces
 
+
+@pytest.fixture(params=["numba", "torch"])
+def products(request, monkeypatch):
+    """Which library multiplies."""
+    if request.param == "numba":
+        pytest.importorskip("numba", reason="numba is not installed: pip install 'lth[sparse]'")
+    threads = 1 if request.param == "numba" else 2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    return request.param
+
+
 MASK = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])  # an empty row and an empty column
 
 
@@ -18,6 +29,7 @@ def inputs(places, *shape, dtype=torch.double):
 
 
 @pytest.mark.parametrize("shape", [(3,), (1,), (2, 3)])
+@pytest.mark.usefixtures("products")
 def test_gradients_are_those_of_the_product(shape):
     places = KeptPlaces(MASK)
     x, values, bias = inputs(places, *shape)
@@ -26,9 +38,12 @@ def test_gradients_are_those_of_the_product(shape):
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.double, 1e-12), (torch.float, 1e-5)])
-def test_it_computes_what_the_masked_matrix_does(dtype, error):
+def test_it_computes_what_the_masked_matrix_does(dtype, error, products):
     mask = torch.rand(30, 50, generator=torch.Generator().manual_seed(1)) < 0.2
     places = KeptPlaces(mask)
+    assert (places.linear(*inputs(places, 2, dtype=dtype)).grad_fn.name() == "CompiledLinearBackward") == (
+        products == "numba"
+    )
     given = inputs(places, 16, dtype=dtype)
     x, values, bias = (tensor.detach().clone().requires_grad_() for tensor in given)
     weight = places.dense_of(values).requires_grad_()
@@ -43,6 +58,7 @@ def test_it_computes_what_the_masked_matrix_does(dtype, error):
 
 
 def test_large_products_in_parts_are_the_whole_product(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     places = KeptPlaces(torch.arange(600).reshape(20, 30) % 7 == 0)
     x, values, bias = inputs(places, 70)
     whole = places.linear(x, values, bias)
@@ -65,3 +81,46 @@ def test_a_layer_without_kept_weights_gives_its_bias():
     assert torch.equal(y, bias.expand(2, 3))
     assert not x.grad.any()
     assert values.grad.shape == (0,)
+
+
+@pytest.mark.usefixtures("products")
+def test_numbers_that_are_not_finite_stay_so():
+    places = KeptPlaces(torch.ones(1, 6))
+    x, values, bias = inputs(places, 3, dtype=torch.float)
+    with torch.no_grad():
+        x[0, 0], x[1, 5], x[2, 4] = torch.inf, torch.nan, -torch.inf
+        values.abs_()
+    result = places.linear(x, values, bias)
+    assert str(result.flatten().tolist()) == "[inf, nan, -inf]"
+    result[:2].sum().backward()
+    assert values.grad.isfinite().tolist() == [False, True, True, True, False, False]  # 0 * inf too
+
+
+@pytest.mark.usefixtures("products")
+def test_only_what_wants_a_gradient_gets_one():
+    places = KeptPlaces(MASK)
+    for wanted in range(3):
+        given = [tensor.detach() for tensor in inputs(places, 5)]
+        given[wanted].requires_grad_()
+        places.linear(*given).sum().backward()
+        assert [tensor.grad is not None for tensor in given] == [place == wanted for place in range(3)]
+
+
+@pytest.mark.usefixtures("products")
+def test_other_types_are_refused():
+    places = KeptPlaces(MASK)
+    x, values, bias = inputs(places, 3, dtype=torch.float)
+    with pytest.raises((TypeError, RuntimeError), match=r"dtype|scalar type|same type|Double"):
+        places.linear(x.double(), values, bias)
+
+
+@pytest.mark.usefixtures("products")
+def test_values_changed_after_the_forward_pass_are_noticed():
+    places = KeptPlaces(MASK)
+    x, values, bias = inputs(places, 3)
+    result = places.linear(x, values, bias)
+    values.data.add_(0)  # optimizers change data: allowed
+    with torch.no_grad():
+        values.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.sum().backward()

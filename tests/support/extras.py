@@ -10,6 +10,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "ffcv": ("ffcv", "numba"),
+    "sparse": ("numba",),
     "slurm": ("submitit",),
     "ray": ("ray",),
     "optuna": ("optuna",),
