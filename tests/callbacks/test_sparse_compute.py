@@ -145,8 +145,9 @@ def test_it_pays_for_small_layers_where_steps_then_need_no_mask():
     lenet = [(300, 784), (100, 300), (10, 100)]
     assert chosen(lenet, 0.05) == [0]
     assert chosen(lenet, 0.05, others=False) == [0, 1, 2]
-    assert chosen(lenet, 0.2, others=False) == []
-    assert chosen([(30, 30)], 0.05, others=False) == []  # a small gain of a small network
+    assert chosen(lenet, 0.3, others=False) == []
+    assert chosen([(300, 64), (100, 300), (10, 100)], 0.1, samples=60, others=False) == [0, 1, 2]
+    assert chosen([(300, 64), (100, 300), (10, 100)], 0.3, samples=60, others=False) == []
 
 
 class Borrowed(nn.Module):
