@@ -10,9 +10,9 @@ from torch import Tensor
 
 # Nanoseconds per training step: fixed cost of a layer, per weight, per weight and sample, per unit (input or output)
 # and sample; for dense layers, then for sparse ones. Fitted to layers of 10 to 2048 units on one core.
-Times = tuple[float, float, float, float]
-COMPILED: tuple[Times, Times] = (517_000, 4.0, 0.041, 1.18), (547_000, 10.9, 0.168, 3.31)  # products of numba
-OF_TORCH: tuple[Times, Times] = (499_000, 6.3, 0.082, 4.5), (803_000, 1.9, 0.694, 5.0)  # products of torch and MKL
+_Times = tuple[float, float, float, float]
+COMPILED: tuple[_Times, _Times] = (517_000, 4.0, 0.041, 1.18), (547_000, 10.9, 0.168, 3.31)  # products of numba
+OF_TORCH: tuple[_Times, _Times] = (499_000, 6.3, 0.082, 4.5), (803_000, 1.9, 0.694, 5.0)  # products of torch and MKL
 # Nanoseconds that a step without masks gains besides: multiplying gradients and weights by masks, and transposing
 # between a layer and the next one, if neither is dense. From steps of LeNet-300-100 on 8 and on 28 pixels.
 _MASKS, _BETWEEN = 100_000, 50_000
@@ -20,7 +20,7 @@ _GAIN = 0.1  # smallest gain, as a fraction of the dense time
 
 
 def faster_sparse(
-    masks: Mapping[str, Tensor], samples: Mapping[str, int], others: bool, times: tuple[Times, Times]
+    masks: Mapping[str, Tensor], samples: Mapping[str, int], others: bool, times: tuple[_Times, _Times]
 ) -> list[str]:
     """The linear layers that are expected to train faster from kept values; each gains a tenth, or all together do.
 
@@ -43,6 +43,6 @@ def faster_sparse(
     return list(masks) if together > max(gain, _GAIN * sum(dense.values())) else alone
 
 
-def _nanoseconds(weights: int, mask: Tensor, samples: int, times: Times) -> float:
+def _nanoseconds(weights: int, mask: Tensor, samples: int, times: _Times) -> float:
     layer, weight, product, unit = times
     return layer + weights * (weight + samples * product) + sum(mask.shape) * samples * unit
