@@ -143,11 +143,10 @@ def test_it_pays_for_large_layers_with_few_weights(times):
 
 def test_it_pays_for_small_layers_where_steps_then_need_no_mask():
     lenet = [(300, 784), (100, 300), (10, 100)]
-    assert chosen(lenet, 0.05) == [0, 1]
+    assert chosen(lenet, 0.05) == [0]
     assert chosen(lenet, 0.05, others=False) == [0, 1, 2]
     assert chosen(lenet, 0.3, others=False) == []
-    assert chosen([(300, 64), (100, 300), (10, 100)], 0.1, samples=60, others=False) == [0, 1, 2]
-    assert chosen([(300, 64), (100, 300), (10, 100)], 0.3, samples=60, others=False) == []
+    assert chosen([(1024, 1024)], 0.2, samples=512, others=False) == []  # measured: slower
 
 
 class Borrowed(nn.Module):
