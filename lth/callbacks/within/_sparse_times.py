@@ -36,10 +36,10 @@ def faster_sparse(
         for name, mask in masks.items()
     }
     alone = [name for name in masks if sparse[name] < (1 - _GAIN) * dense[name]]
+    if others:
+        return alone
     gain = sum(dense[name] - sparse[name] for name in alone)
-    together = sum(dense.values()) - sum(sparse.values())
-    if not others:
-        together += _MASKS + _BETWEEN * (len(masks) - 1)
+    together = sum(dense.values()) - sum(sparse.values()) + _MASKS + _BETWEEN * (len(masks) - 1)
     return list(masks) if together > max(gain, _GAIN * sum(dense.values())) else alone
 
 
