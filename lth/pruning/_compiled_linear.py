@@ -100,8 +100,9 @@ def _backward(
             k += 1
 
 
-def _forward_at(starts, columns, order, values, x, bias, result, outputs, inputs, count, samples) -> None:
-    """`_forward` of arrays given by their addresses and sizes."""
+def _forward_at(starts, columns, order, values, x, bias, result, shape, samples):
+    """`_forward` of arrays given by their addresses. shape: outputs, inputs and number of kept places."""
+    outputs, inputs, count = carray(shape, 3)
     _forward(
         carray(starts, outputs + 1),
         carray(columns, count),
@@ -113,8 +114,9 @@ def _forward_at(starts, columns, order, values, x, bias, result, outputs, inputs
     )
 
 
-def _backward_at(starts, columns, gradient, x, of_values, of_bias, outputs, inputs, count, samples, zero) -> None:
-    """`_backward` of arrays given by their addresses and sizes."""
+def _backward_at(starts, columns, gradient, x, of_values, of_bias, shape, samples, zero):
+    """`_backward` of arrays given by their addresses; shape as for `_forward_at`."""
+    outputs, inputs, count = carray(shape, 3)
     _backward(
         carray(starts, outputs + 1),
         carray(columns, count),
@@ -126,17 +128,18 @@ def _backward_at(starts, columns, gradient, x, of_values, of_bias, outputs, inpu
     )
 
 
-def _of_input_at(starts, rows, order, values, gradient, of_x, outputs, inputs, count, samples, zero) -> None:
-    """The gradient of x, from arrays given by their addresses and sizes; starts, rows and order are by columns."""
-    of_x = carray(of_x, (inputs, samples))
-    of_x[:] = zero
+def _of_input_at(starts, rows, order, values, gradient, of_x, shape, samples, zero):
+    """The gradient of x, from arrays given by their addresses; starts, rows and order are by columns."""
+    outputs, inputs, count = carray(shape, 3)
+    result = carray(of_x, (inputs, samples))
+    result[:] = zero
     _product(
         carray(starts, inputs + 1),
         carray(rows, count),
         carray(order, count),
         carray(values, count),
         carray(gradient, (outputs, samples)),
-        of_x,
+        result,
     )
 
 
@@ -147,13 +150,12 @@ def _entry_points(dtype: torch.dtype) -> tuple[Any, Any, Any]:
     Called with addresses: numba takes longer to read the arrays of a small layer than to multiply by it.
     """
     number, c_number = {torch.float32: (types.float32, c_float), torch.float64: (types.float64, c_double)}[dtype]
-    index, value, size = types.CPointer(types.int32), types.CPointer(number), types.int64
-    sizes, c_sizes = [size] * 4, [c_int64] * 4
+    index, value, sizes = types.CPointer(types.int32), types.CPointer(number), types.CPointer(types.int64)
 
     def built(function: Any, indices: int, values: int, *zero: Any) -> Any:
-        given = [index] * indices + [value] * values + sizes + [number for _ in zero]
+        given = [index] * indices + [value] * values + [sizes, types.int64] + [number for _ in zero]
         compiled = _compile(function, numba.cfunc, types.void(*given))
-        return CFUNCTYPE(None, *[c_void_p] * (indices + values), *c_sizes, *zero)(compiled.address), compiled
+        return CFUNCTYPE(None, *[c_void_p] * (indices + values + 1), c_int64, *zero)(compiled.address), compiled
 
     return built(_forward_at, 3, 4), built(_backward_at, 2, 4, c_number), built(_of_input_at, 3, 3, c_number)
 
@@ -163,6 +165,7 @@ class CompiledLinear(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: Any) -> Tensor:
+        """As `KeptPlaces.linear`."""
         outputs, inputs = places.shape
         columns = x.detach().reshape(-1, inputs).t().contiguous()  # (inputs, samples)
         start = values.new_zeros(outputs) if bias is None else bias
@@ -171,7 +174,7 @@ class CompiledLinear(Function):
         result = columns.new_empty(outputs, columns.shape[1])
         (run, _), _, _ = _entry_points(values.dtype)
         addresses = values.data_ptr(), columns.data_ptr(), start.data_ptr(), result.data_ptr()
-        run(*places.by_row(), *addresses, outputs, inputs, places.count, columns.shape[1])
+        run(*places.by_row(), *addresses, places.sizes.data_ptr(), columns.shape[1])
         ctx.save_for_backward(columns, values)
         ctx.places, ctx.x_shape = places, x.shape
         return result.t().view(*x.shape[:-1], outputs)
@@ -179,10 +182,11 @@ class CompiledLinear(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, values and bias."""
         columns, values = ctx.saved_tensors
         places = ctx.places
         rows = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
-        sizes = *places.shape, places.count, columns.shape[1]
+        sizes = places.sizes.data_ptr(), columns.shape[1]
         _, (run, _), (run_of_input, _) = _entry_points(values.dtype)
         of_x = None
         if ctx.needs_input_grad[0]:

@@ -35,6 +35,7 @@ class KeptPlaces:
         self._order = self._order.int()
         self._linear = compiled_linear() or _Linear
         self._identity = torch.arange(self.count, dtype=torch.int32)
+        self.sizes = torch.tensor([*self.shape, self.count])  # outputs, inputs, places: for compiled products
 
     def values_of(self, dense: Tensor) -> Tensor:
         """The kept values of a tensor of the matrix's shape, as a new vector."""

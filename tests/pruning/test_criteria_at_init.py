@@ -272,6 +272,6 @@ def test_a_script_gives_prune_a_loss_of_its_own():
         return network(batch["x"]).square().mean()
 
     snip = partial(criteria.snip, n_batches=1, samples_per_class=None)
-    masks = prune(net, Masks.ones(net), 0.25, snip, GivenBatches([{"x": x}], loss))
+    masks = prune(net, Masks.ones(net), 0.25, snip, batches=GivenBatches([{"x": x}], loss))
     score = (torch.autograd.grad(loss(net, {"x": x}), net.weight)[0] * net.weight).abs().flatten()
     assert torch.equal(masks["weight"].flatten().nonzero().flatten(), score.topk(6).indices.sort().values)
