@@ -4,7 +4,7 @@ Rows of the dense matrices are samples of one unit, so that the innermost loops 
 values are taken at a time, because a row of the result or of the gradient is then read once for four products.
 """
 
-from ctypes import CFUNCTYPE, c_double, c_float, c_int64, c_void_p
+from ctypes import CFUNCTYPE, c_double, c_float, c_void_p
 from functools import cache
 from typing import Any
 
@@ -58,17 +58,22 @@ def _product(starts: Array, columns: Array, order: Array, values: Array, x: Arra
 
 @_compile
 def _forward(starts: Array, columns: Array, order: Array, values: Array, x: Array, bias: Array, result: Array) -> None:
-    """result = matrix @ x + bias; arguments as for `_product`, bias of shape (outputs,)."""
-    for row in range(len(bias)):
-        result[row] = bias[row]
-    _product(starts, columns, order, values, x, result)
+    """result = matrix @ x + bias for each image; arguments as for `_product`.
+
+    x, result: with a first dimension of images
+    bias: shape (outputs,)
+    """
+    for image in range(len(x)):
+        for row in range(len(bias)):
+            result[image, row] = bias[row]
+        _product(starts, columns, order, values, x[image], result[image])
 
 
 @_compile
 def _backward(
     starts: Array, columns: Array, gradient: Array, x: Array, zero: Any, of_values: Array, of_bias: Array
 ) -> None:
-    """of_values = (gradient @ x.T) at the kept places; of_bias = the sum of `gradient` over samples.
+    """Add (gradient @ x.T) at the kept places to of_values, and the sum of `gradient` over samples to of_bias.
 
     starts, columns, x: as for `_product`
     gradient: of the result, shape (outputs, samples)
@@ -80,7 +85,7 @@ def _backward(
         total = zero
         for s in range(samples):
             total += g[s]
-        of_bias[row] = total
+        of_bias[row] += total
         k, end = starts[row], starts[row + 1]
         while k + 4 <= end:
             x0, x1, x2, x3 = x[columns[k]], x[columns[k + 1]], x[columns[k + 2]], x[columns[k + 3]]
@@ -90,57 +95,60 @@ def _backward(
                 a1 += g[s] * x1[s]
                 a2 += g[s] * x2[s]
                 a3 += g[s] * x3[s]
-            of_values[k], of_values[k + 1], of_values[k + 2], of_values[k + 3] = a0, a1, a2, a3
+            of_values[k] += a0
+            of_values[k + 1] += a1
+            of_values[k + 2] += a2
+            of_values[k + 3] += a3
             k += 4
         while k < end:
             x0, a0 = x[columns[k]], zero
             for s in range(samples):
                 a0 += g[s] * x0[s]
-            of_values[k] = a0
+            of_values[k] += a0
             k += 1
 
 
-def _forward_at(starts, columns, order, values, x, bias, result, shape, samples):
-    """`_forward` of arrays given by their addresses. shape: outputs, inputs and number of kept places."""
-    outputs, inputs, count = carray(shape, 3)
+def _forward_at(starts, columns, order, values, x, bias, result, sizes):
+    """`_forward` of arrays given by their addresses. sizes: outputs, inputs, kept places, images, samples of each."""
+    outputs, inputs, count, images, samples = carray(sizes, 5)
     _forward(
         carray(starts, outputs + 1),
         carray(columns, count),
         carray(order, count),
         carray(values, count),
-        carray(x, (inputs, samples)),
+        carray(x, (images, inputs, samples)),
         carray(bias, outputs),
-        carray(result, (outputs, samples)),
+        carray(result, (images, outputs, samples)),
     )
 
 
-def _backward_at(starts, columns, gradient, x, of_values, of_bias, shape, samples, zero):
-    """`_backward` of arrays given by their addresses; shape as for `_forward_at`."""
-    outputs, inputs, count = carray(shape, 3)
-    _backward(
-        carray(starts, outputs + 1),
-        carray(columns, count),
-        carray(gradient, (outputs, samples)),
-        carray(x, (inputs, samples)),
-        zero,
-        carray(of_values, count),
-        carray(of_bias, outputs),
-    )
+def _backward_at(starts, columns, gradient, x, of_values, of_bias, sizes, zero):
+    """Gradients of values and bias, from arrays given by their addresses; sizes as for `_forward_at`."""
+    outputs, inputs, count, images, samples = carray(sizes, 5)
+    gradients, xs = carray(gradient, (images, outputs, samples)), carray(x, (images, inputs, samples))
+    sums, bias_sums = carray(of_values, count), carray(of_bias, outputs)
+    sums[:] = zero
+    bias_sums[:] = zero
+    for image in range(images):
+        _backward(
+            carray(starts, outputs + 1), carray(columns, count), gradients[image], xs[image], zero, sums, bias_sums
+        )
 
 
-def _of_input_at(starts, rows, order, values, gradient, of_x, shape, samples, zero):
+def _of_input_at(starts, rows, order, values, gradient, of_x, sizes, zero):
     """The gradient of x, from arrays given by their addresses; starts, rows and order are by columns."""
-    outputs, inputs, count = carray(shape, 3)
-    result = carray(of_x, (inputs, samples))
+    outputs, inputs, count, images, samples = carray(sizes, 5)
+    gradients, result = carray(gradient, (images, outputs, samples)), carray(of_x, (images, inputs, samples))
     result[:] = zero
-    _product(
-        carray(starts, inputs + 1),
-        carray(rows, count),
-        carray(order, count),
-        carray(values, count),
-        carray(gradient, (outputs, samples)),
-        result,
-    )
+    for image in range(images):
+        _product(
+            carray(starts, inputs + 1),
+            carray(rows, count),
+            carray(order, count),
+            carray(values, count),
+            gradients[image],
+            result[image],
+        )
 
 
 @cache
@@ -153,47 +161,52 @@ def _entry_points(dtype: torch.dtype) -> tuple[Any, Any, Any]:
     index, value, sizes = types.CPointer(types.int32), types.CPointer(number), types.CPointer(types.int64)
 
     def built(function: Any, indices: int, values: int, *zero: Any) -> Any:
-        given = [index] * indices + [value] * values + [sizes, types.int64] + [number for _ in zero]
+        given = [index] * indices + [value] * values + [sizes] + [number for _ in zero]
         compiled = _compile(function, numba.cfunc, types.void(*given))
-        return CFUNCTYPE(None, *[c_void_p] * (indices + values + 1), c_int64, *zero)(compiled.address), compiled
+        return CFUNCTYPE(None, *[c_void_p] * (indices + values + 1), *zero)(compiled.address), compiled
 
     return built(_forward_at, 3, 4), built(_backward_at, 2, 4, c_number), built(_of_input_at, 3, 3, c_number)
 
 
 class CompiledLinear(Function):
-    """`KeptPlaces.linear` with compiled products."""
+    """`KeptPlaces.linear` and, with images, `KeptPlaces.convolve`, with compiled products."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: Any) -> Tensor:
-        """As `KeptPlaces.linear`."""
+    def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, places: Any, images: bool = False) -> Tensor:
+        """As `KeptPlaces.linear`; as `KeptPlaces.convolve` if `images`."""
         outputs, inputs = places.shape
-        columns = x.detach().reshape(-1, inputs).t().contiguous()  # (inputs, samples)
         start = values.new_zeros(outputs) if bias is None else bias
-        if not (columns.dtype == values.dtype == start.dtype and values.is_contiguous() and start.is_contiguous()):
+        if not (x.dtype == values.dtype == start.dtype and values.is_contiguous() and start.is_contiguous()):
             raise TypeError(f"x, values and bias must have one dtype, not {x.dtype}, {values.dtype}, {start.dtype}")
-        result = columns.new_empty(outputs, columns.shape[1])
+        if images:
+            columns = x.detach().contiguous()  # (images, inputs, height, width)
+            ctx.sizes = places.sizes(len(x), columns.numel() // (len(x) * inputs))
+            result = columns.new_empty(len(x), outputs, *x.shape[2:])
+        else:
+            columns = x.detach().reshape(-1, inputs).t().contiguous()  # (inputs, samples)
+            ctx.sizes = places.sizes(1, columns.shape[1])
+            result = columns.new_empty(outputs, columns.shape[1])
         (run, _), _, _ = _entry_points(values.dtype)
         addresses = values.data_ptr(), columns.data_ptr(), start.data_ptr(), result.data_ptr()
-        run(*places.by_row(), *addresses, places.sizes.data_ptr(), columns.shape[1])
+        run(*places.by_row(), *addresses, ctx.sizes)
         ctx.save_for_backward(columns, values)
-        ctx.places, ctx.x_shape = places, x.shape
-        return result.t().view(*x.shape[:-1], outputs)
+        ctx.places, ctx.x_shape, ctx.images = places, x.shape, images
+        return result if images else result.t().view(*x.shape[:-1], outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, values and bias."""
         columns, values = ctx.saved_tensors
-        places = ctx.places
-        rows = gradient.reshape(-1, places.shape[0]).t().contiguous()  # (outputs, samples)
-        sizes = places.sizes.data_ptr(), columns.shape[1]
+        places, sizes = ctx.places, ctx.sizes
+        rows = gradient.contiguous() if ctx.images else gradient.reshape(-1, places.shape[0]).t().contiguous()
         _, (run, _), (run_of_input, _) = _entry_points(values.dtype)
         of_x = None
         if ctx.needs_input_grad[0]:
             sums = torch.empty_like(columns)
-            run_of_input(*places.by_column(), values.data_ptr(), rows.data_ptr(), sums.data_ptr(), *sizes, 0.0)
-            of_x = sums.t().reshape(ctx.x_shape)
+            run_of_input(*places.by_column(), values.data_ptr(), rows.data_ptr(), sums.data_ptr(), sizes, 0.0)
+            of_x = sums if ctx.images else sums.t().reshape(ctx.x_shape)
         of_values, of_bias = torch.empty_like(values), values.new_empty(places.shape[0])
         addresses = rows.data_ptr(), columns.data_ptr(), of_values.data_ptr(), of_bias.data_ptr()
-        run(*places.by_row()[:2], *addresses, *sizes, 0.0)
-        return of_x, of_values, of_bias if ctx.needs_input_grad[2] else None, None
+        run(*places.by_row()[:2], *addresses, sizes, 0.0)
+        return of_x, of_values, of_bias if ctx.needs_input_grad[2] else None, None, None

@@ -1,4 +1,4 @@
-"""Linear layers computed from their kept weights alone, with gradients at the kept places alone (CPU)."""
+"""Linear layers and 1x1 convolutions computed from their kept weights, with gradients at kept places alone (CPU)."""
 
 import warnings
 from typing import Any
@@ -17,16 +17,16 @@ _CACHE, _SAMPLES = 2**20, 32  # bytes of a core's own cache; samples of a part
 class KeptPlaces:
     """The places of a weight matrix that a mask keeps, as compressed sparse rows (CSR) of the matrix and its transpose.
 
-    mask: 0/1, shape (outputs, inputs)
+    mask: 0/1, shape (outputs, inputs), or (outputs, inputs, 1, 1) of a 1x1 convolution
 
     The kept values of a matrix are a vector in the order of `values_of`, row by row. Indices are 32-bit, as MKL takes
     them; others would be converted in every product.
     """
 
     def __init__(self, mask: Tensor):
-        kept = mask.bool()
+        kept = mask.bool().flatten(1)
         rows, columns = kept.nonzero(as_tuple=True)
-        self.shape = kept.shape
+        self.shape, self.weight_shape = kept.shape, mask.shape
         self.count = len(rows)
         self._crow, self._col = _compressed(kept.sum(1)), columns.int()
         # a stable sort by column, in which rows stay in order
@@ -35,17 +35,17 @@ class KeptPlaces:
         self._order = self._order.int()
         self._linear = compiled_linear() or _Linear
         self._identity = torch.arange(self.count, dtype=torch.int32)
-        self.sizes = torch.tensor([*self.shape, self.count])  # outputs, inputs, places: for compiled products
+        self._sizes: dict[tuple[int, int], Tensor] = {}
 
     def values_of(self, dense: Tensor) -> Tensor:
-        """The kept values of a tensor of the matrix's shape, as a new vector."""
+        """The kept values of a tensor of the weight's shape, as a new vector."""
         return dense.detach().reshape(-1)[self._flat()]
 
     def dense_of(self, values: Tensor) -> Tensor:
-        """A new matrix with `values` at the kept places and zeros elsewhere."""
+        """A new weight with `values` at the kept places and zeros elsewhere."""
         dense = values.new_zeros(self.shape.numel())
         dense[self._flat()] = values.detach()
-        return dense.view(self.shape)
+        return dense.view(self.weight_shape)
 
     def linear(self, x: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
         """`torch.nn.functional.linear(x, self.dense_of(values), bias)` without a dense matrix, forward and backward.
@@ -61,6 +61,23 @@ class KeptPlaces:
         """
         result: Tensor = self._linear.apply(x, values, bias, self)
         return result
+
+    def convolve(self, x: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
+        """`torch.nn.functional.conv2d(x, self.dense_of(values), bias)` of a 1x1 convolution; otherwise as `linear`.
+
+        x: shape (images, inputs, height, width). Each channel of an image is a row of samples: nothing is transposed.
+        """
+        if self._linear is _Linear:
+            return self.linear(x.permute(0, 2, 3, 1), values, bias).permute(0, 3, 1, 2)
+        result: Tensor = self._linear.apply(x, values, bias, self, True)
+        return result
+
+    def sizes(self, images: int, samples: int) -> int:
+        """The address of outputs, inputs, places, images and samples of each image, for compiled products."""
+        found = self._sizes.get((images, samples))
+        if found is None:
+            found = self._sizes[images, samples] = torch.tensor([*self.shape, self.count, images, samples])
+        return found.data_ptr()
 
     def by_row(self) -> tuple[int, int, int]:
         """Addresses for compiled products: where rows start, the column of each place, the index of its value."""

@@ -1,6 +1,7 @@
 """Levels computed from kept values train as dense ones do, leave the same files, and resume to the same bits."""
 
 import csv
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,8 @@ from torch import nn
 from torch.nn.functional import linear
 
 from lth.callbacks import EMA, Regrow
-from lth.callbacks.within._kept_layer import KeptLayer, linear_layers
-from lth.callbacks.within._sparse_times import COMPILED, OF_TORCH, faster_sparse
+from lth.callbacks.within._kept_layer import KeptLayer, sparse_layers
+from lth.callbacks.within._sparse_times import faster_sparse
 from lth.callbacks.within.sparse_compute import SparseCompute, _obstacle, _reads_weights
 from lth.modules import KeptWeights, PenalisedWeights
 from lth.storage.checkpoint import load_checkpoint
@@ -127,18 +128,22 @@ def test_what_stands_against_it_is_said():
     assert _reads_weights(object.__new__(Regrow))
 
 
-def chosen(shapes, density, times=COMPILED, samples=128, others=True):
+def chosen(shapes, density, compiled=True, batch_size=128, positions=1, others=True):
     """Which layers of these shapes, by number, the model computes from kept values."""
-    masks = {str(n): (torch.arange(o * i) < density * o * i).view(o, i) for n, (o, i) in enumerate(shapes)}
-    return [int(name) for name in faster_sparse(masks, dict.fromkeys(masks, samples), others, times)]
+    masks = {}
+    for number, shape in enumerate(shapes):
+        size = math.prod(shape)
+        masks[str(number)] = (torch.arange(size) < density * size).view(shape)
+    found = faster_sparse(masks, dict.fromkeys(masks, positions), batch_size, others, compiled)
+    return [int(name) for name in found]
 
 
-@pytest.mark.parametrize("times", [COMPILED, OF_TORCH])
-def test_it_pays_for_large_layers_with_few_weights(times):
-    assert chosen([(500, 500)], 0.05, times) == [0]
-    assert chosen([(500, 500)], 0.3, times) == []  # too dense
-    assert chosen([(30, 30)], 0.05, times) == []  # too small
-    assert chosen([(500, 500), (10, 500), (30, 30)], 0.05, times) == [0]
+@pytest.mark.parametrize("compiled", [True, False])
+def test_it_pays_for_large_layers_with_few_weights(compiled):
+    assert chosen([(500, 500)], 0.05, compiled) == [0]
+    assert chosen([(500, 500)], 0.3, compiled) == []  # too dense
+    assert chosen([(30, 30)], 0.05, compiled) == []  # too small
+    assert chosen([(500, 500), (10, 500), (30, 30)], 0.05, compiled) == [0]
 
 
 def test_it_pays_for_small_layers_where_steps_then_need_no_mask():
@@ -146,7 +151,16 @@ def test_it_pays_for_small_layers_where_steps_then_need_no_mask():
     assert chosen(lenet, 0.05) == [0]
     assert chosen(lenet, 0.05, others=False) == [0, 1, 2]
     assert chosen(lenet, 0.3, others=False) == []
-    assert chosen([(1024, 1024)], 0.2, samples=512, others=False) == []  # measured: slower
+    assert chosen([(1024, 1024)], 0.2, batch_size=512, others=False) == []  # measured: slower
+
+
+def test_it_pays_for_1x1_convolutions_of_large_images():
+    wide = [(256, 64, 1, 1)]
+    assert chosen(wide, 0.1, positions=64, batch_size=32) == [0]
+    assert chosen(wide, 0.5, positions=64, batch_size=32) == []
+    assert chosen(wide, 0.1, positions=16) == []
+    assert chosen(wide, 0.1, positions=64, compiled=False) == []
+    assert chosen([*wide, (500, 500)], 0.05, positions=16, batch_size=8, others=False) == [1]
 
 
 class Borrowed(nn.Module):
@@ -182,9 +196,21 @@ def test_shared_frozen_and_other_layers_are_no_candidates():
     class Own(nn.Linear):
         pass
 
-    net = nn.Sequential(
-        nn.Linear(2, 2), nn.Linear(2, 2), Own(2, 2), nn.Conv2d(1, 1, 1), nn.Linear(2, 2), nn.Linear(2, 2)
-    )
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), Own(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].weight = net[0].weight
-    net[4].weight.requires_grad_(False)
-    assert list(linear_layers(net, ["0.weight", "2.weight", "3.weight", "4.weight", "5.weight"])) == ["5.weight"]
+    net[3].weight.requires_grad_(False)
+    net.extend([nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 1, groups=2), nn.Conv2d(2, 2, 1, padding=1)])
+    net.extend([nn.Conv2d(2, 2, 1, stride=2)])
+    assert list(sparse_layers(net, [f"{index}.weight" for index in range(9) if index != 1])) == ["4.weight", "8.weight"]
+
+
+@pytest.mark.slow
+def test_1x1_convolutions_train_as_dense_ones_do(tmp_path):
+    given = (*PRUNED, "model=resnet20", "recipe.precision=64-true", "recipe.epochs=1", "dataset.image_size=8")
+    for name in ("dense", "sparse"):
+        train(tmp_path / name, *given, f"compute={name}")
+    assert layers(tmp_path / "sparse").count("sparse") == 3  # two shortcuts and the classifier
+    dense, sparse = (tensors(checkpoint(tmp_path / name)) for name in ("dense", "sparse"))
+    assert dense.keys() == sparse.keys()
+    for name, tensor in dense.items():
+        assert torch.allclose(sparse[name].double(), tensor.double(), rtol=0, atol=1e-10), name

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.autograd import gradcheck
-from torch.nn.functional import linear
+from torch.nn.functional import conv2d, linear
 
 from lth.pruning.kept_places import KeptPlaces
 
@@ -124,3 +124,17 @@ def test_values_changed_after_the_forward_pass_are_noticed():
         values.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         result.sum().backward()
+
+
+@pytest.mark.usefixtures("products")
+@pytest.mark.parametrize("size", [(3, 2), (1, 1)])
+def test_a_1x1_convolution_equals_the_dense_one_and_its_gradients_are_right(size):
+    places = KeptPlaces(MASK[:, :, None, None])
+    _, values, bias = inputs(places, 1)
+    x = torch.randn(2, 4, *size, dtype=torch.double, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    dense = conv2d(x, places.dense_of(values), bias)
+    assert places.dense_of(values).shape == (3, 4, 1, 1)
+    torch.testing.assert_close(places.convolve(x, values, bias), dense, rtol=0, atol=1e-12)
+    torch.testing.assert_close(places.convolve(x.to(memory_format=torch.channels_last), values, bias), dense)
+    assert gradcheck(lambda x, v, b: places.convolve(x, v, b), (x, values, bias))
+    assert gradcheck(lambda x, v: places.convolve(x, v), (x, values))

@@ -1,4 +1,4 @@
-"""Trains pruned linear layers from their kept values while a level's masks do not change."""
+"""Trains pruned linear layers and 1x1 convolutions from their kept values while a level's masks do not change."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lth.analysis.layers import uses_per_image
-from lth.callbacks.within._kept_layer import KeptLayer, linear_layers
-from lth.callbacks.within._sparse_times import COMPILED, OF_TORCH, faster_sparse
+from lth.callbacks.within._kept_layer import KeptLayer, sparse_layers
+from lth.callbacks.within._sparse_times import faster_sparse
 from lth.callbacks.within.ema import EMA
 from lth.plan import Level
 from lth.pruning.kept_places import compiled_linear
@@ -23,12 +23,12 @@ _OF_LIGHTNING = (GradientAccumulationScheduler, ModelSummary)  # callbacks that 
 
 
 class SparseCompute(Callback):
-    """Replaces the weights of linear layers by vectors of their kept values from the first step to the level's end.
+    """Replaces weights of linear layers and 1x1 convolutions by vectors of kept values, from a level's first step.
 
     level: the level being trained
     image_shape: channels, height and width of an image
     console: prints a line with the layers that are computed from kept values
-    mode: `sparse`: every linear layer with pruned weights; `auto`: those that are expected to become faster; `dense`:
+    mode: `sparse`: every such layer with pruned weights; `auto`: those that are expected to become faster; `dense`:
         none, and the callback does nothing
 
     Gradients, optimizer state and moving averages then hold kept values alone. Checkpoints and rewind points
@@ -63,7 +63,7 @@ class SparseCompute(Callback):
             self._convert(trainer, pl_module, KeptLayer.kept)
             self._handle = trainer.optimizers[0].register_state_dict_post_hook(self._dense_state)
         if trainer.is_global_zero:
-            said = f"densely: {reason or 'no pruned linear layer is faster otherwise'}"
+            said = f"densely: {reason or 'no pruned layer is faster otherwise'}"
             said = f"from kept values: {', '.join(self.chosen)}" if self.chosen else said
             line = f"level {self.level.index} is computed {said}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -89,13 +89,14 @@ class SparseCompute(Callback):
     def _choose(self, module: Any) -> list[str]:
         masks, net = module.masks, module.net
         pruned = [name for name, mask in masks.items() if not mask.all()]
-        linear = list(linear_layers(net, pruned))
-        if self.mode == "sparse" or not linear:
-            return linear
-        uses, batch = uses_per_image(net, self.image_shape), module.recipe.batch_size
-        samples = {name: batch * uses.get(name, 0) for name in linear}
-        times = COMPILED if compiled_linear() else OF_TORCH
-        return faster_sparse({name: masks[name] for name in linear}, samples, pruned != linear, times)
+        able = list(sparse_layers(net, pruned))
+        if self.mode == "sparse" or not able:
+            return able
+        uses = uses_per_image(net, self.image_shape)
+        positions = {name: uses.get(name, 0) for name in able}
+        layers = {name: masks[name] for name in able}
+        compiled = compiled_linear() is not None
+        return faster_sparse(layers, positions, module.recipe.batch_size, pruned != able, compiled)
 
     def _enter(self, layers: Sequence[KeptLayer], module: Any) -> bool:
         """Replace matrices by kept values. Undo it and return False if the network then computes other logits."""
