@@ -31,7 +31,10 @@ _EPILOG = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the help that the command line asks for. arguments: those after `lth help`; None = of the process."""
+    """Print the help for a group, an option or a key.
+
+    arguments: command-line arguments after `lth help`; None = `sys.argv[1:]`
+    """
     parser = argparse.ArgumentParser(
         prog="lth help", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )

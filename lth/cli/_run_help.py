@@ -23,7 +23,7 @@ def help_text(directory: Path, arguments: Sequence[str]) -> str:
     directory: folder of lth's configurations
     arguments: the command line; options in the folders that it names are listed too
     """
-    from lth.cli._help import explain  # imported here: it imports this command
+    from lth.cli._help import explain  # at module level this would be a circular import
 
     own = _groups([folder for folder in configuration_folders(directory, arguments) if folder != directory])
     listed = [f"  {name}: {', '.join(options)}" for name, options in own.items()]

@@ -22,7 +22,7 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": 
 
 
 def _compile(function: Any, how: Any = numba.njit, *signature: Any) -> Any:
-    """A compiled function, whose machine code is kept on disk if numba finds a folder that it may write."""
+    """Compile a function. Its machine code is cached on disk where numba finds a writable folder."""
     try:
         return how(*signature, **_OPTIONS, cache=True)(function)
     except RuntimeError:
@@ -155,7 +155,7 @@ def _of_input_at(starts, rows, order, values, gradient, of_x, sizes, zero):
 def _entry_points(dtype: torch.dtype) -> tuple[Any, Any, Any]:
     """C functions of `_forward_at`, `_backward_at` and `_of_input_at` for values of `dtype`.
 
-    Called with addresses: numba takes longer to read the arrays of a small layer than to multiply by it.
+    They take addresses, because converting the tensors of a small layer to arrays takes longer than its product.
     """
     number, c_number = {torch.float32: (types.float32, c_float), torch.float64: (types.float64, c_double)}[dtype]
     index, value, sizes = types.CPointer(types.int32), types.CPointer(number), types.CPointer(types.int64)

@@ -17,8 +17,11 @@ _IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0
 def absolute(
     net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str, without: Container[str] = ()
 ) -> dict[str, Tensor]:
-    """Absolute values, in `dtype`, of the masked parameters and floating buffers of `net`; copies of integer buffers.
+    """The parameters and buffers of `net` by name, with absolute values in place of floating-point ones.
 
+    Weights are multiplied by their masks first. Integer buffers are copied unchanged.
+
+    dtype: of the floating-point tensors in the result
     bn: `eval` and `train` keep the running statistics, `identity` makes every batch norm the identity
     without: names of parameters and buffers that are left out
     """

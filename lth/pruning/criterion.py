@@ -59,11 +59,12 @@ class GivenBatches(Batches):
         """`batches` unchanged if it is `Batches` or None, otherwise the iterable wrapped, with cross-entropy."""
         return batches if batches is None or hasattr(batches, "per_class") else cls(batches)
 
-    @property  # an attribute elsewhere; here only a criterion that asks for it reads data
-    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
-        """The shape of one input without the batch."""
-        shape: Any = tuple(next(iter(self._batches))[0].shape[1:])
-        return shape
+    def __getattr__(self, name: str) -> Any:
+        """`image_shape`, the shape of one input, is found when a criterion first asks for it: that reads a batch."""
+        if name != "image_shape":
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        self.image_shape = tuple(next(iter(self._batches))[0].shape[1:])
+        return self.image_shape
 
     def draw(self, n: int) -> Iterator[Any]:
         return islice(iter(self._batches), n)

@@ -112,7 +112,7 @@ class RunFolder:
             raise ValueError(
                 f"another process is working in {self.path}; wait for it or choose another folder"
             ) from None
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # the second: filelock, where the file system has no flock
             number = getattr(error, "errno", None) or errno.ENOLCK
             raise OSError(number, f"cannot be locked ({os.strerror(number)})", str(self.path / ".lock")) from None
         try:

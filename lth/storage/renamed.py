@@ -23,6 +23,7 @@ RENAMED: dict[str, str] = {
     "lth.pruning.structure": "lth.pruning.structured",
     "lth.pruning.structure.pruners": "lth.pruning.structured.thresholds",
     "lth.pruning.structure.unit": "lth.pruning.structured.units",
+    "lth.pruning.structured.rankers": "lth.pruning.structured._rankers",
     "lth.pruning.topology.density": "lth.pruning.paths",
     "lth.pruning.topology.initial": "lth.pruning.topology.new_weights",
     "lth.pruning.weights": "lth.pruning.initial_weights.distributions",

@@ -153,7 +153,7 @@ class _Step:
             return self._module.training_step(self._batch, self._index)
 
     def _zero_gradients(self) -> None:
-        """Set gradients to None, as `Optimizer.zero_grad` does, which first marks itself for profilers."""
+        """Set all gradients to None, as `Optimizer.zero_grad` does, without its record for torch's profiler."""
         if not self._zeroes_as_torch:
             self._optimizer.zero_grad()
             return

@@ -1,4 +1,4 @@
-"""Temporarily replaces the weight of a linear layer or 1x1 convolution by the vector of its kept values."""
+"""A linear layer or 1x1 convolution whose weight is stored, while a level trains, as the vector of its kept values."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from lth.pruning.kept_places import KeptPlaces
 
 
 class KeptLayer:
-    """Replaces the weight of a layer by the vector of its kept values, from `enter` to `leave`.
+    """A layer whose weight is stored as the vector of its kept values between `enter` and `leave`.
 
     The parameter stays the same object, so that optimizers and averages go on with it; its data are replaced. The
     layer's state dict holds the whole matrix throughout, under its usual name, with zeros at pruned places.

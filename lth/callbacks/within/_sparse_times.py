@@ -1,6 +1,6 @@
-"""A model of the times of layers in a training step, which chooses those that are computed from kept values.
+"""Predicts the time of layers in a training step, to choose those that are computed from their kept values.
 
-The model stands for measurements, which would differ from run to run: the same run always makes the same choice.
+Times are predicted and not measured, because a measurement differs from run to run and so could the choice.
 """
 
 import math
@@ -16,22 +16,25 @@ _Times = tuple[float, float, float, float]
 _COMPILED: tuple[_Times, _Times] = (517_000, 4.0, 0.041, 1.18), (547_000, 10.9, 0.168, 3.31)  # products of numba
 _OF_TORCH: tuple[_Times, _Times] = (499_000, 6.3, 0.082, 4.5), (803_000, 1.9, 0.694, 5.0)  # products of torch and MKL
 _CONVOLUTION: tuple[_Times, _Times] = (426_000, 9.6, 0.041, 2.06), (585_000, 79.7, 0.155, 0.66)  # compiled
-_POSITIONS = 49  # smallest images, in positions, of the convolutions that the times are fitted to
-# Nanoseconds that a step without masks gains besides: multiplying gradients and weights by masks, and transposing
-# between a layer and the next one, if neither is dense. From steps of LeNet-300-100 on 8 and on 28 pixels.
+_POSITIONS = 49  # height * width of the smallest images in the measurements of convolutions
+# Nanoseconds per training step that are saved if no pruned layer stays dense: by not multiplying gradients and weights
+# by masks, and by not transposing between two layers. From steps of LeNet-300-100 on images of 8 and of 28 pixels.
 _MASKS, _BETWEEN = 100_000, 50_000
-_GAIN = 0.2  # smallest gain, as a fraction of the dense time: predictions are up to 0.2 off
+_GAIN = 0.2  # fraction of the dense time that must be saved: more than twice the mean error of predictions, 0.08
 
 
 def faster_sparse(
     masks: Mapping[str, Tensor], positions: Mapping[str, int], batch_size: int, others: bool, compiled: bool
 ) -> list[str]:
-    """The layers that are expected to train faster from kept values; each gains a fifth, or all together do.
+    """Names of the weights whose layers are expected to train faster from their kept values.
+
+    A layer is chosen if it saves at least a fifth of its dense time. All layers are chosen if together they save at
+    least a fifth, and more than the layers chosen one by one.
 
     masks: of linear layers and 1x1 convolutions that are pruned, by name of the weight
     positions: rows that a layer multiplies per image, such as the positions of a convolution
-    others: whether more weights are pruned; if not, steps in which all these layers are sparse multiply by no mask
-    compiled: whether products are compiled; of torch's, times of convolutions are not known, and they stay dense
+    others: whether the network has further pruned weights, which are multiplied by masks in every step
+    compiled: whether numba compiles the products; convolutions are chosen only then
     """
     dense, sparse = {}, {}
     for name, mask in masks.items():

@@ -95,7 +95,9 @@ def _ticket_table(
 
 
 def _ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, Any]:
-    """Counts and density of a ticket, over prunable weights and over all parameters (unmasked ones count as kept).
+    """The number of kept weights and the density of a ticket, among prunable weights and among all parameters.
+
+    Parameters without a mask count as kept.
 
     net: the ticket's network; None = all stored tensors except batch-norm statistics count as parameters
     """

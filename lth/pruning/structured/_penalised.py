@@ -1,4 +1,4 @@
-"""What the terms of a penalty share: the strength of each parameter, and the elements of each unit."""
+"""Functions that group lasso and the L1 penalty on batch-norm scales share: strengths, and elements of units."""
 
 from collections.abc import Iterable, Sequence
 
