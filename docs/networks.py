@@ -17,8 +17,9 @@ LIST = Path(__file__).with_suffix(".yaml")
 HEAD = """# Networks of torchvision and timm
 
 `model=torchvision model.name=densenet121` and `model=timm model.name=deit_tiny_patch16_224` train any network of
-either library that turns an image into one logit per class. The networks below are tested one by one: all of
-torchvision's classifiers and {timm} of timm's. For each of them,
+either library that turns an image into one logit per class. The networks below are tested: all of torchvision's
+classifiers and {timm} of timm's. Of networks that differ in widths and depths alone (ResNet-50 to 152) the smallest is
+trained and all are counted; a test shows that they have the same kinds of layers. For each network,
 
 - masks cover exactly the weights that an independent walk over its layers finds: every convolution (grouped, dilated,
   depthwise), linear layer, packed attention weight and recurrent weight; not biases, normalisation, tokens, position
@@ -91,9 +92,8 @@ def usual(entry: Entry) -> nn.Module:
         return models.get_model(entry.name, **{k: v for k, v in entry.options.items() if k != "image_size"})
 
 
-def row(entry: Entry) -> str:
-    """The network's line of the page."""
-    net = usual(entry)
+def row(entry: Entry, net: nn.Module) -> str:
+    """The network's line of the page. net: the network as `usual` makes it."""
     weights = [weight.numel() for weight in prunable(net).values()]
     other = sum(p.numel() for p in net.parameters()) - sum(weights)
     tested = " ".join([str(entry.image_size), *(f"`{k}: {v}`".lower() for k, v in entry.options.items())])
@@ -108,7 +108,7 @@ def page() -> Iterator[str]:
         yield f"## {library}" + ("" if group == "all" else f": {group}") + "\n"
         yield "| " + " | ".join(COLUMNS) + " |"
         yield "| --- | ---: | ---: | ---: | --- | --- |"
-        yield from (row(entry) for entry in entries() if (entry.library, entry.group) == (library, group))
+        yield from (row(entry, usual(entry)) for entry in entries() if (entry.library, entry.group) == (library, group))
         yield ""
     yield REFUSED.format(names=", ".join(f"`{name}`" for name in refused())).rstrip()
 

@@ -35,10 +35,11 @@ class Command:
     code: int
 
 
-def run(page: Path, folder: Path, needs: str = "") -> Iterator[Command]:
+def run(page: Path, folder: Path, needs: str = "", python: str = sys.executable) -> Iterator[Command]:
     """Follow a page in an empty folder.
 
     needs: what the commands that are run need, as the mark before their block says; by default those without a mark
+    python: the program that runs as `python` and as `python -m lth`
     """
     for mark, language, title, content in _BLOCK.findall(page.read_text()):
         if title:
@@ -46,7 +47,7 @@ def run(page: Path, folder: Path, needs: str = "") -> Iterator[Command]:
             (folder / title).write_text(_with_files(content))
         elif language == "console" and mark == needs:
             for line, expected in _COMMAND.findall(content):
-                yield _run(line, expected, folder)
+                yield _run(line, expected, folder, python)
 
 
 def _with_files(content: str) -> str:
@@ -56,9 +57,9 @@ def _with_files(content: str) -> str:
     )
 
 
-def _run(line: str, expected: str, folder: Path) -> Command:
+def _run(line: str, expected: str, folder: Path, python: str) -> Command:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    here = {"PYTHONPATH": path, "COLUMNS": "100", "PYTHON": sys.executable, "PYTHONWARNINGS": "ignore"}
+    here = {"PYTHONPATH": path, "COLUMNS": "100", "PYTHON": python, "PYTHONWARNINGS": "ignore"}
     programs = 'lth() { "$PYTHON" -m lth "$@"; }; python() { "$PYTHON" "$@"; }; set -o pipefail\n'
     done = subprocess.run(
         ["bash", "-c", programs + line],

@@ -1,9 +1,13 @@
 """README, start page and tutorials: their commands are run in an empty folder, and print what the pages say."""
 
+import sys
+from contextlib import nullcontext
+
 import pytest
 
 from docs.pages.run_page import ROOT, differences, run
 from tests.launchers.test_sweeps_slurm import slurm as slurm  # a fixture
+from tests.support.preloaded import preloaded_python
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "tutorials").glob("[!i]*.md"))]
 TABLE = "│ 1     │  0.3506 │ 17,600 │   0.9665 │     1.6 │\nlevel 1  accuracy 0.9665  1.6 s\n"
@@ -27,7 +31,8 @@ def test_other_accuracies_and_other_words_are_differences():
 @pytest.mark.engine
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_its_commands_print(page, tmp_path):
-    commands = list(run(page, tmp_path))
+    with nullcontext(sys.executable) if page.stem == "README" else preloaded_python() as python:
+        commands = list(run(page, tmp_path, python=str(python)))
     assert commands
     for command in commands:
         assert command.code == 0, f"{command.line}\n{command.printed}"

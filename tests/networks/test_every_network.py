@@ -1,7 +1,8 @@
-"""Every network of docs/networks.yaml: counted, masked, pruned, trained a step under DDP; and told on the page."""
+"""Every network of docs/networks.yaml is counted, and told on the page; one of every make is pruned and trained."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,20 +12,43 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
-from docs.networks import Entry, entries, refused, row
+from docs.networks import Entry, entries, refused, row, usual
 from lth.analysis.layers import layer_table
 from lth.experiment._checks import check_pruned_stay_zero
 from lth.experiment._standardised import standardised
 from lth.networks import timm_model, torchvision_model
-from lth.pruning import Masks, allocation, criteria, prune
+from lth.pruning import Masks, allocation, criteria, prunable, prune
 from lth.pruning.masks import zero_
 from lth.tickets import Ticket
 from tests.support.drawn_fast import DrawnFast
 from tests.support.harness import train
 
 FACTORIES = {"torchvision": torchvision_model, "timm": timm_model}
-GIANTS = ("convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32")  # up to 8 GB each, so one at a time
-ORDINARY = [entry for entry in entries() if entry.name not in GIANTS]
+# Networks that differ from the first of their line in widths and depths alone: they have the same kinds of modules.
+# The first is pruned and trained; the others are counted, and their modules compared with those of the first.
+LIKE = {
+    "convnext_tiny": ("convnext_small", "convnext_base", "convnext_large"),
+    "densenet121": ("densenet161", "densenet169", "densenet201"),
+    "efficientnet_b0": tuple(f"efficientnet_b{number}" for number in range(1, 8)),
+    "efficientnet_v2_s": ("efficientnet_v2_m", "efficientnet_v2_l"),
+    "mnasnet0_5": ("mnasnet0_75", "mnasnet1_0", "mnasnet1_3"),
+    "mobilenet_v3_small": ("mobilenet_v3_large",),
+    "regnet_x_400mf": tuple(f"regnet_x_{size}" for size in ("800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+    "regnet_y_400mf": tuple(f"regnet_y_{size}" for size in ("800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf", "128gf")),
+    "resnet18": ("resnet34",),
+    "resnet50": ("resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"),
+    "resnext50_32x4d": ("resnext101_32x8d", "resnext101_64x4d"),
+    "shufflenet_v2_x0_5": ("shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
+    "squeezenet1_1": ("squeezenet1_0",),
+    "swin_t": ("swin_s", "swin_b"),
+    "swin_v2_t": ("swin_v2_s", "swin_v2_b"),
+    "vgg11": ("vgg13", "vgg16", "vgg19"),
+    "vgg11_bn": ("vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    "vit_b_32": ("vit_b_16", "vit_l_16", "vit_l_32", "vit_h_14"),
+}
+BY_NAME = {entry.name: entry for entry in reversed(entries())}  # torchvision's come first
+FIRST = {name: BY_NAME[first] for first, names in LIKE.items() for name in names}
+TRAINED = [entry for entry in entries() if entry.library == "timm" or entry.name not in FIRST]
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text().splitlines()
 PROJECTIONS = "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"
 
@@ -108,22 +132,37 @@ def check(entry: Entry) -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("entry", ORDINARY, ids=str)
+@pytest.mark.parametrize("entry", TRAINED, ids=str)
 def test_masks_cover_it_leave_it_as_it_was_and_train_it_under_ddp(entry: Entry):
     check(entry)
 
 
 @pytest.mark.engine
-def test_so_they_do_with_the_largest_one_after_the_other():
-    for entry in entries():
-        if entry.name in GIANTS:
-            check(entry)
-
-
-@pytest.mark.engine
 @pytest.mark.parametrize("entry", entries(), ids=str)
-def test_its_line_of_the_page_is_up_to_date(entry: Entry):
-    assert row(entry) in PAGE, "run: python -m docs.networks > docs/networks.md"
+def test_it_is_counted_told_on_the_page_and_made_as_one_that_is_trained(entry: Entry):
+    net = usual(entry)
+    assert sum(weight.numel() for weight in prunable(net).values()) == slow_count(net)
+    assert row(entry, net) in PAGE, "run: python -m docs.networks > docs/networks.md"
+    if entry not in TRAINED:
+        assert kinds_of_modules(net) == kinds_of_modules(usual(FIRST[entry.name]))
+        assert entry.unused == FIRST[entry.name].unused
+
+
+def kinds_of_modules(net: nn.Module) -> set[tuple[Any, ...]]:
+    """Classes of a network's modules; layers with what tells their kinds apart beside sizes."""
+    return {(type(module), *traits(module)) for module in net.modules() if not isinstance(module, nn.Identity)}
+
+
+def traits(module: nn.Module) -> tuple[Any, ...]:
+    if isinstance(module, nn.Conv2d):
+        groups = "one" if module.groups == 1 else "depthwise" if module.groups == module.in_channels else "several"
+        pointwise, dilated = max(module.kernel_size) == 1, max(module.dilation) > 1
+        return groups, pointwise, dilated, module.padding_mode, module.bias is not None
+    if isinstance(module, nn.Linear):
+        return (module.bias is not None,)
+    if isinstance(module, nn.MultiheadAttention):
+        return (module.in_proj_weight is not None,)
+    return ()
 
 
 def test_the_list_has_every_classifier_of_torchvision_and_many_of_timm():
@@ -148,7 +187,7 @@ BY_HAND = {  # 1000 classes, 224 pixels: conv and linear weights from the defini
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BY_HAND)
 def test_totals_are_those_of_the_definitions(name: str):
-    line = row(next(entry for entry in entries() if entry.name == name))  # torchvision's come first
+    line = row(BY_NAME[name], usual(BY_NAME[name]))
     assert line.split("|")[3].strip() == f"{BY_HAND[name]:,}"
 
 

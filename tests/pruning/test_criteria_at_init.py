@@ -171,7 +171,7 @@ def test_synflow_uses_no_data_and_no_training_gradient():
     assert both < 0.8 * 3000, "not |w g| of the training loss"
 
 
-LARGE = {"vgg16": networks.vgg16, "resnet18": networks.resnet18}
+LARGE = {"vgg16": networks.vgg16}
 SMALL = {"resnet20": networks.resnet20, "narrow resnet18": partial(networks.resnet18, widths=(16, 32, 64, 128))}
 
 

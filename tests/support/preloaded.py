@@ -1,0 +1,116 @@
+"""A `python` for tests that run pages of commands: its processes begin with everything imported that a run imports."""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from tests.support.harness import forks
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+said = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(said)
+sys.exit(int(server.recv(8) or b"1"))
+"""
+
+
+@contextmanager
+def preloaded_python() -> Iterator[Path]:
+    """An executable that runs `python -m NAME ...`, `python SCRIPT ...` and `python -c CODE ...` in copies of a server.
+
+    Imports take ten times as long as what most commands of a page do. A copy has the arguments, folder, environment and
+    standard files of the caller, and ends with it.
+    """
+    with TemporaryDirectory() as folder:
+        address, client = f"{folder}/socket", Path(folder) / "python"
+        client.write_text(CLIENT.format(python=sys.executable, address=address))
+        client.chmod(0o755)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(address)
+        listening.listen()
+        server = forks().Process(target=_serve, args=(listening,))
+        server.start()
+        listening.close()
+        try:
+            yield client
+        finally:
+            server.terminate()
+            server.join()
+
+
+def _serve(listening: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies are not waited for here
+    while True:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listening.close()
+            _answer(connection)
+        connection.close()
+
+
+def _answer(connection: socket.socket) -> None:
+    """Run the command that a client sends in a process of its own, send its exit code, and end."""
+    head, files, _, _ = socket.recv_fds(connection, 8, 3)
+    size, said = int.from_bytes(head, "big"), b""
+    while len(said) < size:
+        said += connection.recv(size - len(said))
+    arguments, cwd, environment = json.loads(said)
+    copy = forks().Process(target=_run, args=(arguments, cwd, environment, files))
+    copy.start()
+    for file in files:
+        os.close(file)
+    if copy.sentinel not in wait([copy.sentinel, connection]):  # the client has gone
+        copy.kill()
+    copy.join()
+    code = copy.exitcode or 0
+    with suppress(OSError):
+        connection.send(str(code if code >= 0 else 128 - code).encode())
+    os._exit(0)
+
+
+def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> None:
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    forkserver._forkserver.__init__()  # one that an earlier test started is not a child of this process
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    warnings.resetwarnings()  # those of the test
+    warnings.simplefilter(environment.get("PYTHONWARNINGS", "default"))  # type: ignore[arg-type]
+    torch.seed()
+    run_command(arguments, cwd)
+
+
+def run_command(arguments: list[str], cwd: str) -> None:
+    """Do what `python ARGUMENTS` does, in this process: `-m NAME ...`, `-c CODE ...` or `SCRIPT ...`."""
+    first, *rest = arguments
+    if first == "-m":
+        sys.argv = rest
+        sys.path.insert(0, cwd)
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        sys.path.insert(0, "")
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
+        runpy.run_path(first, run_name="__main__")
