@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from functools import cache, reduce
+from functools import cache, partial, reduce, update_wrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torchvision import models
+from torchvision.models._api import BUILTIN_MODELS
 
 from docs import recipes
 from lth.cli._valid import check, entries
@@ -175,23 +178,39 @@ def representatives() -> list[str]:
 
 
 NARROWED = "resnet18", "resnet34", "resnet50"
-# what makes a network of a library narrower, by its name
-NARROWER = {"resnet50": "model.options={width_per_group: 16}", "resnet50.tv_in1k": "+model.options.base_width=16"}
+# options that make a network of a library narrower, by its name
+NARROWER = {
+    "resnet50": "model.options={width_per_group: 16}",
+    "resnet50.tv_in1k": "+model.options.base_width=16",
+    "deit_small_patch16_224": "model.options={embed_dim: 48, depth: 4, num_heads: 3}",
+}
 
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """Makes our VGGs and MobileNets a quarter as wide; tests/networks has them at their size."""
+    """Makes our VGGs and MobileNets a quarter as wide, and two networks of torchvision that have no option for it."""
     monkeypatch.setattr(vgg, "WIDTHS", tuple(width // 4 for width in vgg.WIDTHS))
     inverted = tuple((expansion, width // 4, *rest) for expansion, width, *rest in mobilenet._INVERTED)
     monkeypatch.setattr(mobilenet, "_INVERTED", inverted)
     monkeypatch.setattr(mobilenet, "_SEPARABLE", tuple((width // 4, stride) for width, stride in mobilenet._SEPARABLE))
+    narrow = {"wide_resnet50_2": partial(models.resnet50, width_per_group=16), "alexnet": partial(alexnet)}
+    for name, build in narrow.items():
+        monkeypatch.setitem(BUILTIN_MODELS, name, update_wrapper(build, BUILTIN_MODELS[name]))  # keeps its module
+
+
+def alexnet(num_classes: int) -> nn.Module:
+    """AlexNet with 64 hidden units for 4096."""
+    net = models.AlexNet(1)
+    net.classifier[1], net.classifier[4], net.classifier[6] = (
+        nn.Linear(inputs, outputs) for inputs, outputs in ((9216, 64), (64, 64), (64, num_classes))
+    )
+    return net
 
 
 def shortened(name: str, ticket: Path) -> Iterator[str]:
     """Overrides that leave a recipe's choices alone and cut its numbers: two levels of two steps of two images.
 
-    Images have their real size up to 64 pixels; larger ones have that, ImageNet's under the stem they have.
+    Images have their real size up to 64 pixels, ImageNet's 64 under the stem they have; classes are 100 at most.
     """
     cfg, chosen = recipes.configuration(name), choices(name)
     large = chosen["dataset"] == "imagenet"
@@ -203,13 +222,13 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
         f"recipe/augment={'classic' if large else cfg.hydra.runtime.choices['recipe/augment']}",
     )
     yield f"dataset.channels={cfg.dataset.channels}"
-    yield f"dataset.classes={4 if samples else cfg.dataset.classes}"
+    yield f"dataset.classes={4 if samples else min(100, cfg.dataset.classes)}"
     fixed = "patch16" in cfg.model.get("name", "")  # a transformer's size, by its name
     yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
     yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
-    if cfg.model._target_.endswith(NARROWED):  # a quarter as wide; tests/networks has them at their size
-        yield "+model.widths=[16,32,64,128]"
+    if cfg.model._target_.endswith(NARROWED):  # an eighth as wide; tests/networks has them at their size
+        yield "+model.widths=[8,16,32,64]"
     if cfg.model.get("name") in NARROWER:
         yield NARROWER[cfg.model.name]
     if large and "stem" in cfg.model:

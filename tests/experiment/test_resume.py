@@ -23,7 +23,7 @@ def test_killed_twice_and_restarted_equals_uninterrupted(method: str, tmp_path: 
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("method", names("method"))
+@pytest.mark.parametrize("method", REPRESENTATIVES)
 def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_path: Path):
     check_restarts(method, KILLS, tmp_path)
 

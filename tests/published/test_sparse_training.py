@@ -29,7 +29,7 @@ STR = [
     "recipe.optimizer.nesterov=false",
     "sparsity.density=null",
 ]
-IMP = ["method=imp", "sparsity.density=0.05", "recipe.epochs=15"]
+IMP = ["method=imp", "sparsity.density=0.05", "recipe.epochs=8"]
 SLT = ["method=er_edge_popup", "support=uniform", "support.density=0.5", "sparsity.density=0.2",
        "method/weights=scale_fan", "method/score_init=uniform", "method.score_init.high=0.1",
        "model.bias=false", "model.init=signed_constant",
