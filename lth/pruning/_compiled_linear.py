@@ -4,9 +4,10 @@ Rows of the dense matrices are samples of one unit, so that the innermost loops 
 values are taken at a time, because a row of the result or of the gradient is then read once for four products.
 """
 
-from ctypes import CFUNCTYPE, c_double, c_float, c_void_p
+from collections.abc import Callable
+from ctypes import CFUNCTYPE, c_double, c_float, c_int64, c_void_p
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import torch
@@ -18,6 +19,8 @@ from torch.autograd.function import once_differentiable
 
 Array = NDArray[Any]
 # Sums may be computed in vectors and with fused multiply-adds; not-a-number and infinity stay what they are.
+_ROWS = 512  # samples of the largest batches that are transposed by compiled code
+_ALIVE: list[Any] = []  # what numba compiled, whose machine code would be freed otherwise
 _OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
 
 
@@ -108,6 +111,14 @@ def _backward(
             k += 1
 
 
+def _transpose_at(x, result, rows, columns):
+    """result = x.T, of arrays given by their addresses."""
+    given, out = carray(x, (rows, columns)), carray(result, (columns, rows))
+    for column in range(columns):
+        for row in range(rows):
+            out[column, row] = given[row, column]
+
+
 def _forward_at(starts, columns, order, values, x, bias, result, sizes):
     """`_forward` of arrays given by their addresses. sizes: outputs, inputs, kept places, images, samples of each."""
     outputs, inputs, count, images, samples = carray(sizes, 5)
@@ -151,21 +162,50 @@ def _of_input_at(starts, rows, order, values, gradient, of_x, sizes, zero):
         )
 
 
+class _EntryPoints(NamedTuple):
+    """C functions of `_forward_at`, `_backward_at`, `_of_input_at` and `_transpose_at`."""
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    of_input: Callable[..., None]
+    transpose: Callable[..., None]
+
+
 @cache
-def _entry_points(dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """C functions of `_forward_at`, `_backward_at` and `_of_input_at` for values of `dtype`.
+def _entry_points(dtype: torch.dtype) -> _EntryPoints:
+    """The functions for values of `dtype`.
 
     They take addresses, because converting the tensors of a small layer to arrays takes longer than its product.
     """
-    number, c_number = {torch.float32: (types.float32, c_float), torch.float64: (types.float64, c_double)}[dtype]
-    index, value, sizes = types.CPointer(types.int32), types.CPointer(number), types.CPointer(types.int64)
+    number = {torch.float32: (types.float32, c_float), torch.float64: (types.float64, c_double)}[dtype]
+    index, value, sizes = ((types.CPointer(kind), c_void_p) for kind in (types.int32, number[0], types.int64))
+    count = types.int64, c_int64
 
-    def built(function: Any, indices: int, values: int, *zero: Any) -> Any:
-        given = [index] * indices + [value] * values + [sizes] + [number for _ in zero]
-        compiled = _compile(function, numba.cfunc, types.void(*given))
-        return CFUNCTYPE(None, *[c_void_p] * (indices + values + 1), *zero)(compiled.address), compiled
+    def built(function: Any, *given: tuple[Any, Any]) -> Callable[..., None]:
+        compiled = _compile(function, numba.cfunc, types.void(*(kind for kind, _ in given)))
+        _ALIVE.append(compiled)
+        return CFUNCTYPE(None, *(kind for _, kind in given))(compiled.address)
 
-    return built(_forward_at, 3, 4), built(_backward_at, 2, 4, c_number), built(_of_input_at, 3, 3, c_number)
+    return _EntryPoints(
+        built(_forward_at, *[index] * 3, *[value] * 4, sizes),
+        built(_backward_at, *[index] * 2, *[value] * 4, sizes, number),
+        built(_of_input_at, *[index] * 3, *[value] * 3, sizes, number),
+        built(_transpose_at, *[value] * 2, *[count] * 2),
+    )
+
+
+def _by_unit(x: Tensor, units: int) -> Tensor:
+    """The transpose of `x`, shape (..., units), as a contiguous tensor of shape (units, samples)."""
+    rows = x if x.ndim == 2 else x.reshape(-1, units)
+    columns = rows.t()
+    if columns.is_contiguous():
+        return columns
+    # A third of torch's time. Rows at multiples of 512 bytes would compete for the same lines of a cache.
+    if len(rows) <= _ROWS and units * x.element_size() % 512 and rows.is_contiguous():
+        result = rows.new_empty(units, len(rows))
+        _entry_points(x.dtype).transpose(rows.data_ptr(), result.data_ptr(), len(rows), units)
+        return result
+    return columns.contiguous()
 
 
 class CompiledLinear(Function):
@@ -183,15 +223,16 @@ class CompiledLinear(Function):
             ctx.sizes = places.sizes(len(x), columns.numel() // (len(x) * inputs))
             result = columns.new_empty(len(x), outputs, *x.shape[2:])
         else:
-            columns = x.detach().reshape(-1, inputs).t().contiguous()  # (inputs, samples)
+            columns = _by_unit(x, inputs)
             ctx.sizes = places.sizes(1, columns.shape[1])
             result = columns.new_empty(outputs, columns.shape[1])
-        (run, _), _, _ = _entry_points(values.dtype)
         addresses = values.data_ptr(), columns.data_ptr(), start.data_ptr(), result.data_ptr()
-        run(*places.by_row(), *addresses, ctx.sizes)
+        _entry_points(values.dtype).forward(*places.by_row(), *addresses, ctx.sizes)
         ctx.save_for_backward(columns, values)
         ctx.places, ctx.x_shape, ctx.images = places, x.shape, images
-        return result if images else result.t().view(*x.shape[:-1], outputs)
+        if images:
+            return result
+        return result.t() if x.ndim == 2 else result.t().view(*x.shape[:-1], outputs)
 
     @staticmethod
     @once_differentiable
@@ -199,14 +240,14 @@ class CompiledLinear(Function):
         """Gradients of x, values and bias."""
         columns, values = ctx.saved_tensors
         places, sizes = ctx.places, ctx.sizes
-        rows = gradient.contiguous() if ctx.images else gradient.reshape(-1, places.shape[0]).t().contiguous()
-        _, (run, _), (run_of_input, _) = _entry_points(values.dtype)
-        of_x = None
+        rows = gradient.contiguous() if ctx.images else _by_unit(gradient, places.shape[0])
+        run, of_x = _entry_points(values.dtype), None
         if ctx.needs_input_grad[0]:
-            sums = torch.empty_like(columns)
-            run_of_input(*places.by_column(), values.data_ptr(), rows.data_ptr(), sums.data_ptr(), sizes, 0.0)
-            of_x = sums if ctx.images else sums.t().reshape(ctx.x_shape)
+            of_x = torch.empty_like(columns)
+            run.of_input(*places.by_column(), values.data_ptr(), rows.data_ptr(), of_x.data_ptr(), sizes, 0.0)
+            if not ctx.images:
+                of_x = of_x.t() if len(ctx.x_shape) == 2 else of_x.t().reshape(ctx.x_shape)
         of_values, of_bias = torch.empty_like(values), values.new_empty(places.shape[0])
         addresses = rows.data_ptr(), columns.data_ptr(), of_values.data_ptr(), of_bias.data_ptr()
-        run(*places.by_row()[:2], *addresses, sizes, 0.0)
+        run.backward(*places.by_row()[:2], *addresses, sizes, 0.0)
         return of_x, of_values, of_bias if ctx.needs_input_grad[2] else None, None, None

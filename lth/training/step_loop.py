@@ -4,7 +4,10 @@ Between two steps Lightning looks up some thirty hooks of the module, of every c
 precision plugin. A step of a small network takes less time than that. `_StepLoop` looks them up once per epoch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.utilities.types import STEP_OUTPUT
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 _TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 _STEP_HOOKS = (
@@ -48,7 +52,8 @@ class _StepLoop(_TrainingEpochLoop):
         if self.restarting or not self._applies(data_fetcher):
             super().advance(data_fetcher)
         else:
-            self._take_steps(data_fetcher)
+            with _plain_step(self.trainer.optimizers[0]):
+                self._take_steps(data_fetcher)
 
     def _applies(self, data_fetcher: Any) -> bool:
         trainer, module, data = self.trainer, self.trainer.lightning_module, self.trainer.datamodule
@@ -164,6 +169,25 @@ class _Step:
     def _call(self, name: str, *arguments: Any) -> None:
         for hook in self._hooks[name]:
             hook(*arguments)
+
+
+@contextmanager
+def _plain_step(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Leave out what torch's optimizers do around `step` for its profiler and compiler: that costs ten operations.
+
+    Optimizers from outside torch, those with hooks, and those with differentiable steps stay as they are.
+    """
+    hooks = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+    hooked = any((*hooks, _global_optimizer_pre_hooks, _global_optimizer_post_hooks))
+    of_torch = type(optimizer).__module__.startswith("torch.optim.") and "step" not in vars(optimizer)
+    if hooked or not of_torch or optimizer.defaults.get("differentiable"):
+        yield
+        return
+    optimizer.step = partial(torch.no_grad()(unwrap(type(optimizer).step)), optimizer)
+    try:
+        yield
+    finally:
+        del optimizer.step
 
 
 def _bound(trainer: Trainer) -> dict[str, list[Hook]]:

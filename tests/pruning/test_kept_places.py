@@ -138,3 +138,17 @@ def test_a_1x1_convolution_equals_the_dense_one_and_its_gradients_are_right(size
     torch.testing.assert_close(places.convolve(x.to(memory_format=torch.channels_last), values, bias), dense)
     assert gradcheck(lambda x, v, b: places.convolve(x, v, b), (x, values, bias))
     assert gradcheck(lambda x, v: places.convolve(x, v), (x, values))
+
+
+@pytest.mark.parametrize("samples", [1, 3, 128, 600])
+@pytest.mark.parametrize("units", [1, 10, 100, 128, 784])
+@pytest.mark.parametrize("dtype", [torch.float, torch.double])
+def test_the_compiled_transpose_is_torchs(samples, units, dtype):
+    pytest.importorskip("numba", reason="numba is not installed: pip install 'lth[sparse]'")
+    from lth.pruning._compiled_linear import _by_unit
+
+    x = torch.randn(samples, units, dtype=dtype)
+    for given in (x, x.t().contiguous().t(), x.view(samples, 1, units), torch.randn(samples, 2 * units)[:, ::2]):
+        result = _by_unit(given, units)
+        assert result.is_contiguous()
+        assert torch.equal(result, given.reshape(-1, units).t())

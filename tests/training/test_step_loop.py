@@ -1,5 +1,7 @@
 """Steps in one loop: for every kind of method and way of training the bits are those of Lightning's own loop."""
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,7 +13,7 @@ from lth.callbacks.watch.last_checkpoint import LastCheckpoint
 from lth.experiment.build import Experiment
 from lth.storage.checkpoint import load_checkpoint
 from lth.storage.folder import RunFolder
-from lth.training.step_loop import _StepLoop
+from lth.training.step_loop import _plain_step, _StepLoop
 from tests.support.harness import configuration, train, train_apart, usual
 from tests.support.kinds import REPRESENTATIVES
 from tests.support.left import curves, rows, state
@@ -132,3 +134,37 @@ def test_a_callback_of_ones_own_sees_every_step_and_may_log(tmp_path: Path):
     assert [step for step, _, _ in foreign.steps] == list(range(1, level.steps + 1))
     assert all(loss > 0 for *_, loss in foreign.steps)
     assert trainer.callback_metrics["own"] == torch.tensor(foreign.steps[-1][1])
+
+
+def two_steps(optimizer_of, hook=None, plain=True):
+    """The weights after two steps on a quadratic function."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+    optimizer = optimizer_of([weight])
+    if hook is not None:
+        optimizer.register_step_post_hook(hook)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    with _plain_step(optimizer) if plain else nullcontext():
+        assert ("step" in vars(optimizer)) == (plain and hook is None)
+        for _ in range(2):
+            optimizer.step(closure)
+    assert "step" not in vars(optimizer)
+    return weight.detach()
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
+def test_a_step_without_torchs_marks_computes_the_same(optimizer):
+    momentum = {"momentum": 0.9, "weight_decay": 0.1} if optimizer is torch.optim.SGD else {}
+    of = partial(optimizer, lr=0.1, **momentum)
+    assert torch.equal(two_steps(of), two_steps(of, plain=False))
+
+
+def test_an_optimizer_with_a_hook_steps_as_torch_does():
+    called = []
+    two_steps(partial(torch.optim.SGD, lr=0.1), lambda *_: called.append(1))
+    assert called == [1, 1]
