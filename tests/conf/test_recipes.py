@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from functools import cache, partial, reduce, update_wrapper
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from torchvision.models._api import BUILTIN_MODELS
 from docs import recipes
 from lth.cli._valid import check, entries
 from lth.networks import mobilenet, vgg
+from lth.networks._residual import Stages
+from lth.networks.wide_resnet import WideResNet
 from tests.support.harness import CONF, a_ticket, configuration, names, train
 from tests.support.tiers import engine_but
 
@@ -177,7 +180,6 @@ def representatives() -> list[str]:
     return chosen
 
 
-NARROWED = "resnet18", "resnet34", "resnet50"
 # options that make a network of a library narrower, by its name
 NARROWER = {
     "resnet50": "model.options={width_per_group: 16}",
@@ -187,8 +189,16 @@ NARROWER = {
 
 
 @pytest.fixture
-def narrow(monkeypatch):
-    """Makes our VGGs and MobileNets a quarter as wide, and two networks of torchvision that have no option for it."""
+def narrow(name, monkeypatch):
+    """Makes our networks a quarter as wide, residual ones with two blocks a stage, and two of torchvision narrower.
+
+    tests/networks has them at their size. Residual networks keep their depth if `name`, a recipe, names a later block.
+    """
+    deep = re.search(r"layer\d+\.([2-9]|\d\d)", str(recipes.configuration(name).method))
+    ours = "lth.networks."  # names of functions too, which `from lth.networks import` would give
+    for module in ("resnet", "cifar_resnet"):
+        monkeypatch.setattr(sys.modules[ours + module], "Stages", partial(narrower, None if deep else 2))
+    monkeypatch.setattr(sys.modules[ours + "wide_resnet"], "WideResNet", short_wide_resnet)
     monkeypatch.setattr(vgg, "WIDTHS", tuple(width // 4 for width in vgg.WIDTHS))
     inverted = tuple((expansion, width // 4, *rest) for expansion, width, *rest in mobilenet._INVERTED)
     monkeypatch.setattr(mobilenet, "_INVERTED", inverted)
@@ -196,6 +206,14 @@ def narrow(monkeypatch):
     narrow = {"wide_resnet50_2": partial(models.resnet50, width_per_group=16), "alexnet": partial(alexnet)}
     for name, build in narrow.items():
         monkeypatch.setitem(BUILTIN_MODELS, name, update_wrapper(build, BUILTIN_MODELS[name]))  # keeps its module
+
+
+def narrower(blocks: int | None, block: type[nn.Module], depths: Sequence[int], widths: Sequence[int]) -> Stages:
+    return Stages(block, [min(blocks or depth, depth) for depth in depths], [width // 4 for width in widths])
+
+
+def short_wide_resnet(blocks: int, width: int, *others: Any) -> WideResNet:
+    return WideResNet(min(2, blocks), 1, *others)
 
 
 def alexnet(num_classes: int) -> nn.Module:
@@ -227,8 +245,6 @@ def shortened(name: str, ticket: Path) -> Iterator[str]:
     yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
     yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
     yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
-    if cfg.model._target_.endswith(NARROWED):  # an eighth as wide; tests/networks has them at their size
-        yield "+model.widths=[8,16,32,64]"
     if cfg.model.get("name") in NARROWER:
         yield NARROWER[cfg.model.name]
     if large and "stem" in cfg.model:
