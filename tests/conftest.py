@@ -26,12 +26,16 @@ STARTING = (
     ("test_sweeps_ray.py", "test_wheel.py", "test_ranks_killed.py", "test_sweeps_optuna.py"),
     ("test_sweeps_slurm.py", "test_tutorials.py", "test_sweeps.py", "test_script_levels_ranks.py"),
 )
-LONGEST = (  # other files of tests of engines that take minutes, the longest first
+# Other files of tests of engines that take minutes, the longest first. FFCV compiles anew in each process that reads.
+LONGEST = (
     "test_valid_commands.py",
     "test_documented_commands.py",
     "test_screens.py",
     "test_report_browser.py",
     "test_ddp.py",
+    "test_imagenet.py",
+    "test_write_beton.py",
+    "test_photographs_in_training.py",
 )
 _LIBC, _TESTS = ctypes.CDLL(None), count()
 
