@@ -1,14 +1,12 @@
 """Runs command lines as processes of their own that share their imports: copies of this one."""
 
 import os
-import runpy
-import sys
-from multiprocessing import forkserver
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 from tests.support.harness import forks
+from tests.support.preloaded import run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,14 +39,6 @@ def _call(program: str, arguments: tuple[str, ...], cwd: Path) -> CompletedProce
 
 def run_in_process(program: str, arguments: tuple[str, ...], cwd: str, out: str, err: str) -> None:
     """Run a command in this process, which it ends. out, err: files that take its output."""
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
-    os.chdir(cwd)
-    forkserver._forkserver.__init__()  # a server that an earlier test started is not a child of this process
-    if program == "run.py":
-        sys.argv = [str(ROOT / program), *arguments]
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    else:
-        sys.argv = [program, *arguments]
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    files = {number: os.open(path, os.O_WRONLY | os.O_CREAT) for number, path in ((1, out), (2, err))}
+    what = [str(ROOT / program)] if program == "run.py" else ["-m", program]
+    run_command([*what, *arguments], cwd, files)

@@ -85,22 +85,26 @@ def _answer(connection: socket.socket) -> None:
 
 
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> None:
-    for number, file in enumerate(files):
-        os.dup2(file, number)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     os.environ.clear()
     os.environ.update(environment)
-    os.chdir(cwd)
-    forkserver._forkserver.__init__()  # one that an earlier test started is not a child of this process
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.resetwarnings()  # those of the test
     warnings.simplefilter(environment.get("PYTHONWARNINGS", "default"))  # type: ignore[arg-type]
     torch.seed()
-    run_command(arguments, cwd)
+    run_command(arguments, cwd, dict(enumerate(files)))
 
 
-def run_command(arguments: list[str], cwd: str) -> None:
-    """Do what `python ARGUMENTS` does, in this process: `-m NAME ...`, `-c CODE ...` or `SCRIPT ...`."""
+def run_command(arguments: list[str], cwd: str, files: dict[int, int]) -> None:
+    """Do what `python -m NAME ...`, `python -c CODE ...` or `python SCRIPT ...` does, in this copy of another process.
+
+    arguments: those after `python`
+    files: the file descriptor that replaces each standard one
+    """
+    for number, file in files.items():
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    os.chdir(cwd)
+    forkserver._forkserver.__init__()  # a server that an earlier test started is not a child of this process
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     first, *rest = arguments
     if first == "-m":
         sys.argv = rest
