@@ -18,8 +18,9 @@ HEAD = """# Networks of torchvision and timm
 
 `model=torchvision model.name=densenet121` and `model=timm model.name=deit_tiny_patch16_224` train any network of
 either library that turns an image into one logit per class. The networks below are tested: all of torchvision's
-classifiers and {timm} of timm's. Of networks that differ in widths and depths alone (ResNet-50 to 152) the smallest is
-trained and all are counted; a test shows that they have the same kinds of layers. For each network,
+classifiers and {timm} of timm's. If networks differ only in
+width and depth (ResNet-50 to 152), the weights of all of them are counted, and only the smallest is trained; a test
+shows that all have the same kinds of layers. Tests show of each trained network:
 
 - masks cover exactly the weights that an independent walk over its layers finds: every convolution (grouped, dilated,
   depthwise), linear layer, packed attention weight and recurrent weight; not biases, normalisation, tokens, position
@@ -93,7 +94,10 @@ def usual(entry: Entry) -> nn.Module:
 
 
 def row(entry: Entry, net: nn.Module) -> str:
-    """The network's line of the page. net: the network as `usual` makes it."""
+    """Return the network's row in the table of the page.
+
+    net: the network as `usual` builds it
+    """
     weights = [weight.numel() for weight in prunable(net).values()]
     other = sum(p.numel() for p in net.parameters()) - sum(weights)
     tested = " ".join([str(entry.image_size), *(f"`{k}: {v}`".lower() for k, v in entry.options.items())])

@@ -26,7 +26,7 @@ STARTING = (
     ("test_sweeps_ray.py", "test_wheel.py", "test_ranks_killed.py", "test_sweeps_optuna.py"),
     ("test_sweeps_slurm.py", "test_tutorials.py", "test_sweeps.py", "test_script_levels_ranks.py"),
 )
-# Other files of tests of engines that take minutes, the longest first. FFCV compiles anew in each process that reads.
+# Other files of engine tests that take minutes. FFCV compiles its loaders in each process, so one worker has its files.
 LONGEST = (
     "test_valid_commands.py",
     "test_documented_commands.py",

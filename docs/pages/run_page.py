@@ -39,7 +39,7 @@ def run(page: Path, folder: Path, needs: str = "", python: str = sys.executable)
     """Follow a page in an empty folder.
 
     needs: what the commands that are run need, as the mark before their block says; by default those without a mark
-    python: the program that runs as `python` and as `python -m lth`
+    python: the interpreter of the commands `python` and `lth`
     """
     for mark, language, title, content in _BLOCK.findall(page.read_text()):
         if title:

@@ -3,25 +3,18 @@
 import json
 import re
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from functools import cache, partial, reduce, update_wrapper
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
-from torchvision import models
-from torchvision.models._api import BUILTIN_MODELS
+from omegaconf import OmegaConf
 
 from docs import recipes
 from lth.cli._valid import check, entries
-from lth.networks import mobilenet, vgg
-from lth.networks._residual import Stages
-from lth.networks.wide_resnet import WideResNet
 from tests.support.harness import CONF, a_ticket, configuration, names, train
+from tests.support.short_recipes import choices, make_networks_small, shortened
 from tests.support.tiers import engine_but
 
 PAPERS = [name for name in names("experiment") if not name.startswith("own/")]  # test_configs.py runs those
@@ -112,16 +105,6 @@ def test_costs_are_those_of_the_known_networks():
 
 
 @cache
-def choices(name: str) -> dict[str, str]:
-    """The groups a recipe chooses, itself or in the files it builds on."""
-    chosen: dict[str, str] = {}
-    for file in reversed(recipes.lines(name)):
-        for entry in file.get("defaults", []):
-            chosen |= entry if isinstance(entry, dict) else {}
-    return {key.removeprefix("override ").removeprefix("/"): value for key, value in chosen.items()}
-
-
-@cache
 def parts(name: str) -> set[str]:
     """Method, network and training recipe: the groups chosen and the keys set, with numbers left out."""
     files = ({**file, "defaults": None} for file in reversed(recipes.lines(name)))
@@ -180,111 +163,6 @@ def representatives() -> list[str]:
     return chosen
 
 
-# options that make a network of a library narrower, by its name
-NARROWER = {
-    "resnet50": "model.options={width_per_group: 16}",
-    "resnet50.tv_in1k": "+model.options.base_width=16",
-    "deit_small_patch16_224": "model.options={embed_dim: 48, depth: 4, num_heads: 3}",
-}
-
-
-@pytest.fixture
-def narrow(name, monkeypatch):
-    """Makes our networks a quarter as wide, residual ones with two blocks a stage, and two of torchvision narrower.
-
-    tests/networks has them at their size. Residual networks keep their depth if `name`, a recipe, names a later block.
-    """
-    deep = re.search(r"layer\d+\.([2-9]|\d\d)", str(recipes.configuration(name).method))
-    ours = "lth.networks."  # names of functions too, which `from lth.networks import` would give
-    for module in ("resnet", "cifar_resnet"):
-        monkeypatch.setattr(sys.modules[ours + module], "Stages", partial(narrower, None if deep else 2))
-    monkeypatch.setattr(sys.modules[ours + "wide_resnet"], "WideResNet", short_wide_resnet)
-    monkeypatch.setattr(vgg, "WIDTHS", tuple(width // 4 for width in vgg.WIDTHS))
-    inverted = tuple((expansion, width // 4, *rest) for expansion, width, *rest in mobilenet._INVERTED)
-    monkeypatch.setattr(mobilenet, "_INVERTED", inverted)
-    monkeypatch.setattr(mobilenet, "_SEPARABLE", tuple((width // 4, stride) for width, stride in mobilenet._SEPARABLE))
-    narrow = {"wide_resnet50_2": partial(models.resnet50, width_per_group=16), "alexnet": partial(alexnet)}
-    for name, build in narrow.items():
-        monkeypatch.setitem(BUILTIN_MODELS, name, update_wrapper(build, BUILTIN_MODELS[name]))  # keeps its module
-
-
-def narrower(blocks: int | None, block: type[nn.Module], depths: Sequence[int], widths: Sequence[int]) -> Stages:
-    return Stages(block, [min(blocks or depth, depth) for depth in depths], [width // 4 for width in widths])
-
-
-def short_wide_resnet(blocks: int, width: int, *others: Any) -> WideResNet:
-    return WideResNet(min(2, blocks), 1, *others)
-
-
-def alexnet(num_classes: int) -> nn.Module:
-    """AlexNet with 64 hidden units for 4096."""
-    net = models.AlexNet(1)
-    net.classifier[1], net.classifier[4], net.classifier[6] = (
-        nn.Linear(inputs, outputs) for inputs, outputs in ((9216, 64), (64, 64), (64, num_classes))
-    )
-    return net
-
-
-def shortened(name: str, ticket: Path) -> Iterator[str]:
-    """Overrides that leave a recipe's choices alone and cut its numbers: two levels of two steps of two images.
-
-    Images have their real size up to 64 pixels, ImageNet's 64 under the stem they have; classes are 100 at most.
-    """
-    cfg, chosen = recipes.configuration(name), choices(name)
-    large = chosen["dataset"] == "imagenet"
-    usual = {"imagenet": "imagenet", "mnist": "mnist"}.get(chosen["dataset"], "cifar")
-    samples = cfg.method.get("criterion", {}).get("samples_per_class")
-    yield from ("dataset=synthetic", "dataset.train_size=16", "dataset.test_size=4", "dataset.val_size=0")
-    yield from (
-        f"recipe={usual}",
-        f"recipe/augment={'classic' if large else cfg.hydra.runtime.choices['recipe/augment']}",
-    )
-    yield f"dataset.channels={cfg.dataset.channels}"
-    yield f"dataset.classes={4 if samples else min(100, cfg.dataset.classes)}"
-    fixed = "patch16" in cfg.model.get("name", "")  # a transformer's size, by its name
-    yield f"dataset.image_size={cfg.dataset.image_size if fixed else min(64, cfg.dataset.image_size)}"
-    yield from ("recipe.epochs=null", "recipe.steps=2", "recipe.batch_size=2", "recipe.precision=32-true")
-    yield from ("trainer=cpu", "threads=1", f"ticket={ticket}")
-    if cfg.model.get("name") in NARROWER:
-        yield NARROWER[cfg.model.name]
-    if large and "stem" in cfg.model:
-        yield "model.stem=imagenet"
-    if cfg.model.get("pretrained"):
-        yield "model.pretrained=false"
-    yield from (f"{key}={value}" for key, value in shorter(cfg).items())
-
-
-def shorter(cfg: Any) -> dict[str, Any]:
-    """Numbers of method and ladder that would not fit into two steps."""
-    method, sparsity, short = cfg.method, cfg.sparsity, {}
-    if sparsity._target_.endswith("geometric"):
-        short |= {"sparsity.density": "null", "sparsity.rate": 0.5, "sparsity.levels": 1}
-    if sparsity._target_.endswith("annealed"):
-        short["sparsity.levels"] = 2
-    if method.get("period"):  # an event needs two epochs of 8 steps
-        short |= {"method.period": 1, "recipe.steps": 16}
-    points = {"every": 1, "prune_begin": 0, "prune_end": 2, "stop": 2, "start": -3, "warm": 1, "rewind": 1}
-    short |= {f"method.{key}": value for key, value in points.items() if method.get(key)}
-    if cfg.recipe.cycles.n > 1:
-        short |= {"recipe.cycles.n": 2, "recipe.steps": 3}  # of two steps, one strategy or the other gives a cycle none
-    own = [key for key in method if key.endswith("_recipe") and method[key].get("epochs")]
-    short |= {f"method.{key}.epochs": "null" for key in own}
-    mappings = [key for key in method if isinstance(method[key], DictConfig)]
-    warm = [key for key in mappings if OmegaConf.select(method[key], "schedule.warmup")]
-    short |= {f"method.{key}.schedule.warmup": 0 for key in warm}
-    if cfg.recipe.schedule.get("warmup"):
-        short["recipe.schedule.warmup"] = 0
-    for name, rule in (method.get("rules") or {}).items():  # windows that fire at once
-        if rule is not None and rule.get("at") is None:
-            short |= {f"method.rules.{name}.begin": 0, f"method.rules.{name}.stop": 1}
-    if method.get("rounds", 1) > 1:
-        short["method.rounds"] = 2
-    for key, few in (("samples_per_class", 1), ("sets", 1)):
-        if method.get("criterion", {}).get(key):
-            short[f"method.criterion.{key}"] = few
-    return short
-
-
 def by_tier() -> list[Any]:
     """A recipe for each choice of options: representatives on small networks are `slow`, the others `engine`.
 
@@ -298,9 +176,9 @@ def by_tier() -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", by_tier())
-def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path):
+def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_networks_small(name, monkeypatch)
     overrides = f"experiment={name}", *shortened(name, ticket := tmp_path / "given.safetensors")
     if recipes.configuration(name).support.density is None:  # it starts from a ticket
         a_ticket(ticket, configuration(tmp_path, *overrides, small=False))

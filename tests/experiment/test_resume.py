@@ -31,7 +31,7 @@ def test_killed_five_times_and_restarted_equals_uninterrupted(method: str, tmp_p
 @pytest.mark.engine
 @pytest.mark.parametrize("method", names("method"))
 def test_killed_and_restarted_from_kept_values_equals_uninterrupted(method: str, tmp_path: Path):
-    """Three times; once where another method of its kind is killed three times."""
+    """The method that represents its kind is killed three times, other methods once."""
     check_restarts(method, KILLS[1:4] if method in REPRESENTATIVES else KILLS[1:2], tmp_path, "compute=sparse")
 
 

@@ -1,4 +1,4 @@
-"""Every network of docs/networks.yaml is counted, and told on the page; one of every make is pruned and trained."""
+"""Every network of docs/networks.yaml is counted and listed; of those that differ in size, the smallest is trained."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +24,9 @@ from tests.support.drawn_fast import DrawnFast
 from tests.support.harness import train
 
 FACTORIES = {"torchvision": torchvision_model, "timm": timm_model}
-# Networks that differ from the first of their line in widths and depths alone: they have the same kinds of modules.
-# The first is pruned and trained; the others are counted, and their modules compared with those of the first.
-LIKE = {
+# Smallest network -> networks that differ from it only in width and depth. The smallest is pruned and trained. The
+# weights of the others are counted, and a test shows that they consist of the same kinds of modules.
+LARGER = {
     "convnext_tiny": ("convnext_small", "convnext_base", "convnext_large"),
     "densenet121": ("densenet161", "densenet169", "densenet201"),
     "efficientnet_b0": tuple(f"efficientnet_b{number}" for number in range(1, 8)),
@@ -47,8 +47,8 @@ LIKE = {
     "vit_b_32": ("vit_b_16", "vit_l_16", "vit_l_32", "vit_h_14"),
 }
 BY_NAME = {entry.name: entry for entry in reversed(entries())}  # torchvision's come first
-FIRST = {name: BY_NAME[first] for first, names in LIKE.items() for name in names}
-TRAINED = [entry for entry in entries() if entry.library == "timm" or entry.name not in FIRST]
+SMALLEST = {name: BY_NAME[first] for first, names in LARGER.items() for name in names}
+TRAINED = [entry for entry in entries() if entry.library == "timm" or entry.name not in SMALLEST]
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text().splitlines()
 PROJECTIONS = "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"
 
@@ -139,21 +139,22 @@ def test_masks_cover_it_leave_it_as_it_was_and_train_it_under_ddp(entry: Entry):
 
 @pytest.mark.engine
 @pytest.mark.parametrize("entry", entries(), ids=str)
-def test_it_is_counted_told_on_the_page_and_made_as_one_that_is_trained(entry: Entry):
+def test_its_weights_are_counted_and_listed_and_its_modules_are_of_kinds_that_are_trained(entry: Entry):
     net = usual(entry)
     assert sum(weight.numel() for weight in prunable(net).values()) == slow_count(net)
     assert row(entry, net) in PAGE, "run: python -m docs.networks > docs/networks.md"
     if entry not in TRAINED:
-        assert kinds_of_modules(net) == kinds_of_modules(usual(FIRST[entry.name]))
-        assert entry.unused == FIRST[entry.name].unused
+        assert kinds_of_modules(net) == kinds_of_modules(usual(SMALLEST[entry.name]))
+        assert entry.unused == SMALLEST[entry.name].unused
 
 
 def kinds_of_modules(net: nn.Module) -> set[tuple[Any, ...]]:
-    """Classes of a network's modules; layers with what tells their kinds apart beside sizes."""
+    """Return the classes of a network's modules, those of layers with their `traits`."""
     return {(type(module), *traits(module)) for module in net.modules() if not isinstance(module, nn.Identity)}
 
 
 def traits(module: nn.Module) -> tuple[Any, ...]:
+    """Return what distinguishes layers of one class, apart from their sizes."""
     if isinstance(module, nn.Conv2d):
         groups = "one" if module.groups == 1 else "depthwise" if module.groups == module.in_channels else "several"
         pointwise, dilated = max(module.kernel_size) == 1, max(module.dilation) > 1

@@ -143,12 +143,12 @@ def test_a_1x1_convolution_equals_the_dense_one_and_its_gradients_are_right(size
 @pytest.mark.parametrize("samples", [1, 3, 128, 600])
 @pytest.mark.parametrize("units", [1, 10, 100, 128, 784])
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
-def test_the_compiled_transpose_is_torchs(samples, units, dtype):
+def test_the_compiled_transpose_equals_that_of_torch(samples, units, dtype):
     pytest.importorskip("numba", reason="numba is not installed: pip install 'lth[sparse]'")
-    from lth.pruning._compiled_linear import _by_unit
+    from lth.pruning._compiled_linear import _transposed
 
     x = torch.randn(samples, units, dtype=dtype)
     for given in (x, x.t().contiguous().t(), x.view(samples, 1, units), torch.randn(samples, 2 * units)[:, ::2]):
-        result = _by_unit(given, units)
+        result = _transposed(given, units)
         assert result.is_contiguous()
         assert torch.equal(result, given.reshape(-1, units).t())

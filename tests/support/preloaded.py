@@ -1,4 +1,4 @@
-"""A `python` for tests that run pages of commands: its processes begin with everything imported that a run imports."""
+"""A replacement of `python` for tests that run many commands: its processes start with torch and lth imported."""
 
 import json
 import os
@@ -31,10 +31,11 @@ sys.exit(int(server.recv(8) or b"1"))
 
 @contextmanager
 def preloaded_python() -> Iterator[Path]:
-    """An executable that runs `python -m NAME ...`, `python SCRIPT ...` and `python -c CODE ...` in copies of a server.
+    """Yield an executable that behaves like `python -m NAME ...`, `python SCRIPT ...` and `python -c CODE ...`.
 
-    Imports take ten times as long as what most commands of a page do. A copy has the arguments, folder, environment and
-    standard files of the caller, and ends with it.
+    Each call runs in a fork of a server process, because imports take seconds of CPU in a new process. The fork gets
+    the caller's arguments, working directory, environment and standard streams, and is killed if the caller ends.
+    Warnings are hidden.
     """
     with TemporaryDirectory() as folder:
         address, client = f"{folder}/socket", Path(folder) / "python"
@@ -65,7 +66,7 @@ def _serve(listening: socket.socket) -> None:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Run the command that a client sends in a process of its own, send its exit code, and end."""
+    """Run a client's command in a new process, send the exit code to the client, and end this process."""
     head, files, _, _ = socket.recv_fds(connection, 8, 3)
     size, said = int.from_bytes(head, "big"), b""
     while len(said) < size:
@@ -87,14 +88,14 @@ def _answer(connection: socket.socket) -> None:
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    warnings.resetwarnings()  # those of the test
-    warnings.simplefilter(environment.get("PYTHONWARNINGS", "default"))  # type: ignore[arg-type]
+    warnings.resetwarnings()  # removes the filters of the test
+    warnings.simplefilter("ignore")  # pages are run with PYTHONWARNINGS=ignore
     torch.seed()
     run_command(arguments, cwd, dict(enumerate(files)))
 
 
 def run_command(arguments: list[str], cwd: str, files: dict[int, int]) -> None:
-    """Do what `python -m NAME ...`, `python -c CODE ...` or `python SCRIPT ...` does, in this copy of another process.
+    """Do what `python -m NAME ...`, `python -c CODE ...` or `python SCRIPT ...` does, in a forked process.
 
     arguments: those after `python`
     files: the file descriptor that replaces each standard one
@@ -102,6 +103,8 @@ def run_command(arguments: list[str], cwd: str, files: dict[int, int]) -> None:
     for number, file in files.items():
         os.dup2(file, number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    if 0 in files:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing has replaced it
     os.chdir(cwd)
     forkserver._forkserver.__init__()  # a server that an earlier test started is not a child of this process
     signal.signal(signal.SIGINT, signal.default_int_handler)
