@@ -36,6 +36,7 @@ LONGEST = (
     "test_imagenet.py",
     "test_write_beton.py",
     "test_photographs_in_training.py",
+    "test_benchmarks.py",
 )
 _LIBC, _TESTS = ctypes.CDLL(None), count()
 

@@ -84,11 +84,6 @@ def test_a_run_a_sweep_and_a_report_in_an_empty_folder(run: Command, tmp_path: P
     assert "3 of 3 levels are finished already" in good(run("run", *QUICK))
 
 
-def test_two_ranks_start_from_the_command(run: Command, tmp_path: Path):
-    good(run("run", *QUICK[:-1], "trainer=ddp_cpu"))
-    assert len(results(tmp_path)) == 1
-
-
 def test_parts_of_a_users_own_alone_resumed_in_a_sweep_and_reported(run: Command, tmp_path: Path):
     own_parts.write(tmp_path)
     good(run("run", *own_parts.RUN, "trainer=cpu"))

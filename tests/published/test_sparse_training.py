@@ -1,13 +1,12 @@
-"""Training sparse on digits: an MLP 64-256-256-10, 30 epochs, three seeds; moving weights beats leaving them.
+"""Training sparse on digits: an MLP 64-256-256-10, 30 epochs, one seed; moving weights beats leaving them.
 
-Measured means and spreads are in docs/sparse_training.md. The specification's anchors hold but one: RigL at density
+docs/sparse_training.md has means and spreads of three seeds. The specification's anchors hold but one: RigL at density
 0.02 was to be 8 points above a static ERK mask, which reached 82.6 % there. Here the static mask reaches 89.5 % with
 the same counts in every layer, RigL 96.2 % (95.7 % there), so that 5 points are asked for.
 """
 
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -19,7 +18,6 @@ from lth.tickets import Ticket
 from tests.support.harness import train
 from tests.support.left import rows
 
-SEEDS = (0, 1, 2)
 MOVING = ["method.every=20", "method.order=after_step", "sparsity.density=0.02"]
 GRANET = ["method=granet", "method/allocation=balanced", "method.initial_density=0.2", "method.every=20"]
 STR = [
@@ -50,14 +48,12 @@ RUNS = {
 
 
 @cache
-def measured(run: str, seeds: tuple[int, ...] = SEEDS) -> tuple[float, float]:
-    """Mean test accuracy and density of the last level."""
-    ends = []
-    for seed in seeds:
-        with TemporaryDirectory() as folder:
-            train(folder, "experiment=own/digits_at_init", *RUNS[run], f"seed={seed}", "logger=none", small=False)
-            ends.append(rows(Path(folder))[-1])
-    return fmean(float(end["test_accuracy"]) for end in ends), fmean(float(end["density"]) for end in ends)
+def measured(run: str) -> tuple[float, float]:
+    """Test accuracy and density of the last level."""
+    with TemporaryDirectory() as folder:
+        train(folder, "experiment=own/digits_at_init", *RUNS[run], "logger=none", small=False)
+        end = rows(Path(folder))[-1]
+    return float(end["test_accuracy"]), float(end["density"])
 
 
 @pytest.mark.engine
@@ -100,8 +96,8 @@ def test_a_random_net_holds_a_strong_ticket_with_two_fifths_of_its_weights(run: 
 
 @pytest.mark.engine
 def test_a_random_start_costs_iterative_pruning_at_most_a_point_and_a_half():
-    """One seed: thirteen levels from dense, eight from a random net with three tenths of the weights."""
-    (dense, low), (random, same) = measured("imp", (0,)), measured("imp in balanced", (0,))
+    """Thirteen levels from dense, eight from a random net with three tenths of the weights."""
+    (dense, low), (random, same) = measured("imp"), measured("imp in balanced")
     assert low == same == pytest.approx(0.05, abs=1e-4)
     assert random >= dense - 0.015
 

@@ -9,12 +9,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import context
 from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from tests.support.harness import forks
 
@@ -27,6 +28,24 @@ socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(said)
 sys.exit(int(server.recv(8) or b"1"))
 """
+
+
+class _Job(context.ForkProcess):
+    """A job of a sweep, in a fork of the process that planned the sweep."""
+
+    def run(self) -> None:
+        """Run the job as in a process in which Hydra has not started."""
+        GlobalHydra.instance().clear()
+        super().run()
+
+
+class _PlainForks(context.ForkContext):
+    """Replaces the fork server of a sweep, which would import in a new process what this process has imported."""
+
+    Process = _Job
+
+    def set_forkserver_preload(self, modules: list[str]) -> None:
+        """Do nothing: a fork of this process has these modules."""
 
 
 @contextmanager
@@ -106,7 +125,7 @@ def run_command(arguments: list[str], cwd: str, files: dict[int, int]) -> None:
     if 0 in files:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing has replaced it
     os.chdir(cwd)
-    forkserver._forkserver.__init__()  # a server that an earlier test started is not a child of this process
+    context._concrete_contexts["forkserver"] = _PlainForks()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     first, *rest = arguments
     if first == "-m":

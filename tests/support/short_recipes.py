@@ -21,7 +21,7 @@ from lth.networks.wide_resnet import WideResNet
 # network of a library -> the override that makes it narrower
 _NARROWER = {
     "resnet50": "model.options={width_per_group: 16}",
-    "resnet50.tv_in1k": "+model.options.base_width=16",
+    "resnet50.tv_in1k": "+model.options.channels=[16,32,64,128]",
     "deit_small_patch16_224": "model.options={embed_dim: 48, depth: 4, num_heads: 3}",
 }
 
