@@ -1,8 +1,8 @@
 """Kinds of methods: methods of one kind instantiate the same classes with the same switches.
 
 What resuming and distributing can get wrong is the state of an object or a branch that a switch takes. So one method of
-each kind shows it. The others differ in numbers and in functions without state (criteria, allocations, initial weights);
-`.ci/run` resumes them too.
+each kind shows it. The others differ in numbers and in functions without state (criteria, allocations, initial
+weights); `.ci/run` resumes them too.
 """
 
 from collections.abc import Iterator
