@@ -63,7 +63,7 @@ def test_every_value_can_be_written():
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize(("count", "valid"), [(24, False), (12, True)], ids=["refused", "valid"])
+@pytest.mark.parametrize(("count", "valid"), [(16, False), (8, True)], ids=["refused", "valid"])
 def test_no_value_gives_a_traceback_and_no_mistake_a_folder(count: int, valid: bool, tmp_path: Path):
     found = [outcome(*pair, tmp_path / str(index)) for index, pair in enumerate(sample(count, valid))]
     assert [text for text in found if text] == []

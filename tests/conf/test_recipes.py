@@ -23,7 +23,7 @@ PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", engine_but(PAPERS, *FIRST))
+@pytest.mark.parametrize("name", engine_but(PAPERS, *FIRST), scope="module")  # beside its two steps: composed once
 def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     published, cfg = recipes.block(name), recipes.configuration(name)
     assert set(published) - {"differs"} == {"paper", "where", "expected", "confidence"}
@@ -176,7 +176,7 @@ def by_tier() -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", by_tier())
+@pytest.mark.parametrize("name", by_tier(), scope="module")
 def test_a_recipe_runs_two_steps_on_images_of_its_shape(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_networks_small(name, monkeypatch)
     overrides = f"experiment={name}", *shortened(name, ticket := tmp_path / "given.safetensors")

@@ -120,7 +120,7 @@ def test_a_command_that_is_still_importing_ends_with_the_code_of_the_signal(sign
 
 @pytest.mark.slow
 def test_a_command_that_trains_ends_with_the_code_of_the_signal_and_goes_on(tmp_path: Path):
-    overrides = *SMALL, "method=dense", "sparsity=dense", "recipe.epochs=150"
+    overrides = *SMALL, "method=dense", "sparsity=dense", "recipe.epochs=60"
     assert run_py(*overrides, f"folder={tmp_path / 'whole'}").returncode == 0
     run = tmp_path / "run"
     for signum, code in CODES.items():
