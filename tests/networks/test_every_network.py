@@ -85,7 +85,7 @@ def slow_count(net: nn.Module) -> int:
 
 def halve_(net: nn.Module, masks: Masks) -> None:
     """Prune half of the weights, by global magnitude where that is quick."""
-    if masks.total < 30_000_000:
+    if masks.total < 4_000_000:
         masks.copy_(prune(net, masks, 0.5, criteria.magnitude, allocation.global_))
     else:
         for mask in masks.values():
@@ -126,7 +126,7 @@ def check(entry: Entry) -> None:
     if masks.total < 100_000_000:
         assert standardised(net, masks, image) == []
     halve_(net, masks)
-    if masks.total < 8_000_000:
+    if masks.total < 4_000_000:
         assert [line["kept"] for line in layer_table(net, masks, image)] == list(masks.kept_by_layer().values())
     assert bool(without_gradient_after_a_step(entry, net, masks, x)) == entry.unused
 
