@@ -23,7 +23,8 @@ PAGE = (CONF.parent / "docs" / "recipes.md").read_text().splitlines()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", engine_but(PAPERS, *FIRST), scope="module")  # beside its two steps: composed once
+# scope="module" puts the two tests of a recipe next to each other, so that the recipe is composed once
+@pytest.mark.parametrize("name", engine_but(PAPERS, *FIRST), scope="module")
 def test_a_recipe_composes_builds_its_plan_and_stands_in_the_table(name: str):
     published, cfg = recipes.block(name), recipes.configuration(name)
     assert set(published) - {"differs"} == {"paper", "where", "expected", "confidence"}

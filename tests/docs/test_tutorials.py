@@ -28,7 +28,7 @@ def test_other_accuracies_and_other_words_are_differences():
 @pytest.mark.engine
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_its_commands_print(page, tmp_path):
-    with preloaded_python() as python:  # tests of the wheel and of sweeps start commands with real imports
+    with preloaded_python() as python:  # tests of the wheel and of sweeps start real processes
         commands = list(run(page, tmp_path, python=str(python)))
     assert commands
     for command in commands:
