@@ -29,7 +29,7 @@ class AfterStep(Callback):
 
 
 def _steps_taken(trainer: Trainer, pl_module: LightningModule) -> int:
-    """Finished steps of this fit, those before a resume included."""
+    """Finished steps of this fit, those before a resume included. At the end of a batch, the batch is included."""
     if pl_module.automatic_optimization:
         return trainer.global_step
-    return trainer.fit_loop.epoch_loop._batches_that_stepped  # `global_step` counts every optimizer's step
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready  # `global_step` counts every optimizer's step
