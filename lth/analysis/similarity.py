@@ -1,6 +1,6 @@
 """Similarity of two networks: overlap of masks, agreement of weight signs, and the correlation indicator R_p.
 
-R_p asks whether two networks agree about which weights are large (arXiv 2107.00166, 2102.11068).
+R_p is the share of their largest weights that two networks have in common (arXiv 2107.00166, 2102.11068).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ def correlation(
 ) -> float:
     """R_p(a, b): the share of the p n_l weights of largest magnitude per layer that the networks have in common.
 
-    Two unrelated networks have R_p near p.
+    Two unrelated dense networks have R_p near p.
       a, b: weights by layer, with the same names and shapes
       p: fraction of each layer's n_l weights, over 0 and at most 1
       masks_a, masks_b: restrict a network to its kept weights; None = dense. With two masks n_l is the smaller kept
@@ -81,7 +81,7 @@ def _jaccard(both: float, kept_a: float, kept_b: float) -> float:
 
 
 def _of_layer(shared: Mapping[str, tuple[int, float]], layer: str) -> float | None:
-    """R_p of one layer or of the `total`; None if both networks together keep nothing there."""
+    """R_p of one layer or of the `total`; None for a layer in which one of the networks keeps nothing."""
     pairs = list(shared.values()) if layer == "total" else [shared[layer]] if layer in shared else []
     return sum(count for count, _ in pairs) / sum(of for _, of in pairs) if pairs else None
 

@@ -1,4 +1,4 @@
-"""Lightning callbacks, one job each: `boundary` acts before a level's first step, `within` in it, `watch` looks."""
+"""Lightning callbacks: `boundary` before a level's first step, `within` during a level, `watch` to record and check."""
 
 from lth.callbacks._after_step import AfterStep
 from lth.callbacks.boundary.batch_norm import BatchNorm

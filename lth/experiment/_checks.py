@@ -79,7 +79,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     if accelerator == "cpu" and devices != "auto" and not (isinstance(devices, int) and devices >= 1):
         raise ValueError(f"trainer.devices={devices}: must be a whole number of 1 or more, or auto, on the CPU")
     try:
-        instantiate({**trainer, "limit_train_batches": None}, logger=False)  # checked where an epoch's length is known
+        instantiate({**trainer, "limit_train_batches": None}, logger=False)  # that key is checked with the data
     except InstantiationException as error:
         given = f"accelerator={accelerator}, devices={devices}"
         raise ValueError(f"trainer ({given}): {_one_line(error.__cause__ or error)}") from error
@@ -209,13 +209,13 @@ def check_densities(densities: Sequence[float], total: int) -> None:
 
 
 def check_covered(net: nn.Module, masks: Masks, exclude: Sequence[str]) -> None:
-    """Refuse layers whose weight is computed from other parameters, unless the layer is left dense or these are named.
+    """Refuse layers with a weight computed from other parameters, unless it is excluded or a mask covers one of these.
 
     exclude: the patterns of `prunable.exclude`
     """
     for name, how in reparametrised(net).items():
         layer, _, weight = name.rpartition(".")
-        parts = (f"{name}_", f"{layer}.parametrizations.{weight}.".lstrip("."))  # begin the names of its parameters
+        parts = (f"{name}_", f"{layer}.parametrizations.{weight}.".lstrip("."))  # prefixes of its parameters' names
         named = any(mask.startswith(parts) for mask in masks)
         if not named and not any(names_matching(pattern, [name]) for pattern in exclude if pattern[:1] != "@"):
             raise ValueError(

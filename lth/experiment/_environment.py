@@ -48,7 +48,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*number of training batches .* is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", ".*Total length of .* across ranks is zero.*")  # dataset.val_size=0
-    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a Slurm machine, and a run outside it
+    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # a machine with Slurm, outside a Slurm job
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
 
 

@@ -1,6 +1,7 @@
 """Reduces the files of finished levels: to checkpoints without optimizer state, or to results alone.
 
-Every step can be repeated, so that a restart completes what a killed process began. The mark `finished` comes first.
+A level's file `finished` is written before its other files are reduced. Every step can be repeated, so that a restart
+completes what a killed process began.
 """
 
 from collections.abc import Mapping, Sequence

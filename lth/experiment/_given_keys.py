@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 _CHOICE = re.compile(r"(override )?/?(?P<group>[^@]+)(@(?P<package>.+))?")  # an entry of a defaults list
-_NOT_SET = ("defaults", "published", "hydra")  # of an experiment's file: no keys of a run
+_NOT_SET = ("defaults", "published", "hydra")  # keys of an experiment's file that are not checked as keys of a run
 
 
 @dataclass(frozen=True)

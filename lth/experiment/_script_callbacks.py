@@ -30,9 +30,9 @@ class LevelState(Callback):
     seconds: shortest time between two checkpoints
 
     Checkpoints are written before an epoch begins and are resumed as if the epoch were the first of a fit. At the other
-    moments that Lightning offers, a resumed fit differs from an undisturbed one: after `on_train_epoch_end` it omits a
-    step of the learning-rate schedulers, and after `on_train_epoch_start` it omits an epoch. Random states are a
-    function of seed, level and epoch, so a resumed level draws the same batches and dropout masks.
+    moments that Lightning offers, a resumed fit differs from an uninterrupted one: after `on_train_epoch_end` it omits
+    a step of the learning-rate schedulers, and after `on_train_epoch_start` it omits an epoch. Random states are a
+    function of seed, level, epoch and rank, so a resumed level draws the same batches and dropout masks.
     """
 
     def __init__(self, level: Level, seed: int, seconds: float):

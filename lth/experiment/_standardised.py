@@ -44,7 +44,7 @@ def standardised(net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]
 
     image_shape: channels, height, width
 
-    A parameter outside of layers, such as an embedding, may be used in any other way than to take a mean or variance.
+    Of parameters outside of layers, such as embeddings, only those of which a mean or variance is taken are named.
     Raises ValueError if the network cannot compute an image of this shape.
     """
     weights = masks.weights(net)

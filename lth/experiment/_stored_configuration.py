@@ -26,8 +26,9 @@ def series_configuration(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration with placeholders where a value follows from the seed or from `sparsity.density`.
 
     The placeholders are set before interpolation, so every key that refers to the seed, to one of `seeds` or to the
-    density holds one, whatever its name, and a number that merely equals the density stays. Equal for all replicates
-    of an experiment at all densities; `lth.report` groups runs by it. Without `folder`, `published` and `logger`.
+    density holds one, whatever its name, and a number that merely equals the density stays. The result is equal for all
+    replicates of an experiment at all densities, and `lth.report` groups runs by it. It leaves out `folder`,
+    `published` and `logger`.
     """
     masked = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     assert isinstance(masked, DictConfig)

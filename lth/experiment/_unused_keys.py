@@ -127,7 +127,7 @@ class _Configuration:
         return self._way(key)[1]
 
     def _way(self, key: str) -> tuple[list[str], Any]:
-        """The keys that interpolations lead to on the way to `key`, the last one in full, and the value there."""
+        """Follow `key` through interpolations: the full keys that they lead to, in order, and the value at the end."""
         way: list[str] = []
         parts, at, node = key.split("."), list[str](), self.content
         while True:
@@ -201,7 +201,7 @@ def _switch(raw: _Configuration, stages: list[str]) -> str:
 
 
 def _options_with(key: str) -> list[str]:
-    """Options of method, of its parts and of support whose files point to `key` or to what it stands in."""
+    """Options of method, of its parts and of support whose files point to `key` or to a part that contains it."""
     if not GlobalHydra.instance().is_initialized():
         return []
     loader = GlobalHydra.instance().config_loader()

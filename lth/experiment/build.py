@@ -131,9 +131,9 @@ class Experiment:
     def load_start(self, level: Level, module: Any) -> None:
         """Give the module's network and masks the values that `level` begins with.
 
-        These are the initial weights and the support at the first level, later what the level before left on disk:
-        pruning scores those weights, and rewinding then replaces them. The module loads or draws what it trains
-        besides (scores, thresholds). A resumed level does this too, and its checkpoint then replaces everything.
+        A level without a source begins with the initial weights and the support, others with what their source left on
+        disk: pruning scores those weights, and rewinding then replaces them. The module loads or draws what it trains
+        besides (scores). A resumed level does this too, and its checkpoint then replaces everything.
         """
         if level.source is None:
             if module.net is self.net:
@@ -144,7 +144,7 @@ class Experiment:
         _take_end(self.levels[level.source].folder, module)
 
     def trainer(self, level: Level, callbacks: list[Any], loggers: list[Any]) -> pl.Trainer:
-        """A fresh Trainer for the level, so that optimizer state, schedule and best value start anew."""
+        """A fresh Trainer for the level, so that optimizer state and step counts start anew."""
         recipe = self.recipes[level.stage]
         averages: list[pl.Callback] = [AtAverage(level)] if recipe.averages else []
         # a partial, because Hydra would copy all arguments that `instantiate` gets
@@ -267,7 +267,7 @@ def _take_end(folder: Path, module: Any) -> None:
 
 
 def _missing_weights(path: Path) -> str:
-    """The file of weights that a level's ticket lacks because the run's first ticket lacked it; else ""."""
+    """The file of weights that a level's ticket lacks because the run's first ticket lacked them; else ""."""
     try:
         header = Ticket.load(path, weights=False).header
     except (ValueError, FileNotFoundError):  # damaged: no level is trained from it

@@ -12,7 +12,7 @@ from lth.report.results import pictures_of, print_levels, rows_of, title_of, wri
 from lth.storage.curves_file import CurvesFile
 from lth.storage.folder import RunFolder
 
-_CSV = "lth.loggers.CurvesCSV"  # the one logger that can go on without Lightning
+_CSV = "lth.loggers.CurvesCSV"  # the one logger whose file can be completed without Lightning
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # where Lightning looks for a rank
 
 

@@ -48,7 +48,7 @@ class ScriptLevel:
 
     @property
     def density(self) -> float:
-        """Fraction of the masked weights that are kept at the level's end, 0..1."""
+        """Fraction of the prunable weights that is kept at the level's end, 0..1."""
         return self.level.density
 
     @property

@@ -34,8 +34,9 @@ from lth.training.signals import die_with_parent, listen, stopped_by_signals
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Run or resume the experiment that `cfg` describes. Returns the last level's accuracy, 0..1.
+    """Run or resume the experiment that `cfg` describes.
 
+    Returns the last level's accuracy, 0..1: on the validation set, or on the test set if there is no validation set.
     Raises ValueError for any error in the configuration, before training.
     """
     quiet_lightning()
@@ -60,7 +61,7 @@ def run(cfg: DictConfig) -> float | None:
         record = {**environment(), "overrides": _overrides()}
         folder.claim(experiment.config, record, cfg.overwrite, series, levels, default_keys(cfg))
         stack.enter_context(folder.explained())
-        stack.enter_context(stopped_by_signals())  # within `explained`: a run that a signal ended has not failed
+        stack.enter_context(stopped_by_signals())  # inside `explained`, so that a signal leaves no error.txt
         return Loop(experiment).train()
 
 
@@ -124,8 +125,8 @@ class Loop:
         curves, ticket = Curves(level, offset, earlier), KeepTicket(level, self.experiment.provenance(level))
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
-        # Lightning calls callbacks in this order: those of the boundary set masks and weights, then the ticket stores
-        # them; an epoch with a NaN loss stops before it is logged. Lightning moves `saving`, a Checkpoint, to the end.
+        # Lightning calls callbacks in this order: the stage's set masks and weights, then the ticket stores them. A NaN
+        # loss raises an error before its epoch is logged. Lightning moves `saving`, a Checkpoint, to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, print_table, cfg.allow_dead)
         compute = SparseCompute(level, image_shape, self.console, cfg.compute)

@@ -51,7 +51,7 @@ class ExperimentTensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def restore(self, level: int, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Move what an interrupted run has written into this run's file, without curves after `step`.
+        """Move the events in files of interrupted runs into this run's file, without curves after `step`.
 
         level, rows: not used, because the earlier file holds all rows
         step: optimizer step, counted over all levels, that the run has reached

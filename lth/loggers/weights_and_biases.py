@@ -49,7 +49,7 @@ class ExperimentWandb(WandbLogger):
             raise ValueError(f"logger.wandb.mode {mode!r} is not one of 'auto', 'online', 'offline'")
         self.check_installed()
         path, chosen = Path(folder), dict(choices or {})
-        self._of_agent = "WANDB_SWEEP_ID" in os.environ  # project and id of W&B's sweep, which refuses others
+        self._of_agent = "WANDB_SWEEP_ID" in os.environ  # W&B's sweep sets project and id, and refuses others
         super().__init__(
             project=project,
             name=_name(path, chosen),

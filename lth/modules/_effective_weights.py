@@ -37,7 +37,7 @@ class EffectiveWeights(Classifier, ABC):
             )
 
     def check_network(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise ValueError for reentrant activation checkpointing: its inner backward passes end at the scores.
+        """Raise ValueError for a network that checkpoints activations with use_reentrant=True.
 
         image_shape: channels, height and width
         """
@@ -56,7 +56,7 @@ class EffectiveWeights(Classifier, ABC):
             self.net.requires_grad_(False)
 
     def teardown(self, stage: str) -> None:
-        """Let later levels train what the network itself has not frozen."""
+        """Make the parameters trainable again that were trainable before this level."""
         for parameter in self._unfrozen:
             parameter.requires_grad_(True)
 
@@ -100,7 +100,7 @@ class EffectiveWeights(Classifier, ABC):
 
     @torch.no_grad()
     def finalize_(self) -> None:
-        """Write the final masks and effective weights into `masks` and the network, which is then called plainly."""
+        """Write the final masks and effective weights into `masks` and the network, which is then called as it is."""
         masks, weights = self.final_masks(), self._detached()
         self.masks.copy_(masks)
         for name, weight in zip(self.masks, self.masks.weights(self.net), strict=True):

@@ -31,8 +31,8 @@ def penalty_groups(net: nn.Module, terms: Iterable[PenaltyTerm]) -> list[Penalty
 def penalty(parameters: Mapping[str, Tensor], groups: Iterable[PenaltyGroups], eps: float = _EPS) -> Tensor:
     """Sum over all groups of strength * sqrt(sum of squares + eps): a differentiable scalar to add to the loss.
 
-    Each parameter is gathered once. No element is a member of two groups of one term, so that the backward pass is
-    deterministic on a GPU too.
+    Each entry of `groups` gathers its parameter once. No element is in two groups of an entry, so that the backward
+    pass is deterministic on a GPU too.
     """
     terms = []
     for each in groups:

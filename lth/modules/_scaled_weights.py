@@ -1,4 +1,4 @@
-"""Frozen weights that may be rescaled between epochs; learning rate and ticket follow the scale."""
+"""Frozen weights that may be rescaled between epochs; the learning rate and the ticket are adjusted to the scale."""
 
 import math
 from typing import Any
@@ -41,7 +41,7 @@ class ScaledWeights(EffectiveWeights):
         """Update copies of the network's weights after they have changed."""
 
     def starting_weights(self) -> dict[str, Tensor]:
-        """The weights that differ from those at the level's start, unmasked, for the ticket (name -> tensor)."""
+        """The weights that the search has changed, unmasked; they replace those in the ticket (name -> tensor)."""
         return self._unmasked
 
     def _keep_unmasked(self) -> None:

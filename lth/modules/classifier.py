@@ -33,7 +33,7 @@ class Classifier(pl.LightningModule):
     """
 
     ignores: ClassVar[tuple[str, ...]] = ()  # fields of the recipe that the module does not read
-    acts_with: ClassVar[dict[str, str]] = {}  # argument -> another one; without effect where that is null or false
+    acts_with: ClassVar[dict[str, str]] = {}  # argument -> the one it needs; no effect if that is null or false
 
     def __init__(
         self, net: nn.Module, masks: Masks, support: Masks, recipe: Recipe, level: Level, classes: int, seed: int = 0
@@ -72,11 +72,11 @@ class Classifier(pl.LightningModule):
         """After training, write the final masks and weights into `masks` and `net`; a no-op if they are there."""
 
     def final_weights(self) -> dict[str, Tensor]:
-        """The weights the next level starts from where they differ from the network's (name -> tensor)."""
+        """Those weights of the next level's start that differ from the network's parameters (name -> tensor)."""
         return {}
 
     def current_masks(self) -> dict[str, Tensor]:
-        """The bool mask of every prunable weight in use at this moment."""
+        """The bool masks that the network uses at this moment (name of the prunable weight -> tensor)."""
         return self.masks.bools()
 
     def layer_columns(self) -> dict[str, list[float]]:

@@ -17,8 +17,8 @@ from lth.pruning.structured.attached import Attached
 class KeptWeights(Classifier):
     """Trains the weights that `masks` keep. Pruned weights are exactly zero throughout.
 
-    Their optimizer state is zero too, except for preconditioner matrices (Shampoo, SOAP), which have no per-weight
-    entries.
+    Their optimizer state is zero too, except for preconditioner matrices (Shampoo, SOAP) and SOAP's second moments,
+    which have no per-weight entries.
     """
 
     applies_masks = True  # callbacks refuse to prune modules without it

@@ -27,6 +27,7 @@ class PenalisedWeights(KeptWeights):
     Raises ValueError for an invalid threshold or measure, a threshold together with a density, units that no mask
     covers, and a density that the units cannot reach.
 
+    args, kwargs: arguments of `Classifier`
     terms: name -> term, see `lth.pruning.structured.penalty`; None leaves a term out
     mask_below: units with a smaller measure are masked; None = no threshold
     measure: `mean_abs` or `max` of the absolute values of a unit

@@ -186,6 +186,6 @@ def _count(masks: dict[str, Tensor]) -> int:
 def _take(group: Any, options: dict[str, Any]) -> Any:
     """An instance of the dataclass `group`, whose fields are taken out of `options`.
 
-    The keys of a configuration stay flat: the stage's block of an earlier run must stay as it was written.
+    The configuration keeps these keys in one flat block, because stored configurations of earlier runs have it so.
     """
     return group(**{field.name: options.pop(field.name) for field in fields(group) if field.name in options})

@@ -24,6 +24,7 @@ class SoftThreshold(EffectiveWeights):
     If the level's density is below the support's, the density is controlled: all s are shifted together so that the
     density follows a path. Otherwise the density results from `start` and `decay`.
 
+    args, kwargs: arguments of `Classifier`
     start: initial s
     decay: weight decay on s; None = the recipe's
     link: g, `sigmoid` or `exp`
@@ -31,7 +32,7 @@ class SoftThreshold(EffectiveWeights):
     every: distance between corrections of s, if the density is controlled: optimizer steps, "1ep" or "2%"
     end: fraction of the level, over 0, at which the path reaches the level's density
     path: density as a function of progress (`lth.pruning.paths`)
-    trim: whether a level with controlled density ends with exactly its number of weights
+    trim: whether the smallest weights beyond the level's number are removed at its end, if the density is controlled
 
     Raises ValueError if `link` or `scope` is unknown, or if `every` is less than one optimizer step.
     """
@@ -116,7 +117,7 @@ class SoftThreshold(EffectiveWeights):
             self.s += shift_of_thresholds(self.masks.weights(self.net), self.s, self.link, kept)
 
     def _warn_without_pruning(self, start: float) -> None:
-        """Log before training when weight decay will lift the thresholds; warn if it never will."""
+        """Log the epoch in which weight decay alone lifts the thresholds over 1e-3; warn if it never does."""
         decay = self.recipe.weight_decay if self.decay is None else self.decay
         momentum = getattr(self.recipe.optimizer, "keywords", {}).get("momentum", 0.0)
         if self.link != "sigmoid" or start > -20:

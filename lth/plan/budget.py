@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-_Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> exact lengths, in any common unit
+_Strategy = Callable[[int, int], list[Fraction]]  # budget, parts -> unrounded lengths; their sum may exceed the budget
 _ROUNDINGS = ("exact", "floor")
 _OPTIMIZER_STATES = ("fresh", "keep")
 

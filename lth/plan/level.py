@@ -61,7 +61,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Times:
-    """Points in a level's training: every `every` from `begin` to `end`.
+    """Points in a level's training, from `begin` to `end` at the distance `every`.
 
     every: distance between two of them: optimizer steps, "1ep" or "2%"
     begin: the first point

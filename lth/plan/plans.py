@@ -48,7 +48,11 @@ def ladder(
 def single(
     densities: list[float], folder: Path, budgets: Budgets, final: Mapping[str, Any] | None = None, **_: object
 ) -> list[Level]:
-    """One level at the last density: dense training, or pruning before training. Raises ValueError for a `final`."""
+    """One level at the last density: dense training, or pruning before training.
+
+    densities, folder, budgets: as in `ladder`
+    final: recipe fields, as in `ladder`; raises ValueError if any is set
+    """
     if _given(final):
         raise ValueError(f"method.final_recipe {_given(final)} is for a ladder; this method has one level: set recipe")
     return ladder(densities[-1:], folder, budgets)
@@ -59,6 +63,7 @@ def search(
 ) -> list[Level]:
     """Levels of the stage `search`, one per density after the first (or for the only one), then one of `finetune`.
 
+    densities, folder, budgets: as in `ladder`
     warm: steps of a level of the stage `warm` that first trains the weights; None or 0 = search the initial ones
     finetune: whether the subnetwork that was found is trained
     """
@@ -79,6 +84,7 @@ def search(
 def in_turn(densities: list[float], folder: Path, budgets: Budgets, dense: bool = False) -> list[Level]:
     """One level of the stage `prune`, whose density falls while it trains.
 
+    densities, folder, budgets: as in `ladder`
     dense: whether a level of the stage `dense` comes before it
     """
     stages = [("dense", densities[0])] if dense else []

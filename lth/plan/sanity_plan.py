@@ -23,7 +23,11 @@ class _Levels:
     def add(
         self, setting: str, density: float, source: Level | None, paired: Level | None = None, start: int = 0
     ) -> Level:
-        """A level of stage `setting`. paired: the level whose data order it shares. start: its first schedule step."""
+        """Add a level of stage `setting` and return it.
+
+        paired: the level whose data order it shares
+        start: step of the learning-rate schedule at which it begins
+        """
         if len(self.levels) == _MOST_LEVELS:
             raise ValueError(
                 f"method.at and method.settings ask for more than {_MOST_LEVELS} levels, the most there are"

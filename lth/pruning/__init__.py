@@ -1,4 +1,4 @@
-"""Masks, criteria, allocations and ladders: pure functions of tensors. Imports torch only."""
+"""Masks, criteria, allocations and ladders. Importing this package needs torch only, not Lightning."""
 
 from lth.pruning import allocation, criteria, ladder
 from lth.pruning.masks import Masks

@@ -18,9 +18,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 Array = NDArray[Any]
-# Sums may be computed in vectors and with fused multiply-adds; not-a-number and infinity stay what they are.
 _LARGEST_BATCH = 512  # torch transposes batches of more samples
 _COMPILED: list[Any] = []  # keeps compiled functions alive: their machine code is freed with them
+# sums may use vector instructions and fused multiply-adds; NaN and infinity are not assumed away
 _OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
 
 
@@ -150,7 +150,7 @@ def _backward_at(starts, columns, gradient, x, of_values, of_bias, sizes, zero):
 
 
 def _of_input_at(starts, rows, order, values, gradient, of_x, sizes, zero):
-    """The gradient of x, from arrays given by their addresses; starts, rows and order are by columns."""
+    """The gradient of x, from arrays given by their addresses; starts, rows and order are those of the transpose."""
     outputs, inputs, count, images, samples = carray(sizes, 5)
     gradients, result = carray(gradient, (images, outputs, samples)), carray(of_x, (images, inputs, samples))
     result[:] = zero

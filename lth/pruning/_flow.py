@@ -17,7 +17,7 @@ _IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0
 def absolute(
     net: nn.Module, masks: Masks, dtype: torch.dtype, bn: str, without: Container[str] = ()
 ) -> dict[str, Tensor]:
-    """The parameters and buffers of `net` by name, with absolute values in place of floating-point ones.
+    """The parameters and buffers of `net` by name, with floating-point values replaced by their absolute values.
 
     Weights are multiplied by their masks first. Integer buffers are copied unchanged.
 

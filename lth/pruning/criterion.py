@@ -27,7 +27,7 @@ class Batches(Protocol):
     image_shape: tuple[int, int, int]  # channels, height, width
 
     def draw(self, n: int) -> Iterator[Any]:
-        """`n` batches, of images and labels in a run of lth, in an order fixed by the pruning seed."""
+        """At most `n` batches. In a run of lth they are (images, labels), in an order fixed by the pruning seed."""
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
         """One batch with `k` samples of every class: images and int64 labels."""
@@ -60,7 +60,7 @@ class GivenBatches(Batches):
         return batches if batches is None or hasattr(batches, "per_class") else cls(batches)
 
     def __getattr__(self, name: str) -> Any:
-        """`image_shape`, the shape of one input, is found when a criterion first asks for it: that reads a batch."""
+        """Find `image_shape`, the shape of one input, at its first use, because finding it reads a batch."""
         if name != "image_shape":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         self.image_shape = tuple(next(iter(self._batches))[0].shape[1:])
@@ -124,7 +124,7 @@ def check_takes(role: str, function: Any, arguments: Sequence[str]) -> None:
         raise ValueError(f"{role}={function!r} must be a function of ({wanted})")
     try:
         signature = inspect.signature(of)
-    except (TypeError, ValueError):  # a function that is not written in Python need not say what it takes
+    except (TypeError, ValueError):  # a function written in C may have no signature
         return
     try:
         signature.bind(*given, *arguments, **options)

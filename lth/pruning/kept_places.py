@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# said at the first CSR tensor of a process
+# torch gives this warning at the first CSR tensor of a process
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
 
 _CACHE, _SAMPLES = 2**20, 32  # bytes of a core's own cache; samples of a part
@@ -54,10 +54,10 @@ class KeptPlaces:
         values: kept values, a vector; its gradient is a vector too
         bias: shape (outputs,)
 
-        Sparse products are fastest with dense matrices whose rows are samples of one unit, so x is transposed unless it
-        is in memory so already, and the result is left as (outputs, samples). Functions of single elements keep that
-        order, so that the next product need not transpose. Sums are in another order than in the dense product.
-        Differentiable once.
+        Sparse products are fastest with dense matrices whose rows hold the samples of one unit. x is therefore
+        transposed unless its memory has this layout already, and the memory of the result has it too. Elementwise
+        functions keep the layout, so that the next product need not transpose. Sums are computed in another order than
+        in the dense product. Differentiable once.
         """
         result: Tensor = self._linear.apply(x, values, bias, self)
         return result
@@ -65,7 +65,8 @@ class KeptPlaces:
     def convolve(self, x: Tensor, values: Tensor, bias: Tensor | None = None) -> Tensor:
         """`torch.nn.functional.conv2d(x, self.dense_of(values), bias)` of a 1x1 convolution; otherwise as `linear`.
 
-        x: shape (images, inputs, height, width). Each channel of an image is a row of samples: nothing is transposed.
+        x: shape (images, inputs, height, width). Each channel of an image is a row of samples, so that compiled
+            products transpose nothing.
         """
         if self._linear is _Linear:
             return self.linear(x.permute(0, 2, 3, 1), values, bias).permute(0, 3, 1, 2)
@@ -73,7 +74,7 @@ class KeptPlaces:
         return result
 
     def sizes(self, images: int, samples: int) -> int:
-        """The address of outputs, inputs, places, images and samples of each image, for compiled products."""
+        """The address of an int64 array for compiled products: outputs, inputs, places, images, samples per image."""
         found = self._sizes.get((images, samples))
         if found is None:
             found = self._sizes[images, samples] = torch.tensor([*self.shape, self.count, images, samples])
@@ -104,7 +105,7 @@ class KeptPlaces:
 
 
 def compiled_linear() -> type[Function] | None:
-    """The linear layer that numba compiles; None where it is not installed, or torch uses several threads."""
+    """The linear layer compiled by numba; None if numba is not installed or torch uses several threads."""
     if torch.get_num_threads() > 1:
         return None
     try:
@@ -146,7 +147,7 @@ class _Linear(Function):
 
 
 def _product(matrix: Tensor, columns: Tensor, start: Tensor) -> Tensor:
-    """start + matrix @ columns. Large ones in parts of 32 samples, which stay in a core's cache: 1.7 times as fast."""
+    """start + matrix @ columns. Large products run in parts of 32 samples, which fit the cache: 1.7 times as fast."""
     rows, samples = matrix.shape[0], columns.shape[1]
     if (rows + columns.shape[0]) * samples * columns.element_size() < _CACHE or samples <= _SAMPLES:
         return torch.addmm(start, matrix, columns)

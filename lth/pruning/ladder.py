@@ -25,8 +25,8 @@ def geometric(
       density: the final density
       rate: fraction removed per level, over 0 and under 1
       levels: number of prunings after the start
-      end: with density and rate, the last level is `exact` (the density asked for) or `overshoot` (the first power of
-        1 - rate at or below it)
+      end: with density and rate, the last level is `exact` (the density asked for) or `overshoot` (the first
+        start * (1 - rate)^i at or below it)
       start: density of the first level
     Raises ValueError unless two of density, rate and levels are given, and for values out of range.
     """
@@ -65,10 +65,14 @@ def linear(density: float, levels: int, start: float = 1.0) -> list[float]:
 
 
 def annealed(density: float, levels: int, above: float = 0.6, start: float = 1.0) -> list[float]:
-    """`levels` densities after the start, in equal ratios from `above` down to `density`, clipped to `start`.
+    """`levels` densities after the start, in equal ratios from `above` down to `density`, at most `start`.
 
-    `above` itself is not a level. The next ratio acts on the clipped value (edge-popup in random networks, arXiv
-    2210.02412).
+    Each ratio multiplies the clipped density of the level before (edge-popup in random networks, arXiv 2210.02412).
+
+    density: the final density
+    levels: number of densities after the start, 1 to 1000
+    above: density that the first ratio multiplies; at least `density`, and not itself a level
+    start: density of the first level
     """
     _check_below(density, check_density(start))
     _check_levels(levels)

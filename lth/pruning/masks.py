@@ -13,8 +13,8 @@ from lth.pruning.prunable import prunable
 class Masks(Mapping[str, Tensor]):
     """Parameter name -> 0/1 tensor of that parameter's shape, dtype, device and memory format.
 
-    The tensors are allocated once and changed in place only: compiled graphs, CUDA graphs and lists that hold them
-    would go stale otherwise.
+    The tensors are allocated once and, except by `move_`, changed in place only: compiled graphs, CUDA graphs and lists
+    that hold them would go stale otherwise.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
@@ -77,7 +77,7 @@ class Masks(Mapping[str, Tensor]):
         zero_(self.weights(net), list(self.values()))
 
     def apply_to_gradients_(self, net: nn.Module) -> None:
-        """Set the gradients of the pruned weights of `net` to exactly zero, in place, for loops without callbacks."""
+        """Set the gradients of the pruned weights of `net` to zero, in place; for training loops without callbacks."""
         zero_gradients_(self.weights(net), list(self.values()))
 
     @torch.no_grad()
@@ -142,7 +142,7 @@ def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str
 
 
 def _mask_of(name: str, weight: Tensor, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor | None:
-    """The mask of a tensor of a state dict, or else that of the weight whose values it has."""
+    """The mask of a tensor of a state dict: its own, or that of a masked weight with equal values; else None."""
     if name in masks:
         return masks[name]
     same = (mask for other, mask in masks.items() if other in state and torch.equal(state[other], weight))
@@ -165,7 +165,7 @@ def zero_state_(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], mas
 
 
 def _per_weight(state: Mapping[str, Any], shape: torch.Size) -> list[Tensor]:
-    """The tensors of an optimizer's state with one entry per weight; SOAP's second moments lie in an eigenbasis `Q`."""
+    """The tensors of an optimizer's state with one entry per weight; not SOAP's second moments, which `Q` rotates."""
     rotated = {"exp_avg_sq"} if state.get("Q") is not None else set()
     return [v for name, v in state.items() if torch.is_tensor(v) and v.shape == shape and name not in rotated]
 

@@ -8,7 +8,7 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 from lth.pruning.topk import largest
 
-Placement = Callable[..., Masks]  # masks before pruning, masks chosen by score; `seed=` where one is given -> masks
+Placement = Callable[..., Masks]  # (masks before pruning, masks chosen by score, optional seed) -> masks
 
 
 def by_score(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
@@ -27,9 +27,10 @@ def shuffled(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
 
 
 def bernoulli(before: Masks, chosen: Masks, seed: int = 0) -> Masks:
-    """Each weight kept before is kept with the layer's probability, independently: an Erdos-Renyi graph.
+    """Each of a layer's n weights kept before is kept independently with probability p: an Erdos-Renyi graph.
 
-    The total is random, with standard deviation sqrt(sum n p (1 - p)).
+    p is the fraction of these n weights that `chosen` keeps. The total is random, with standard deviation
+    sqrt(sum n p (1 - p)) over layers.
     """
     places = {}
     for name, mask in before.items():

@@ -24,7 +24,7 @@ _NAMED = ("@first", "@head", "@body", "@shortcuts")  # patterns that are not glo
 
 
 def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> dict[str, nn.Parameter]:
-    """The weights that masks may cover, by parameter name, in registration order; never biases and normalisation.
+    """The weights that masks may cover, by parameter name, in registration order; never biases or normalisation.
 
     A weight that several layers share is one weight with one mask, under its first name.
       include, exclude: patterns. A pattern is a glob on the parameter's or its layer's whole name (`fc`, `layer4.*`),
@@ -47,8 +47,9 @@ def prunable(net: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[
 def reparametrised(net: nn.Module) -> dict[str, str]:
     """Weights that are computed from other parameters in each forward pass, and how (weight norm, ...).
 
-    Masks do not cover them: weight norm makes NaN of an output whose weights are all pruned, `torch.nn.utils.prune` has
-    masks of its own. The weights of spectral norm, which stay zero, are not among them.
+    Masks do not cover them: weight norm gives NaN for an output whose weights are all pruned, and
+    `torch.nn.utils.prune` has masks of its own. Weights under spectral norm are not among them: it divides by a scalar,
+    so that pruned weights stay zero.
     """
     found = {}
     for layer, module in net.named_modules():
@@ -118,7 +119,7 @@ def _patterns(patterns: Iterable[str]) -> list[str]:
 
 
 def _named(pattern: str, others: Iterable[str]) -> set[str]:
-    """The names outside of layers that a pattern matches; `*` and `@` mean the weights of layers."""
+    """The names in `others` that a pattern matches; none for `*` and `@...`, which select weights of layers only."""
     return set() if pattern == "*" or pattern.startswith("@") else names_matching(pattern, list(others))
 
 

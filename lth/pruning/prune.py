@@ -36,13 +36,13 @@ def prune(
       criterion: scores the weights; the largest are kept
       allocation: how many weights each layer keeps
       batches: data for criteria that need it: an iterable of (inputs, labels), whose loss is cross-entropy, or
-        `Batches`, such as `GivenBatches(iterable, loss=function)`; SynFlow uses their shape
+        `Batches`, such as `GivenBatches(iterable, loss=function)`; SynFlow uses only the shape of an input
       rounds: number of times that weights are scored and pruned, at densities in equal ratios (SynFlow: 100)
-      placement: may move each layer's kept weights elsewhere: `by_score`, or `partial(shuffled, seed=1)`
-        (`lth.pruning.position`)
+      placement: positions of the kept weights in each layer: `by_score` (the largest scores), or a random placement
+        such as `partial(shuffled, seed=1)` (`lth.pruning.position`)
       exact: True raises ValueError if the allocation misses the number of weights; False logs a warning, and accepts
         `masks` that an inexact allocation (`as_published`) has left with fewer weights than `density` asks for
-    Raises ValueError if `masks` already keep fewer weights, unless their count is random (`placement`) or not exact.
+    Raises ValueError if `masks` already keep fewer weights, `exact` is True and `placement` is `by_score`.
     """
     if rounds < 1:
         raise ValueError(f"rounds {rounds} must be 1 or more")
@@ -75,7 +75,10 @@ def _target(masks: Masks, density: float) -> int:
 def _keep(
     scores: Scores, masks: Masks, density: float, allocation: Allocation, exact: bool, used: Mapping[str, Tensor]
 ) -> Ranked:
-    """Shrink `masks` in place. Returns the scores with pruned weights at -inf, stored in the tensors of `used`."""
+    """Shrink `masks` in place. Returns the scores with pruned weights at -inf.
+
+    used: tensors by layer that are overwritten with these scores, to save their allocation; may be empty
+    """
     if not isinstance(scores, Mapping):
         raise ValueError(f"the criterion returned a {type(scores).__name__}; it must return {{parameter name: scores}}")
     # without this check a score of another shape would be broadcast

@@ -15,7 +15,7 @@ from lth.pruning.prunable import LAYERS
 from lth.pruning.seeds import generator
 
 Repair = Callable[[nn.Module, Masks, int], Masks]
-_PLAIN = (1, False)  # groups, transposed: of weights that are outputs x inputs
+_PLAIN = (1, False)  # one group, not transposed: the layout of a weight of shape outputs x inputs
 _Mode = Callable[[Tensor, bool, torch.Generator], None]
 
 
@@ -36,8 +36,9 @@ def no_repair(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
 def rewire(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
     """Move kept weights to dead outputs and inputs; every layer keeps its count.
 
-    A random weight of the output with the most weights moves to each empty output, and within its output a weight of
-    the input with the most weights moves to each empty input. Units stay dead if no other unit has two weights.
+    For each empty output, a random weight moves there from the output with the most weights. Then, for each empty
+    input, a random weight moves there from the input with the most weights, within the same output. Units stay empty
+    if no unit of their group has two weights.
     """
     return _repair(net, masks, seed, _rewire)
 
@@ -95,7 +96,7 @@ def _empty(alive: Tensor) -> list[int]:
 
 
 def _fullest(counts: Tensor) -> tuple[int, int]:
-    """The first of the largest counts, and that count."""
+    """The index of the first largest count, and that count."""
     most = int(counts.max())
     return int((counts == most).nonzero()[0]), most
 
@@ -108,7 +109,7 @@ def _pick(plane: Tensor, random: torch.Generator) -> tuple[int, int]:
 
 
 def _anywhere(plane: Tensor, random: torch.Generator) -> tuple[int, int]:
-    """Any position."""
+    """A random position, kept or not."""
     return _below(plane.shape[0], random), _below(plane.shape[1], random)
 
 
@@ -124,7 +125,7 @@ def _grid(mask: Tensor, groups: int, transposed: bool) -> Tensor:
 
 
 def _layouts(net: nn.Module) -> Mapping[str, tuple[int, bool]]:
-    """The groups of each convolution by its weight's name, and whether its weight has the inputs first (transposed)."""
+    """Weight name -> number of groups, and whether its inputs come before its outputs (transposed convolutions)."""
     kinds = (*LAYERS, _ConvTransposeNd)
     layers = {f"{n}.weight".lstrip("."): m for n, m in net.named_modules() if isinstance(m, kinds)}
     return {name: (getattr(m, "groups", 1), isinstance(m, _ConvTransposeNd)) for name, m in layers.items()}

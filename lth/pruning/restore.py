@@ -52,8 +52,8 @@ def replaced(net: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
     tensors: parameter or buffer name -> tensor; a shared one is replaced wherever it is used
 
-    `torch.func.functional_call` ends before the backward pass, in which activation checkpointing would find other
-    tensors.
+    `torch.func.functional_call` restores the tensors before the backward pass, where activation checkpointing would
+    recompute the forward pass with the original ones.
     """
     named = dict([*net.named_parameters(), *net.named_buffers()])
     new = {id(named[name]): tensor for name, tensor in tensors.items()}

@@ -8,7 +8,7 @@ import torch
 def derive(*key: int | str) -> int:
     """A 63-bit seed for the stream named by `key`, e.g. `derive("order", seed, level, epoch)`.
 
-    A hash, never a sum or product: seed 21 of trial 2 must not be seed 42 of trial 1.
+    The seed is a hash of the key. A product would give seed 21 of trial 2 and seed 42 of trial 1 the same stream.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

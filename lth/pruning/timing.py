@@ -29,14 +29,14 @@ class UpdateSteps:
         return step % self.every == 0 and self.begin <= step < self.stop
 
     def until(self, step: int) -> int:
-        """Steps from `step` to the next multiple of `every` (0 at one); `_NEVER` if that is not an update."""
+        """Steps from `step` to the next multiple of `every` (0 if it is one); `_NEVER` if that is no update."""
         wait = -step % self.every
         return wait if self.due(step + wait) else _NEVER
 
 
 @dataclass(frozen=True)
 class PruningSteps:
-    """The steps of gradual pruning: multiples of `every`, from the last one up to `begin` to the last one up to `end`.
+    """The steps of gradual pruning: multiples of `every`, from the last one <= `begin` to the last one <= `end`.
 
     as_published: omit the last pruning, as GraNet's released code does (arXiv 2106.10404); the density then ends a
     little above the final one.

@@ -14,7 +14,7 @@ from torch import Tensor
 Scores = Mapping[str, Tensor]
 
 _DIGIT = 16
-_PIECE = 1 << 18  # keys, 1 MB of them
+_PIECE = 1 << 18  # keys of a piece: 1 MiB of 32-bit keys
 
 
 class Ranked(dict[str, Tensor]):
@@ -25,7 +25,7 @@ class Ranked(dict[str, Tensor]):
 
 
 class _Order(NamedTuple):
-    """Integer keys in the order of the scores, flat, by layer; and how many scores are not -inf."""
+    """Integer keys that sort like the scores, one flat tensor per layer, and the number of scores that are not -inf."""
 
     keys: dict[str, Tensor]
     available: int
@@ -141,7 +141,7 @@ def _kth_largest(keys: Sequence[Tensor], k: int) -> tuple[int, int, int]:
             torch.iinfo(keys[0].dtype).max,
             0,
             0,
-        )  # above every key; int64 would wrap beside int32
+        )  # above every key; the maximum of int64 would overflow in a comparison with int32 keys
     bits = torch.iinfo(keys[0].dtype).bits
     half = 1 << (_DIGIT - 1)  # the first digit holds the sign
     pieces = _pieces([key for key in keys if key.numel()])

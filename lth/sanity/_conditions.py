@@ -50,7 +50,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Condition:
-    """The result of one condition, which holds where `value` reaches `threshold`.
+    """The result of one condition. `threshold` bounds `value` from above for condition 1, from below for the others.
 
     number: 1 to 5, as in the paper
     status: `holds`, `fails`, `undecided` (strict rules only) or `unknown` (a run is missing)

@@ -19,6 +19,7 @@ class SanityRun:
 
     setting: name of the ticket or control, e.g. `lt_imp`, `rr_imp`, `dense`, `sdt`
     lr: learning rate
+    seed: seed of the run
     accuracy: test accuracy, 0..1
     density: fraction of weights kept by the ticket; for a control that of its ticket; unused for the dense network
     epochs: length of the training; None if unknown

@@ -82,7 +82,7 @@ def _place(path: Path) -> str:
 
 def _feed(digest: Any, value: Any) -> None:
     """Add a value to a digest: tensors by their bytes, containers by their items, other values by their `repr`."""
-    if type(value) in _PLAIN:  # first: most values are
+    if type(value) in _PLAIN:  # checked first, because most values are plain
         digest.update(repr(value).encode())
     elif hasattr(value, "untyped_storage"):  # a tensor; torch is not imported here
         digest.update(f"tensor {value.dtype} {list(value.shape)}".encode())

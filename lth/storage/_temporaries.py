@@ -22,7 +22,7 @@ def remove_left_by_dead(folder: Path, written: Callable[[str], bool]) -> None:
 
 
 def _alive(process: int) -> bool:
-    """Whether another process of this number exists. A container may give each of its processes the same number."""
+    """Whether another process with this id exists. A restarted container may give its processes the same ids again."""
     if process == os.getpid():
         return False
     try:

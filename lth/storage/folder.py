@@ -185,7 +185,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what `ARTEFACTS` lists, later levels first. Other files stay."""
         for level in reversed(self.levels):
-            (level / "finished").unlink(missing_ok=True)  # first: killed here, no half-removed level looks whole
+            (level / "finished").unlink(missing_ok=True)  # first, so that a half-removed level never looks finished
             shutil.rmtree(level)
         for path in [path for each in ARTEFACTS if not each.stays for path in self.path.glob(each.pattern)]:
             if path.is_dir():
@@ -203,7 +203,10 @@ class RunFolder:
         return dict(self.stored()["config"])
 
     def stored(self, shared: bool = False) -> dict[str, Any]:
-        """The content of config.yaml. Raises ValueError if there is none. shared: faster for many; do not change it."""
+        """The content of config.yaml. Raises ValueError if there is none.
+
+        shared: True is faster for many files; the caller must then not change the result
+        """
         stored = _content_of(self.path / "config.yaml", load_cached if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
@@ -227,7 +230,7 @@ class RunFolder:
         return outcome
 
     def finish(self, level: Path, outcome: Mapping[str, Any]) -> None:
-        """Mark a level finished, with its row, layers, curves and events."""
+        """Mark a level finished, with its outcome: row, layers, curves, events and topology."""
         marker, as_read = level / "finished", json.loads(json.dumps(outcome))  # keys become text, tuples lists
         write_text(marker, json.dumps(sealed(marker, as_read), indent=1))
 

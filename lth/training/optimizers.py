@@ -3,8 +3,8 @@
 Their gradients are masked. Updates may be dense nevertheless, so pruned weights are set to zero after each step.
 
 `AdamWScheduleFree`, `SGDScheduleFree` (Defazio et al. 2024, arXiv 2405.15682): in train mode the stored weights are y,
-at which gradients are taken; in eval mode they are x, the average. Both are zero where masks prune, since z, in the
-optimizer's state, is.
+at which gradients are taken; in eval mode they are x, the average. Both are zero where masks prune, because z in the
+optimizer's state is zero there.
 `Shampoo` (Gupta et al. 2018, arXiv 1802.09568), `SOAP` (Vyas et al. 2024, arXiv 2409.11321): preconditioner matrices,
 and SOAP's second moments in their eigenbasis, are computed from masked gradients and never set to zero.
 """

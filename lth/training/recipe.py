@@ -71,7 +71,10 @@ class Recipe:
         return hasattr(_target(self.optimizer), "eval")
 
     def budget(self, epoch: int) -> Budget | LadderBudget:
-        """Length of a level, or of all levels of a ladder together. epoch: optimizer steps of one epoch."""
+        """Length of a level, or of all levels of a ladder together.
+
+        epoch: optimizer steps of one epoch
+        """
         if self.total_epochs is not None:
             return LadderBudget(self.total_epochs, epoch, self.level_strategy, self.cycles)
         length, unit = (self.steps, 1) if self.steps is not None else (self.epochs, epoch)

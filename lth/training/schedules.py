@@ -8,8 +8,8 @@ epoch: optimizer steps of one epoch
 warmup: epochs of linear warm-up, which reaches 1 at its last step; milestones are counted from the level's start
 
 For a rate that changes once per epoch, `Clock` calls a schedule with epochs as its steps. A schedule must therefore
-hold its lengths in epochs. The names `warmup` and `peak` are reserved for warm-up: `recipe.cycles.skip_warmup` sets
-them to 0.
+take its lengths in epochs or as fractions of `total`. The names `warmup` and `peak` are reserved for warm-up:
+`recipe.cycles.skip_warmup` sets them to 0.
 """
 
 import inspect

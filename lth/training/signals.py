@@ -1,6 +1,6 @@
 """Signals to a run. SIGUSR1, SIGUSR2: save and stop at the end of the epoch. SIGTERM, SIGINT: stop now.
 
-Before training there is nothing to save, so that all of them stop it at once. Files on disk are complete at every
+Before training there is nothing to save, so all of them stop the run at once. Files on disk are complete at every
 moment, so stopping now loses only the training since the last checkpoint.
 """
 
@@ -17,7 +17,7 @@ AGAIN = 75  # exit code after SIGUSR1 or SIGUSR2: saved, run the same command ag
 TERMINATED = 128 + signal.SIGTERM  # exit code after SIGTERM
 _SET_PDEATHSIG = 1, int(signal.SIGKILL)  # prctl(PR_SET_PDEATHSIG, ...)
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; looked up now: after a fork nothing may be imported
-_PARENT = "LTH_PARENT"  # environment variable: process number of the rank that starts other ranks
+_PARENT = "LTH_PARENT"  # environment variable: process id of the rank that starts other ranks
 _noted: list[int] = []
 _stopping: list[BaseException] = []  # what the handler of SIGTERM or SIGINT has raised
 _launchers: list[Any] = []  # Lightning's launchers, whose `procs` are the other ranks unless torchrun started them
@@ -56,7 +56,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def answer_for(trainer: Any) -> None:
-    """Disable the signal handlers of Lightning's `trainer` in favour of those of `listen`.
+    """Disable the signal handlers of Lightning's `trainer`; those of `listen` act instead, also on the ranks it starts.
 
     Under DDP, Lightning broadcasts a tensor before every batch and reads it on the host. Its SIGTERM handler broadcasts
     another while the other ranks may be anywhere. On Slurm it saves within the handler and requeues the job.
@@ -95,7 +95,7 @@ def _is_started_rank() -> bool:
 
 
 def _naming_the_parent(launch: Callable[..., Any]) -> Callable[..., Any]:
-    """`launch` of a launcher, with this process's number in the environment that the ranks inherit.
+    """`launch` of a launcher, with this process's id in the environment that the ranks inherit.
 
     Processes started later must not inherit the variable, so it is restored afterwards.
     """

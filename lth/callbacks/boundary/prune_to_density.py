@@ -28,11 +28,11 @@ class Prune(Callback):
     rounds: number of times that weights are scored and pruned on the way to the density
     placement: may move each layer's kept weights elsewhere in the layer
     repair: may swap weights so that no unit is left without inputs or outputs
-    exact: False accepts an allocation that misses the number of weights (`as_published`)
+    exact: False accepts an allocation that misses the number of weights, as some published formulas do
     seed: the pruning seed
     density: fraction of prunable weights kept; None = the level's density
 
-    Raises ValueError if the module is not one of lth and the Trainer has no callback `KeepPruned`.
+    Raises ValueError if the module does not apply masks and the Trainer has no callback `KeepPruned`.
     Does nothing when a level resumes, because the checkpoint holds the masks. The module sets pruned weights to zero
     later, after `Rewind` has restored the weights.
     """
@@ -80,7 +80,7 @@ class Prune(Callback):
         return before.clone().copy_({name: _first(mask, counts[name]) for name, mask in before.items()})
 
     def check_data(self, data: Any) -> None:
-        """Raise ValueError where a class of the dataset `data` has fewer samples than the criterion reads of each."""
+        """Raise ValueError if a class of the dataset `data` has fewer samples than the criterion reads per class."""
         wanted = getattr(self.criterion, "keywords", {}).get("samples_per_class")
         if wanted is not None:
             data.check_per_class(wanted)

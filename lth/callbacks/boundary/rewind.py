@@ -17,7 +17,7 @@ class Rewind(AfterStep):
     """Saves weights and optimizer state at the rewind point in level 0 and restores them when a later level starts.
 
     level: the level being trained
-    point: 0, "500it", "2ep" or "5%" of level 0; null rewinds nothing (learning-rate rewinding, arXiv 2003.02389)
+    point: 0, "500it", "2ep" or "5%" of level 0; None = nothing is rewound (learning-rate rewinding, arXiv 2003.02389)
     bn_stats: `rewind` restores batch norm's running statistics too, `keep` leaves the trained ones
     optimizer: `fresh` starts later levels with empty optimizer state, `rewind` with that of the rewind point
     name: name of the file in the run's folder; a method with several rewind points needs several names

@@ -31,7 +31,7 @@ class Curves(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
-            if hasattr(logger, "restore"):  # rows written after the last checkpoint of an interrupted run come again
+            if hasattr(logger, "restore"):  # epochs after the last checkpoint are trained and logged again
                 logger.restore(self.level.index, [*self.earlier, *self.rows], self.offset + trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

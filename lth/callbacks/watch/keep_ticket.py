@@ -74,6 +74,6 @@ class KeepTicket(Callback):
 
 
 def _checksums(ticket: Ticket) -> dict[str, str]:
-    """Checksums of the header, the masks and all weights, named as in format 1, so that old checkpoints compare."""
+    """Checksums of header, masks and all weights; weights are named as in format 1, to match old checkpoints."""
     weights = fingerprint({f"weight/{name}": weight for name, weight in ticket.weights.items()})
     return {**ticket.header["sha256"], "weights": weights}

@@ -19,8 +19,8 @@ class LastCheckpoint(Checkpoint):
     steps: optimizer steps of the level
     seconds: shortest time between two saves; 0 saves at every epoch's end
 
-    When the scheduler has asked the run to stop (`lth.training.signals`), the state is saved at the next epoch's end
-    and the process exits with code 75. Saving only at epochs' ends keeps metrics and data loaders out of the state.
+    When the job scheduler has asked the run to stop (`lth.training.signals`), the state is saved at the epoch's end and
+    the process exits with code 75. A state saved between epochs needs no partial metrics and no data-loader position.
     """
 
     def __init__(self, path: Path, steps: int, seconds: float = 0.0):

@@ -43,7 +43,7 @@ class ShowProgress(Callback):
         if self._bar is None and self.console.is_interactive and trainer.is_global_zero:
             self._bar = Progress(_Line(self.console), console=self.console, refresh_per_second=4)
             total = sum(level.steps for level in self.levels)
-            # what earlier processes have done is no part of this one's speed
+            # steps of earlier processes are complete from the start, so that they do not count in the speed
             self._task = self._bar.add_task("", total=total, completed=self._done + trainer.global_step, facts=())
             self._bar.start()
 
@@ -77,7 +77,7 @@ class ShowProgress(Callback):
 
 
 class _Line(ProgressColumn):
-    """The whole line: what fits `console` of the text, and a bar over the rest of its width."""
+    """The whole line: as much of the text as fits `console`, and a bar over the rest of the width."""
 
     max_refresh = 0.25  # seconds
 

@@ -8,7 +8,10 @@ from lth.plan import Level
 
 
 class StopOnNonFinite(Callback):
-    """Raises FloatingPointError at the end of an epoch whose training loss is NaN or infinite, before the save."""
+    """Raises FloatingPointError at the end of an epoch whose training loss is NaN or infinite, before it is saved.
+
+    level: the level being trained
+    """
 
     def __init__(self, level: Level):
         self.level = level

@@ -12,8 +12,11 @@ from lth.plan import Level
 class WatchTopology(Callback):
     """Records density, churn and the in-time over-parametrisation rate of each layer, once per epoch.
 
-    churn: fraction of the kept weights that were not kept at the previous record
-    ever_active: fraction of a layer's weights that were kept at any time so far in the level (R_s of arXiv 2102.02887)
+    level: the level being trained
+
+    Columns of topology.csv:
+      churn: fraction of the kept weights that were not kept at the previous record
+      ever_active: fraction of a layer's weights that were kept at any time in the level (R_s of arXiv 2102.02887)
     """
 
     def __init__(self, level: Level):

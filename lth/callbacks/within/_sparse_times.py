@@ -28,11 +28,12 @@ def faster_sparse(
 ) -> list[str]:
     """Names of the weights whose layers are expected to train faster from their kept values.
 
-    A layer is chosen if it saves at least a fifth of its dense time. All layers are chosen if together they save at
-    least a fifth, and more than the layers chosen one by one.
+    A layer is chosen if it saves more than a fifth of its dense time. Without `others`, all layers are chosen if
+    together they save more than a fifth, and more than the layers chosen one by one.
 
     masks: of linear layers and 1x1 convolutions that are pruned, by name of the weight
-    positions: rows that a layer multiplies per image, such as the positions of a convolution
+    positions: number of rows that a layer multiplies per image, such as the positions of a convolution, by name
+    batch_size: images per training step
     others: whether the network has further pruned weights, which are multiplied by masks in every step
     compiled: whether numba compiles the products; convolutions are chosen only then
     """

@@ -17,7 +17,7 @@ class AtAverage(Callback):
         because those gathered in training belong to y
 
     Must be the first callback: all others then see x from the epoch's end to the next batch. The switch happens
-    whether or not a checkpoint is saved, so that a resumed run rounds in the same places. Source: arXiv 2405.15682.
+    whether or not a checkpoint is saved, so that a resumed run has the same rounding errors. Source: arXiv 2405.15682.
     """
 
     def __init__(self, level: Level, batches: int = 50):

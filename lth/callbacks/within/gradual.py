@@ -26,12 +26,12 @@ class Gradual(AfterStep):
     as_published: leave out the last pruning, as GraNet's code does
     seed: the pruning seed
 
-    Nothing is pruned while the masks keep no more weights than the path's density.
+    Nothing is pruned at steps where the masks keep no more weights than the path's density allows.
     Raises ValueError when training starts at a density below the level's.
     Sources: arXiv 1710.01878 (AGP), 1902.09574 (GMP), 2106.10404 (GraNet).
     """
 
-    reads_weights = True  # and moves masks
+    reads_weights = True  # and changes masks; `SparseCompute` leaves such a level dense
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Keeps pruned weights at zero in any LightningModule, with any Trainer that holds whole parameters."""
+"""Keeps pruned weights at zero in any LightningModule, on one device or under DDP."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,8 +29,8 @@ class KeepPruned(Callback):
     loader: batches for such criteria; None = the Trainer's training batches
 
     Gradients are masked before they are clipped. Weights are masked directly after each optimizer's step, for any
-    number of optimizers, under automatic and manual optimization. Where masks change, the optimizers' state and copies
-    of the weights (averages of Lightning's and torch's callbacks) are masked too. Checkpoints hold the masks.
+    number of optimizers, under automatic and manual optimization. When masks change, the optimizers' state and copies
+    of the module that callbacks hold (Lightning's WeightAveraging) are masked too. Checkpoints hold the masks.
 
     Raises ValueError before training: for masks that fit no module or several, for a second `KeepPruned`, and for
     strategies that shard parameters (FSDP, DeepSpeed). Raises RuntimeError after training if pruned weights are not
@@ -70,7 +70,7 @@ class KeepPruned(Callback):
         trainer.callbacks = [*(c for c in others if c not in last), self, *last]
 
     def bind(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the weights, move the masks to them and watch the optimizers; a no-op after the first call of a fit."""
+        """Find the weights, move the masks to their device and hook the optimizers; a no-op after the first call."""
         if self._trainer is trainer:
             return
         self._trainer, self.net = trainer, pl_module
@@ -180,7 +180,7 @@ class _ScriptBatches(Batches):
     def __init__(self, trainer: Trainer, module: LightningModule, loss: Loss | None, loader: Any):
         self._trainer, self._module, self._own_loss, self._loader = trainer, module, loss, loader
 
-    @property  # an attribute elsewhere; here only a criterion that asks for it reads data
+    @property  # a plain attribute in `Batches`; here finding it may read a batch
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
         """The shape of one input without the batch: that of the module's `example_input_array`, or of the data."""
         example = getattr(self._module, "example_input_array", None)

@@ -38,7 +38,7 @@ class Regrow(AfterStep):
     Sources: arXiv 1707.04780 (SET), 1911.11134 (RigL), 1907.04840 (SNFS), 2102.02887 (ITOP), 2106.10404 (GraNet).
     """
 
-    reads_weights = True  # and moves masks
+    reads_weights = True  # and changes masks; `SparseCompute` leaves such a level dense
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ class RescoreByMagnitude(Callback):
     level: the level being trained
     epoch: epoch of the search, counted from 0; None = never. Warm Gem-Miner (arXiv 2202.12002) uses 1
 
-    Weights that were frozen out stay out. Scores of biases and the optimizer's momentum do not change.
+    Weights that an event has excluded stay excluded. Scores of biases and the optimizer's momentum do not change.
     Raises ValueError for an epoch that the search does not have.
     """
 

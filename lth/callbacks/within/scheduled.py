@@ -33,7 +33,7 @@ class Scheduled(AfterStep):
     Raises ValueError for options that `ScheduleRule` refuses.
     """
 
-    reads_weights = True  # and moves masks
+    reads_weights = True  # and changes masks; `SparseCompute` leaves such a level dense
 
     def __init__(self, level: Level, rules: Mapping[str, Mapping[str, Any]], seed: int = 0):
         rules = {name: options for name, options in rules.items() if options is not None} or _EVERY_LAYER

@@ -18,7 +18,7 @@ from lth.callbacks.within.ema import EMA
 from lth.plan import Level
 from lth.pruning.kept_places import compiled_linear
 
-_BY_ELEMENT = ("SGD", "Adam", "AdamW", "SGDScheduleFree", "AdamWScheduleFree")
+_BY_ELEMENT = ("SGD", "Adam", "AdamW", "SGDScheduleFree", "AdamWScheduleFree")  # optimizers that step by element
 _OF_LIGHTNING = (GradientAccumulationScheduler, ModelSummary)  # callbacks that read no weights in a step
 
 
@@ -32,8 +32,9 @@ class SparseCompute(Callback):
         none, and the callback does nothing
 
     Gradients, optimizer state and moving averages then hold kept values alone. Checkpoints and rewind points
-    still hold whole matrices. A level is computed densely, and the line says why, if its masks move, if other code
-    reads whole weights, or outside one CPU process with full precision. The checkpoint stores the chosen layers.
+    still hold whole matrices. A level is computed densely, and the line says why, if its masks change, if other code
+    reads whole weights, if the optimizer is not known to step element by element, or outside one CPU process with full
+    precision. The checkpoint stores the chosen layers.
     Must come before callbacks that copy weights when training starts (EMA).
     """
 

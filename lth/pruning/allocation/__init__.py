@@ -1,7 +1,7 @@
 """Allocations: how many weights each layer keeps at a density.
 
 All have the signature `(scores, density) -> {layer: count}`. Scores give the shapes, and are -inf at weights that are
-pruned already. Counts sum to round(density * total), except for published variants that fall short (`as_published`).
+pruned already. Counts sum to round(density * total), except with `as_published`, or with `ends` of `smart_ratio`.
 """
 
 from lth.pruning.allocation.counts import apportion, check_density, count_kept, fill

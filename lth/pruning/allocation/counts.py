@@ -1,4 +1,4 @@
-"""Integer counts of kept weights: rounding, and water-filling of layers that are full."""
+"""Integer counts of kept weights: rounding, and water-filling of layers up to their capacity."""
 
 import math
 from collections.abc import Mapping

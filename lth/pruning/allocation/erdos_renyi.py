@@ -46,7 +46,8 @@ def erk_plus(scores: Scores, density: float, *, head: float = 1.0) -> dict[str, 
 def balanced(scores: Scores, density: float, *, as_published: str | None = None, at_least: int = 1) -> dict[str, int]:
     """The same number of weights in every layer, small layers dense (Gadhikar et al., ICML 2023, arXiv 2210.02412).
 
-    as_published: `clip` = lose what small layers cannot hold; `sequential` = give it to later layers only (TurboPrune).
+    as_published: `clip` = lose what small layers cannot hold; `sequential` = give it to later layers only (TurboPrune)
+    at_least: fewest weights of a layer; unused by `sequential`
     """
     if as_published == "sequential":
         return _sequential(scores, density)

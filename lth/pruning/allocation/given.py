@@ -17,7 +17,10 @@ _UNITS = {
 
 
 def in_proportion(scores: Scores, density: float, *, kept: Mapping[str, float]) -> dict[str, int]:
-    """Counts in proportion to `kept` (layer -> number), scaled to the density. Raises ValueError for other layers."""
+    """Counts in proportion to `kept` (layer -> number), scaled to the density.
+
+    Raises ValueError unless `kept` has exactly the layers of the network.
+    """
     missing, unknown = [n for n in scores if n not in kept], [n for n in kept if n not in scores]
     if missing or unknown:
         raise ValueError(f"the given layer densities do not fit the network: missing {missing}, unknown {unknown}")

@@ -56,7 +56,9 @@ def fixing(
 def uniform_plus(scores: Scores, density: float, *, head: float = 0.2, as_published: bool = False) -> dict[str, int]:
     """First layer dense, classifier at `head` or more, one density for the rest (Liu et al., arXiv 2202.02643).
 
-    as_published: the released formula; it divides by all weights, and so keeps slightly too few.
+    head: least density of the classifier
+    as_published: the released formula, which misses the total: under density `head` it divides by all weights and keeps
+        slightly too few; from `head` on it does not subtract the dense first layer and keeps too many
     """
     if not as_published:
         return fixing(scores, density, base=uniform, layers={"@first": 1.0, "@head": max(density, head)})

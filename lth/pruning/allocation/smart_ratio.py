@@ -23,9 +23,9 @@ def smart_ratio(
       head: density of the classifier
       vgg: divide the densities by l^2
       as_published: round counts down, which misses the total by a few weights
-      ends: densities of the `first` layer and the `head` that replace the computed ones at the end, which changes the
-        total (second variant of arXiv 2202.12002, with the densities of a Gem-Miner ticket)
-    Raises ValueError if the classifier alone exceeds the budget.
+      ends: densities for `first` (the first layer) and `head` that replace the computed ones after scaling, so that the
+        total changes (second variant of arXiv 2202.12002, with the densities of a Gem-Miner ticket)
+    Raises ValueError if the classifier alone takes up the budget, and if a layer cannot hold its density in `ends`.
     """
     return _by_depth(scores, density, head, vgg, as_published) | _ends(scores, ends or {}, as_published)
 

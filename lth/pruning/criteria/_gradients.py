@@ -1,4 +1,4 @@
-"""Preparation of network and data for the criteria that use gradients of the loss: SNIP and GraSP."""
+"""Preparation of network and data for scores from gradients of the loss: SNIP, GraSP and the ranker `gradient`."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _REDRAWN = {"none": lambda w: False, "linear": lambda w: w.dim() == 2, "all": la
 
 
 def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: int = 0) -> list[nn.Parameter]:
-    """The prunable weights, with pruned ones zero and gradients required. Changes `net`: `prune` restores it.
+    """The prunable weights, with pruned ones zero and gradients required. Changes `net`: the caller restores it.
 
     bn: mode of the network and so of batch norm, `train` or `eval`
     redraw: weights to replace by Xavier-normal draws before scoring, as published code does: `none`, `linear` (those
@@ -41,7 +41,7 @@ def prepared(net: nn.Module, masks: Masks, bn: str, redraw: str = "none", seed: 
 def scoring_losses(
     net: nn.Module, batches: Batches | None, n_batches: int | None, samples_per_class: int | None
 ) -> Iterator[Tensor]:
-    """The loss of each of `n_batches` batches, or of one batch with `samples_per_class` of every class.
+    """The loss of each of `n_batches` batches, or of one batch with `samples_per_class` samples of every class.
 
     Raises ValueError unless exactly one of the two is given, and without `batches`.
     """

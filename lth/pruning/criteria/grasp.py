@@ -27,7 +27,7 @@ def grasp(
       samples_per_class: samples of each class in a scoring set, which is split into two halves
       sets: number of scoring sets
       temperature: divisor of the logits
-      bn, redraw, seed: see `_gradients.prepared`; redraw=linear is the published code
+      bn, redraw, seed: see `_gradients.prepared`; redraw=linear does what the published code does
     """
     if batches is None:
         raise ValueError("grasp scores with training data, and none was given")

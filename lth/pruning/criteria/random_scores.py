@@ -1,4 +1,4 @@
-"""Random scores: the control of every criterion."""
+"""Random scores: a control for the other criteria."""
 
 import torch
 from torch import nn

@@ -21,8 +21,9 @@ def snip(
 ) -> Scores:
     """|g * w|: how much the loss changes with each weight's mask. The gradient is summed over the scoring set first.
 
-    n_batches or samples_per_class: size of the scoring set; the other is None
-    bn, redraw, seed: see `_gradients.prepared`; redraw=all is the published code of `snip_ratio`
+    n_batches: number of batches in the scoring set; None = use `samples_per_class`
+    samples_per_class: samples of each class in the scoring set; None = use `n_batches`
+    bn, redraw, seed: see `_gradients.prepared`; redraw=all does what the published code of the method `snip_ratio` does
     """
     weights = prepared(net, masks, bn, redraw, seed)
     gradients = [torch.zeros_like(w) for w in weights]

@@ -1,6 +1,6 @@
 """SynFlow: iterative pruning by synaptic flow, without data (Tanaka et al., NeurIPS 2020, arXiv 2006.05467).
 
-One round can empty whole layers, a hundred do not: use `prune(..., rounds=100)`.
+A single round can empty whole layers. A hundred rounds do not: use `prune(..., rounds=100)`.
 """
 
 import torch

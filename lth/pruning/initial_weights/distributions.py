@@ -13,8 +13,8 @@ from lth.pruning.masks import Masks
 from lth.pruning.seeds import generator
 
 log = logging.getLogger(__name__)
-# network, masks, pruning seed; draws in place. A returned string names the missing file with the weights of pruned
-# places, if a ticket has only the kept ones
+# (network, masks, seed): draws in place. Where the weights come from a ticket that has only the kept ones, the returned
+# string names the missing file with the others.
 InitialWeights = Callable[[nn.Module, Masks, int], str | None]
 
 
@@ -56,6 +56,7 @@ def scaled(net: nn.Module, masks: Masks, seed: int = 0) -> None:
 def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float, as_published: bool = False) -> None:
     """Divide every prunable weight by sqrt(density), for the fan-in of the weights kept later (arXiv 1911.13299).
 
+    density: fraction of the weights that are kept later, over 0 and at most 1
     as_published: divide by sqrt(1 - density), as the released code of arXiv 2202.12002 does, which treats its rate as
         the fraction removed
     """
@@ -66,10 +67,11 @@ def scale_fan(net: nn.Module, masks: Masks, seed: int = 0, *, density: float, as
 def orthogonal(
     net: nn.Module, masks: Masks, seed: int = 0, *, steps: int = 1000, lr: float = 1e-2, tolerance: float = 1e-6
 ) -> None:
-    """Move each layer's kept weights towards orthogonal rows (or columns, if fewer), by SGD (arXiv 2210.02412).
+    """Move each layer's kept weights towards orthogonal rows (or columns, if fewer) by gradient descent.
 
-    The residual is logged, since a sparse mask may admit no orthogonal matrix. Costs out^2 * fan_in per step and layer.
-      steps: of SGD on ||A A^T - I||_F
+    Source: arXiv 2210.02412. The residual is logged, since a sparse mask may admit no orthogonal matrix. A step costs
+    about out * fan_in * min(out, fan_in) operations per layer.
+      steps: largest number of gradient steps on ||A A^T - I||_F
       lr: learning rate
       tolerance: residual at which it stops
     """

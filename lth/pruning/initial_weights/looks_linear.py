@@ -59,11 +59,11 @@ class _Mirror(NamedTuple):
 
 
 def _mirrors(net: nn.Module, as_published: bool = False) -> dict[str, _Mirror]:
-    """How each prunable weight is mirrored: both sides, but the first layer's inputs and the last one's outputs.
+    """How each prunable weight is mirrored: on both sides, except the first layer's inputs and the last one's outputs.
 
     as_published: the last layer is mirrored on both sides.
-    Raises ValueError for grouped convolutions, whose outputs do not see both inputs of a mirrored pair, and for layers
-    other than convolutions and linear ones.
+    Raises ValueError for grouped convolutions, whose outputs do not read both inputs of a mirrored pair, and for
+    recurrent layers and transposed convolutions.
     """
     other = [type(m).__name__ for m in net.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase | _ConvTransposeNd)]
     if other:
@@ -89,7 +89,7 @@ def looks_linear(
     """Draw mirrored orthogonal weights, divided by the square root of their layer's density; biases are not changed.
 
     Masks must be mirrored like the weights (see `mirror`); otherwise the network is not linear, and a warning is
-    logged. Under a mirrored sparse mask the repeated part is first moved towards orthogonality.
+    logged. Under a mirrored sparse mask, the divided weights of the repeated part are then moved towards orthogonality.
       steps, lr, tolerance: of this optimisation, as in `distributions.orthogonal`
       as_published: use the network's density instead of the layer's, and mirror the last layer on both sides
     """
@@ -110,10 +110,11 @@ def looks_linear(
 
 
 def mirror(net: nn.Module, masks: Masks, seed: int = 0) -> Masks:
-    """Masks mirrored like looks-linear weights, with the layer counts of `masks` to within 2 (more for odd sides).
+    """Masks mirrored like looks-linear weights, with the layer counts of `masks` to within 2.
 
-    The positions of the repeated part with the most kept copies are kept, ties at random. A mirrored mask is returned
-    unchanged, and masks nested in a mirrored one stay nested.
+    The difference can be larger for odd sides and a layer of one weight. Of the repeated part, the positions with the
+    most kept copies are kept; ties are broken at random. A mirrored mask is returned unchanged, and masks nested in a
+    mirrored one stay nested.
     """
     how, mirrored = _mirrors(net), {}
     for name, mask in masks.items():

@@ -1,7 +1,7 @@
 """Initial weights together with biases, for searches that never train them (arXiv 2210.02412).
 
-A layer's standard deviation is sqrt(2 / fan_in), divided by sqrt(density) if a density is given, for the fan-in of the
-weights a search will keep. The density of a support does not enter.
+A layer's standard deviation is sqrt(2 / fan_in). If a density is given, it is divided by sqrt(density), for the fan-in
+of the weights a search will keep. Only `looks_linear` weights also depend on the density of a support.
 """
 
 import math
@@ -37,9 +37,9 @@ def draw_with_biases(
       weights: `normal` = N(0, std^2); `signed_constant` = +std or -std; `looks_linear` = mirrored orthogonal
       biases: with p the product of the standard deviations up to the layer,
         `zero`; `normal` = N(0, (share p)^2); `uniform` = within share p; `unscaled` = uniform within 1 / sqrt(fan_in);
-        `constant` = +std or -std; `carried` = as `normal`, but in every second layer the image of the biases before
-        it, W b / sqrt(kernel size)
-      share: factor of the biases
+        `constant` = +std or -std; `carried` = as `normal`, but in every second layer W b / sqrt(kernel size), with b
+        the biases of the layer before and W the layer's weights summed over the kernel
+      share: factor of the `normal`, `uniform` and `carried` biases
       density: fraction of weights that the search will keep; None = 1
     Raises ValueError for other values, and for `carried` if a layer's inputs are not the outputs of the one before.
     """

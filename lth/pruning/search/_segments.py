@@ -19,8 +19,8 @@ def largest_of_segments(values: Tensor, sizes: Sequence[int], counts: Sequence[i
     counts: number of entries to select in each segment
     exact: whether exactly that number is selected, also among ties
 
-    Ties go to lower indices if `exact`. Otherwise the threshold is the largest entry that is not among them, and all
-    entries equal to it are left out.
+    Ties go to lower indices if `exact`. Otherwise only entries over the (counts[i] + 1)-th largest one are selected, so
+    that entries equal to it are left out.
     """
     if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
         parts = zip(values.split(list(sizes)), counts, strict=True)
@@ -46,7 +46,7 @@ def _largest_on_cpu(values: NDArray[Any], count: int, exact: bool) -> NDArray[np
 def _largest_on_device(values: Tensor, sizes: Sequence[int], counts: Sequence[int], exact: bool) -> Tensor:
     """`largest_of_segments` without synchronisation with the host.
 
-    Each segment has its own selection. All further operations cover all segments together.
+    The threshold of each segment is found separately. All further operations cover all segments together.
     """
     parts = values.split(list(sizes))
     thresholds = [_nth_largest(part, count if exact else count + 1) for part, count in zip(parts, counts, strict=True)]
@@ -59,7 +59,7 @@ def _largest_on_device(values: Tensor, sizes: Sequence[int], counts: Sequence[in
     tied = values == threshold
     seen = torch.stack([over, tied]).cumsum(1, dtype=torch.int32)  # half the time that int64 takes
     upto = pad(seen[:, ends], (1, 0))  # counts of both up to each segment's end, with 0 before the first
-    last = wanted - upto[0, 1:] + upto.sum(0)[:-1]  # ties up to the last one kept, over all segments
+    last = wanted - upto[0, 1:] + upto.sum(0)[:-1]  # number of ties, over all segments, up to each segment's last kept
     return over | (tied & (seen[1] <= last.index_select(0, segment)))
 
 

@@ -14,8 +14,9 @@ class Selection:
     allowed: one 0/1 mask for each score tensor, 1 = may be used; empty = every weight may be used
     groups: indices of tensors that the rule sees as one layer (a weight and its bias); None = each by itself
 
-    Keeps 1-D views of `scores` and `allowed`, so that a step reshapes nothing. Make a new selection when these tensors
-    get another storage (`module.to(device)`), and copy masks that are needed beyond the next call.
+    Keeps 1-D views of `scores`, and `allowed` flattened (a copy if not contiguous), so that a step reshapes nothing.
+    Make a new selection when `allowed` changes or the tensors get another storage (`module.to(device)`), and copy masks
+    that are needed beyond the next call.
     """
 
     def __init__(

@@ -80,7 +80,8 @@ class EventSchedule:
 class EventOptions:
     """The options of `method` that say when events happen.
 
-    period: epochs between two events, or percent of the search such as "3.3%", at least one epoch; None = no events
+    period: epochs between two events (5 or "5ep"), or percent of the search ("3.3%", at least one epoch); None = no
+        events
     until, shape: as in `EventSchedule`
     """
 

@@ -1,7 +1,7 @@
 """Which weights an event of a search freezes, i.e. excludes from the ticket for the rest of the search.
 
-Called with scores (name -> tensor), the masks of the weights still allowed, and the number of weights that the schedule
-wants left; returns the masks of those that stay. `counted` says whether that number is respected.
+A freezing is called with scores (name -> tensor), the masks of the weights still allowed, and the number of weights
+that the schedule leaves. It returns the masks of those that stay. `counted` says whether it uses that number.
 """
 
 import math
@@ -24,7 +24,7 @@ class Freezing:
     """Freezes the number of weights that the schedule asks for.
 
     scope: `global` ranks all layers together, `layer` freezes the same fraction of every layer
-    which: `smallest` scores freeze, or, as an inverted control, the `largest`
+    which: which scores freeze: the `smallest`, or the `largest` as an inverted control
     ties: `exact` freezes exactly the number asked for, higher indices first; `all` freezes every weight whose score
         equals that of the last one frozen (as the released code does)
     """

@@ -1,4 +1,4 @@
-"""Mask rules: the masks that scores make for the forward pass. Lists hold one tensor for each layer.
+"""Mask rules: functions from scores to the masks of the forward pass. Lists hold one tensor for each layer.
 
 A rule is called without gradients, with the scores, the masks of allowed weights (empty = every weight may be used) and
 the density that is asked for. It returns 0/1 masks (`Relaxed`: the scores) and never synchronises with the device.

@@ -1,7 +1,7 @@
-"""Regularisers of the scores, by the gradient of their sum over all scores, in closed form.
+"""Regularisers of the scores: sums over all scores, given by their gradients in closed form.
 
-The gradient is added to the scores' gradients before clipping. That equals a term of the loss, and costs one fused
-operation instead of a graph.
+The gradient is added to the scores' gradients before clipping. This is equivalent to a term of the loss, and costs one
+fused operation instead of a graph.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Regulariser:
     def gradient(self, scores: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
         """The derivative of the penalty with respect to each score, also for scores of excluded weights.
 
-        weights: frozen weights of the network, as in `scores`
+        weights: frozen weights of the network, one tensor for each tensor of `scores`
         """
         return [torch.zeros_like(s) for s in scores]
 

@@ -1,4 +1,4 @@
-"""From scores in [0, 1] to a mask, at the end of a search that multiplied weights by them (hypercube optimisation)."""
+"""Rounding of scores in [0, 1] to a mask after a search that multiplied weights by scores (hypercube optimisation)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ def kaiming_uniform(
 
 
 def constant(weight: Tensor, random: torch.Generator, *, value: float = 1.0) -> Tensor:
-    """The same score everywhere; ties then decide which weights are chosen at first."""
+    """The same score everywhere; the rule's order of ties then decides which weights are chosen at first."""
     return torch.full(weight.shape, float(value))
 
 

@@ -74,7 +74,7 @@ class ScoreState:
 
     @torch.no_grad()
     def rounded(self, density: float) -> dict[str, Tensor]:
-        """The bool mask of every scored tensor, `allowed` not yet applied where scores lie in [0, 1]."""
+        """The bool mask of every scored tensor. If scores lie in [0, 1], `allowed` is not applied yet."""
         if not self.rule.boxed:
             masks = self._select()(self.rule, density)
             return {name: mask.bool() for name, mask in zip(self.names, masks, strict=True)}
@@ -95,7 +95,7 @@ class ScoreState:
         return {name: rounded[name] & mask for name, mask in self.allowed.bools().items()}
 
     def chosen_biases(self, density: float) -> dict[str, Tensor]:
-        """Every scored bias, zero where its score does not choose it."""
+        """Every scored bias, zero where its rounded mask is 0."""
         chosen = self.rounded(density) if self.biases else {}
         return {name: bias.detach() * chosen[name] for name, bias in self.biases.items()}
 
@@ -146,9 +146,10 @@ class EventState:
     freezing: which weights an event freezes (`lth.pruning.search.freezing`); None = events lower the rule's density
     target: density the search ends with, 0..1
 
-    Attributes: `done`, the number of events so far. `status`, the last of these that occurred: `ok`; `tie_overshoot`,
-    ties froze more weights than asked for; `dead_network`, no weight was in use after an event, so that as many of the
-    largest scores stay allowed as the target density needs and no further event freezes any.
+    The attribute `done` is the number of events so far. The attribute `status` is `ok` or the latest problem:
+      tie_overshoot: ties froze more weights than asked for
+      dead_network: an event left no weight in use. The weights with the largest scores then stay allowed, as many as
+        the target density needs, and no further event freezes any
     """
 
     def __init__(self, schedule: EventSchedule | None, freezing: Any, target: float):

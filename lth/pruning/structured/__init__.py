@@ -1,1 +1,1 @@
-"""Structured pruning: weights leave in whole units (filters, channels, kernels, blocks), not one by one."""
+"""Structured pruning: weights are removed in whole units (filters, channels, kernels, blocks), not one by one."""

@@ -59,7 +59,7 @@ def trace(net: nn.Module, images: Iterable[Tensor], on_activation: OnActivation 
 
 
 def zero_image(net: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
-    """A batch of one black image, on the device and in the precision of `net`."""
+    """A batch of one image of zeros, on the device and in the precision of `net`."""
     parameter = next(net.parameters())
     return torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
 

@@ -1,4 +1,4 @@
-"""How many units are removed at a density, and which: the lowest scores, ties by unit index, exact counts."""
+"""How many units are removed at a density, and which: the lowest scores, among ties the higher unit indices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lth.pruning.paths import cubic
 from lth.pruning.structured.groups import PruningGroup
 from lth.pruning.topk import largest
 
-_TOLERANCE = 1e-9  # in units: 0.3 * 10 is below 3 in floating point
+_TOLERANCE = 1e-9  # in units: (1 - 0.9) * 10 is below 1 in floating point
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _remove_lowest(
 ) -> dict[str, Tensor]:
     """The masks (bool) that change when the units with the lowest scores are removed until `density` is reached.
 
-    Units already removed stay removed and count as removed; the result is empty if they are as many as asked for.
+    Units that were removed before stay removed and are counted. The result is empty if no more are asked for.
 
     scores: one score per unit
     density: fraction of units kept, 0..1

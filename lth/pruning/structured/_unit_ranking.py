@@ -21,7 +21,7 @@ _FOLDED = ("l1", "l2")  # rankers of weights alone, which folding batch norm can
 class UnitRanking:
     """How the units of a rule are scored; the lowest scores are removed first.
 
-    Raises ValueError for an unknown ranker, and for bn_fold with a ranker that does not score the weights alone.
+    Raises ValueError for an unknown ranker, and for bn_fold with a ranker other than `l1` and `l2`.
 
     ranker: name of a module of `lth.pruning.structured._rankers`, or a function of the type `Ranker`
     bn_fold: score the weights w * gamma / sqrt(var + eps), into which batch norm is folded
@@ -57,7 +57,7 @@ def _folded(
 ) -> UnitScores:
     """Scores of the weights after folding batch norm into them, which changes `net`.
 
-    Raises ValueError for a layer that shares its batch norm or has none.
+    Raises ValueError without `batches`, and for a layer that shares its batch norm or has none.
     """
     if batches is None:
         raise ValueError("folding batch norm needs the images' shape, and no data was given")

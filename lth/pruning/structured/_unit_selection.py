@@ -21,7 +21,7 @@ class UnitSelection:
 
     names: patterns of weight names, see `lth.pruning.prunable`
     exclude: patterns of weight names that are left out of `names` or `leader`
-    leader: in place of `names`: weights that all lose the units which the first of them loses
+    leader: in place of `names`: patterns of weights that all lose the units which the first weight loses
     unit: a name of `lth.pruning.structured.units`, or a function of the type `Unit`
     coupled: if layers share their outputs and only some are named: `error`, `complete` (all of them are pruned) or
         `ignore` (each layer is pruned by itself)
@@ -49,7 +49,7 @@ class UnitSelection:
     def weights(self, names: Sequence[str]) -> list[str]:
         """The selected weights, in the order of the patterns.
 
-        Raises ValueError for a pattern that matches nothing or stands twice, and if nothing is left.
+        Raises ValueError for a pattern that matches nothing or is given twice, and if nothing is left.
 
         names: names of all prunable weights, in the order of the network
         """
@@ -130,7 +130,7 @@ def leader_group(names: Sequence[str], shapes: Mapping[str, Sequence[int]], unit
 
 
 def extend_leader(group: PruningGroup, coupled: Sequence[PruningGroup]) -> PruningGroup:
-    """A leader group whose units are removed from all weights of the groups `coupled` to its members too.
+    """The leader group `group`, with the weights of the groups `coupled` as further dependents.
 
     Raises ValueError for a coupled weight whose outputs are permuted or concatenated: unit i must be output i.
     """

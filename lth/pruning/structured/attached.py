@@ -1,7 +1,7 @@
 """Parameters attached to an output: the bias of its layer, and the scale and shift of the batch norms that read it.
 
-An output whose weights are all zero still sends on its bias, and batch norm's shift - scale * mean / std. Only when
-the attached parameters are zero too does the network compute what it would with the output cut out.
+An output whose weights are all zero still equals its bias, and shift + scale * (bias - mean) / std after batch norm.
+The network computes what it would with the output cut out only if the attached parameters are zero too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,8 +32,8 @@ class Attached:
     def find(cls, net: nn.Module, masks: Masks, image_shape: tuple[int, int, int]) -> "Attached":
         """The parameters attached to the weights that `masks` cover, found by tracing a forward pass.
 
-        A batch norm counts only if masks cover every weight that it reads. The layer that computes the network's
-        outputs keeps its bias, because a class cannot be cut out.
+        A batch norm is included only if masks cover the weights of all layers whose outputs it reads. The layer that
+        computes the network's outputs keeps its bias, because a class cannot be cut out.
         """
         flow = trace(net, [zero_image(net, image_shape)])
         named = dict(net.named_parameters())

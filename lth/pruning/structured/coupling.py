@@ -26,7 +26,7 @@ class CoupledLayers:
     """Layers whose outputs form one set of `n_units` units; often a single layer.
 
     n_units: number of units
-    producers: names of the weights whose outputs the units are
+    producers: names of the weights that compute the units
     slices: (parameter or buffer, dimension) -> the unit of each index along that dimension; -1 = no unit of this set
     grouped: module names of grouped convolutions that read the units -> the unit of each input channel
     """
@@ -101,7 +101,7 @@ def _dependencies(net: nn.Module, image_shape: tuple[int, int, int]) -> Iterator
 def _graph(net: nn.Module, image_shape: tuple[int, int, int]) -> Any:
     modules: Any = sys.modules
     hide_timm = modules.setdefault("timm", None) is None
-    try:  # torch-pruning imports timm only to count operations of its layers, which takes seconds
+    try:  # importing timm takes seconds; torch-pruning uses it only to count the operations of timm's layers
         import torch_pruning
     except ImportError as error:
         raise ImportError("dependency groups need torch-pruning: pip install 'lth[structured]'") from error

@@ -13,7 +13,7 @@ from lth.pruning.structured.units import Unit
 def group_lasso(
     net: nn.Module, *, unit: Unit, layers: Sequence[LayerStrength], strength: float = 0.0
 ) -> list[PenaltyGroups]:
-    """strength * the sum over units of ||w_unit||_2, for conv and linear weights.
+    """The groups of the penalty strength * sum over units of ||w_unit||_2, for prunable weights.
 
     Raises ValueError for a weight without the unit or with units of different sizes, and as `strengths` does.
 

@@ -26,7 +26,7 @@ class PenaltyGroups:
     removes: tuple[str, Tensor] | None
 
     def masked(self, masks: Mapping[str, Tensor]) -> tuple[str, Tensor]:
-        """`removes`. Raises ValueError where it is unknown or not covered by `masks`."""
+        """Return `removes`. Raises ValueError where it is unknown or its weight is not covered by `masks`."""
         if self.removes is None:
             raise ValueError(
                 f"which weights the groups of {self.parameter} belong to cannot be told: no threshold there"

@@ -15,7 +15,7 @@ _NORM = nn.modules.batchnorm._BatchNorm
 
 
 def scale_l1(net: nn.Module, *, layers: Sequence[LayerStrength], strength: float = 0.0) -> list[PenaltyGroups]:
-    """strength * the sum of |scale| over batch norms: one group per scale.
+    """The groups of the penalty strength * sum of |scale| over batch norms: one group per scale.
 
     Removing a scale removes the output of the conv or linear layer that the batch norm reads directly. Raises
     ValueError for a network without batch-norm scales, and as `strengths` does.

@@ -58,8 +58,8 @@ class ScheduleRule:
     def of(cls, **options: Any) -> "ScheduleRule":
         """The rule with the options of a configuration: the fields of its parts, and `pruner`.
 
-        A pruner takes the place of unit, ranking and densities. Raises ValueError for unknown options, for options
-        of one kind of rule in a rule of the other kind, and for values that the parts refuse.
+        A pruner takes the place of unit, ranking and densities. Raises ValueError for unknown options, for `end` or
+        `leader` beside a pruner, for `minibatches` without one, and for values that the parts refuse.
         """
         kinds: dict[str, Any] = {"selection": UnitSelection, "ranking": UnitRanking, "timing": _RuleTiming}
         keys = {name: [field.name for field in fields(kind)] for name, kind in (*kinds.items(), ("removal", Removal))}
@@ -82,7 +82,7 @@ class ScheduleRule:
         return self.removal is not None and self.selection.needs_coupling
 
     def weights(self, names: Sequence[str]) -> list[str]:
-        """The weights it prunes, see `UnitSelection.weights`; also checks that the pruner's settings name them."""
+        """The weights it prunes, see `UnitSelection.weights`; also checks the pruner's settings for these weights."""
         selected = self.selection.weights(names)
         if self.pruner is not None:
             self.pruner.check(selected)

@@ -41,8 +41,11 @@ def thin(
     """A copy of `net` under `masks` without the units that no layer computes or no layer reads.
 
     A unit of coupled layers is cut if all its producers have removed it, or all its consumers. Raises ValueError where
-    the outputs differ by more than `tolerance` (the shift of a batch norm outlives its filter, for example), where a
-    grouped convolution would lose part of a group, and where nothing would be left of a layer.
+    the outputs differ by more than `tolerance` (if the batch norm of a removed filter still has a shift, for example),
+    where a grouped convolution would lose part of a group, and where nothing would be left of a layer.
+
+    image_shape: channels, height, width
+    tolerance: largest difference of outputs, relative to the largest output
     """
     whole = deepcopy(net).eval()
     masks.apply_(whole)
@@ -113,7 +116,7 @@ def _kept_indices(net: nn.Module, masks: Mapping[str, Tensor], coupled: Sequence
 def _removable(layers: CoupledLayers, masks: Mapping[str, Tensor]) -> Tensor:
     """Bool per unit: True where all producers or all consumers have removed it. Raises ValueError if all are True.
 
-    None is removable where masks do not cover the layers, or where the units are the outputs of the network.
+    No unit is removable where masks do not cover the layers, or where the units are the outputs of the network.
     """
     removed = torch.zeros(layers.n_units, dtype=torch.bool)
     if layers.is_network_output:

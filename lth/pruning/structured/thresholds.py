@@ -82,7 +82,7 @@ class Threshold(Pruner):
 
 
 class Sensitivity(Pruner):
-    """Keep |w| > sensitivity * std(w) at the first firing (Han et al. 2015, arXiv 1506.02626)."""
+    """Keep |w| > sensitivity * s, with s = std(w) at the rule's first firing (Han et al. 2015, arXiv 1506.02626)."""
 
     def __init__(self, sensitivity: _Setting):
         super().__init__(sensitivity)
@@ -103,7 +103,7 @@ class Splicing(Pruner):
 
     c: number of standard deviations over the mean; one number, or numbers by weight or layer name
     low: weights below low * a are pruned
-    high: weights from high * a on come back
+    high: weights of at least high * a come back
     growth: relative growth of c per epoch: c * (1 + growth * epochs since the window began)
     """
 

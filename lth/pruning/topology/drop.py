@@ -32,7 +32,7 @@ def magnitude(layer: Layer, noise: float = 0.0) -> Tensor:
 
 
 def taylor(layer: Layer) -> Tensor:
-    """(w g)^2, the first-order change of the loss (Molchanov et al., arXiv 1906.10771)."""
+    """(w g)^2, the squared first-order change of the loss (Molchanov et al., arXiv 1906.10771)."""
     return (layer.weight.detach() * layer.dense_gradient()).square()
 
 

@@ -11,7 +11,7 @@ def random(layer: Layer) -> Tensor:
 
 
 def random_unfired(layer: Layer) -> Tensor:
-    """At random among weights that were never active, then among the others (ITOP, arXiv 2102.02887)."""
+    """At random, first among weights that were never active, then among the others (ITOP, arXiv 2102.02887)."""
     return layer.draw() + (~layer.ever).to(layer.weight.dtype)
 
 

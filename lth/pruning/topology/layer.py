@@ -10,6 +10,7 @@ from torch import Tensor
 class Layer:
     """One layer at a topology update. All tensors have the weight's shape.
 
+    weight: the weights, pruned ones included
     kept: bool, the active weights
     gradient: dense gradient of the loss (at pruned weights too), averaged over ranks and accumulated batches; None if
         the memory keeps none

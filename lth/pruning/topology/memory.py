@@ -37,12 +37,12 @@ class Memory:
         return {name: tensor.cpu() for name, tensor in self.gradients.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load gradients; `take` moves them to the weights' device."""
+        """Load gradients, on the device of `state`. The `take` of subclasses moves them to the weights' device."""
         self.gradients = dict(state)
 
 
 class MeanOfLast(Memory):
-    """Keeps the mean of the last `steps` dense gradients before the update, its own included.
+    """Keeps the mean of the dense gradients of the last `steps` steps, the step of the update included.
 
     Where fewer steps lie between two updates, it is the mean of their gradients.
     """
@@ -83,7 +83,7 @@ class MeanOfLast(Memory):
 class Momentum(Memory):
     """Keeps an exponential moving average of dense gradients, updated every step (SNFS, arXiv 1907.04840).
 
-    The optimizer's own momentum cannot serve: it is zero at pruned weights.
+    The optimizer's own momentum cannot be used instead: it is zero at pruned weights.
       decay: weight of the old average, at least 0 and under 1
     """
 

@@ -1,4 +1,4 @@
-"""Random scores: the control of every other ranker."""
+"""Random scores: a control for the other rankers."""
 
 import torch
 from torch import nn
