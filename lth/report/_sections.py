@@ -22,7 +22,7 @@ class Group:
     """Runs that differ in density and seed alone.
 
     method: name of the method
-    sparsity: name of the sparsity group
+    sparsity: name of the option of the group `sparsity`
     overrides: other settings of the command line, `key=value`
     words: method, sparsity and `key=value` that distinguish the group; unique in its section
     runs: runs of every state
@@ -75,10 +75,19 @@ def sections(runs: Iterable[Run]) -> list[Section]:
     return [_section(*key, list(groups.values())) for key, groups in sorted(by_section.items())]
 
 
-def _sparsity_of(run: Run) -> str:
-    """Its sparsity group from the folder's name; in a folder with another name, that of the ladder's function."""
-    named = _folder_parts(run)
-    return named[0] if named else str(run.config["sparsity"].get("_target_", "")).rpartition(".")[2]
+def _sparsity_of(group: Sequence[Run]) -> str:
+    """The option of the group `sparsity`, from a run's folder or command line; else the name of the ladder's function.
+
+    group: runs with the same settings
+    """
+    for run in group:
+        if named := _folder_parts(run):
+            return named[0]
+        if isinstance(given := run.record.get("overrides"), list):
+            chosen = [str(one).partition("=")[2] for one in given if str(one).startswith("sparsity=")]
+            if chosen:
+                return chosen[-1]
+    return str(group[0].config["sparsity"].get("_target_", "")).rpartition(".")[2]
 
 
 def _overrides_of(run: Run) -> tuple[str, ...]:
@@ -130,7 +139,7 @@ def _section(dataset: str, model: str, groups: Sequence[Sequence[Run]]) -> Secti
     shared = tuple(option for option in given[0] if all(option in options for options in given))
     labels = _labels(groups, [[o for o in options if o not in shared] for options in given])
     made = [
-        Group(group[0].choices["method"], _sparsity_of(group[0]), options, words, tuple(group))
+        Group(group[0].choices["method"], _sparsity_of(group), options, words, tuple(group))
         for group, options, words in zip(groups, given, labels, strict=True)
     ]
     return Section(dataset, model, shared, tuple(sorted(made, key=lambda group: group.label)))
@@ -142,9 +151,9 @@ def _labels(groups: Sequence[Sequence[Run]], options: Sequence[Sequence[str]]) -
     labels = []
     for group, method, own in zip(groups, methods, options, strict=True):
         alike = [other for other, name in zip(groups, methods, strict=True) if name == method]
-        ladders = {_sparsity_of(other[0]) for other in alike}
+        ladders = {_sparsity_of(other) for other in alike}
         others = [_overrides_of(other[0]) for other in alike]
-        words = [method, *([_sparsity_of(group[0])] if len(ladders) > 1 else [])]
+        words = [method, *([_sparsity_of(group)] if len(ladders) > 1 else [])]
         differing = [option for option in own if not all(option in given for given in others)]
         words += [_last_part(option) for option in own if option in differing or option.startswith(_ALWAYS_SHOWN)]
         labels.append(tuple(words))
@@ -180,7 +189,7 @@ def _rank(key: str) -> int:
 
 def _identity(run: Run) -> str:
     """A text that is equal for runs of one group: the configuration without seeds, densities, folders and devices."""
-    return repr([_sparsity_of(run), sorted(_neutral(run).items(), key=lambda item: item[0])])
+    return repr(sorted(_neutral(run).items(), key=lambda item: item[0]))
 
 
 def _neutral(run: Run) -> Mapping[str, Any]:
@@ -229,7 +238,7 @@ def _neutral_value(value: Any) -> Any:
 
 
 def _folder_parts(run: Run) -> tuple[str, str] | None:
-    """(sparsity group, other overrides) as `lth.cli.run._folder_name` wrote them, else None."""
+    """(sparsity option, other overrides) as `lth.cli.run._folder_name` wrote them, else None."""
     method = run.choices["method"]
     parts = run.path.parts[:-1]
     for position in (len(parts) - 1, len(parts) - 2):

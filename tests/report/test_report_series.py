@@ -57,6 +57,15 @@ def test_a_replicate_of_an_earlier_version_that_stored_no_series_belongs_to_it(t
 
 
 @pytest.mark.slow
+def test_a_replicate_in_a_folder_with_a_name_of_its_own_belongs_to_it(tmp_path):
+    overrides = "method=imp", "sparsity=list", "sparsity.density=0.2"
+    claim(tmp_path / "runs" / "digits" / "mlp" / "imp-list-0.2" / "seed0", *overrides, "seed=0")
+    claim(tmp_path / "again", *overrides, "seed=1")
+    (group,) = groups(tmp_path)
+    assert (group.sparsity, len(group.runs)) == ("list", 2)
+
+
+@pytest.mark.slow
 def test_another_learning_rate_is_another_series(tmp_path):
     claim(tmp_path / "a", "method=granet", "sparsity.density=0.3")
     claim(tmp_path / "b", "method=granet", "sparsity.density=0.3", "recipe.lr=0.05")
