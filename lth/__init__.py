@@ -1,8 +1,8 @@
 """Lottery-ticket and pruning research in one PyTorch Lightning + Hydra harness.
 
-Scripts use `lth.Masks`, `lth.prune`, `lth.Ticket`, `lth.levels`, ladders such as `lth.geometric`, and the packages
-`lth.allocation`, `lth.callbacks`, `lth.criteria`. Each is imported at its first use, because importing torch and
-Lightning takes seconds.
+Scripts use `lth.Masks`, `lth.prune`, `lth.Ticket`, `lth.Times`, `lth.levels`, ladders such as `lth.geometric`, and the
+packages `lth.allocation`, `lth.callbacks`, `lth.criteria`. Each is imported at its first use, because importing torch
+and Lightning takes seconds.
 """
 
 from importlib import import_module

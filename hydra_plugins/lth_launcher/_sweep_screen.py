@@ -50,14 +50,20 @@ class SweepScreen:
             self._bar.stop()
 
     def log_of(self, index: int) -> Path:
-        """The file for the output of a job; its folder is created. index: position of the job in `jobs`"""
+        """The file for the output of a job; its folder is created.
+
+        index: position of the job in `jobs`
+        """
         name = str(self.jobs[index])
         clean = re.sub(r"[^\w.,=-]+", "_", name)[:_LONGEST_NAME]
         self.logs.mkdir(parents=True, exist_ok=True)
         return self.logs / f"{clean}-{sha256(name.encode()).hexdigest()[:8]}.log"
 
     def started(self, index: int) -> None:
-        """Note that a job begins. index: its position in `jobs`."""
+        """Note that a job begins.
+
+        index: its position in `jobs`
+        """
         self._running[index] = time.monotonic()
         self._show_total()
 

@@ -36,7 +36,7 @@ class RayLauncher(JobLauncher):
         given = {"address": address, "num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources}
         check_part("hydra.launcher", **given, retries=retries, env=env)
         if num_cpus + num_gpus == 0:
-            raise ValueError(f"hydra.launcher.num_cpus={num_cpus}, num_gpus={num_gpus}: a job must take something")
+            raise ValueError(f"hydra.launcher.num_cpus={num_cpus}, num_gpus={num_gpus}: one of them must be over 0")
         self.address, self.env, self.retries = address, list(env), retries
         self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": dict(resources or {})}
 

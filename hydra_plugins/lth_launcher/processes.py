@@ -46,7 +46,7 @@ class ProcessLauncher(JobLauncher):
             with ThreadPoolExecutor(self.jobs) as pool:
                 try:
                     return list(pool.map(partial(_run, running, screen), range(len(jobs))))
-                except BaseException:  # the sweep is interrupted, its jobs were not
+                except BaseException:  # the sweep was interrupted, but its jobs still run
                     pool.shutdown(wait=False, cancel_futures=True)
                     stop_all(running, _waited)
                     raise

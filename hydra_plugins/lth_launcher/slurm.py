@@ -45,7 +45,7 @@ class SlurmLauncher(JobLauncher):
         known, queue = {id(job): self._record(job) for job in jobs}, queued()
         waiting = [job for job in jobs if known[id(job)] in queue]
         for job in waiting:
-            print(f"in the queue already as {self._number(job)}: {job}", flush=True)
+            print(f"already queued as {self._number(job)}: {job}", flush=True)
         self._submit([job for job in jobs if job not in waiting])
         if not self.wait:
             print(f"{len(jobs)} jobs are queued; the same command again waits for them", flush=True)
@@ -96,7 +96,7 @@ class SlurmLauncher(JobLauncher):
 
     def _failure(self, job: Job) -> str:
         number = self._number(job)
-        return f"did not finish as Slurm's {number}; see {self.logs}/{number}_0_log.err"
+        return f"Slurm job {number} did not finish; see {self.logs}/{number}_0_log.err"
 
 
 def queued() -> set[str]:
@@ -111,7 +111,7 @@ def queued() -> set[str]:
             return {line.strip() for line in found.stdout.splitlines()}
         said = " ".join(found.stderr.split())
         if "configuration source" in said:
-            raise ValueError(f"hydra/launcher=slurm: this machine belongs to no cluster of Slurm (squeue: {said})")
+            raise ValueError(f"hydra/launcher=slurm: this machine is not part of a Slurm cluster (squeue: {said})")
         if not attempt:
             print(f"Slurm does not answer, trying for five minutes (squeue: {said})", flush=True)
         time.sleep(10)
@@ -125,5 +125,5 @@ def check_ranks(jobs: Sequence[Job], resources: Mapping[str, Any]) -> None:
         trainer = job.choices.get("trainer", "slurm")
         if ranks > 1 and trainer != "slurm":
             raise ValueError(
-                f"{ranks} tasks a job are {ranks} ranks, which trainer={trainer} is not for: trainer=slurm"
+                f"{ranks} tasks per job are {ranks} ranks, which trainer={trainer} does not support; use trainer=slurm"
             )

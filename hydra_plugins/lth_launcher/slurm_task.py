@@ -19,11 +19,13 @@ STOPPED = (
 class RankTask:
     """Runs `command` in `cwd`; submitit calls it on every rank.
 
-    Slurm signals every process of the job, ours and the training's. The training then saves its state at the next end
-    of an epoch and leaves; here rank 0 waits for that, `grace` seconds at most, and asks Slurm to queue the job again,
-    which resumes from what was saved last. This replaces the handlers of submitit and, in the training, Lightning's:
-    both would requeue too, and save inside the handler, at any step.
+    Slurm signals every process of the job. The training then saves its state at the end of the epoch and exits. Rank 0
+    waits for that, `grace` seconds at most, and asks Slurm to queue the job again. The requeued job resumes from the
+    last saved state. The handlers here replace submitit's and, in the training, Lightning's. Both would requeue too,
+    and save inside the handler, at any step.
 
+    command: command line of the job
+    cwd: working folder of the command
     grace: seconds to wait for the training after the first signal
     requeues: how often the job may be queued again
     """
@@ -49,7 +51,7 @@ class RankTask:
         if os.environ.get("SLURM_PROCID", "0") != "0":
             return "requeued"
         if restarts >= self.requeues:
-            raise RuntimeError(f"not queued again: it was {restarts} times, and requeues={self.requeues}")
+            raise RuntimeError(f"not queued again: it was queued again {restarts} times, and requeues={self.requeues}")
         print(f"stopped, and queued again (restart {restarts + 1} of {self.requeues} at most)", flush=True)
         subprocess.run(["scontrol", "requeue", slurm_job_id()], check=True, timeout=60)
         return "requeued"

@@ -1,1 +1,1 @@
-"""The command `lth` with its subcommands run, report, ticket, summary, sensitivity, connectivity and verdict."""
+"""The command `lth`; its subcommands are listed in `lth.cli.main.COMMANDS`."""

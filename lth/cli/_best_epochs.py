@@ -1,4 +1,4 @@
-"""Best epochs of a run at equal sparsity, as Distiller's performance tracker ranks them."""
+"""Ranks the epochs of a run as Distiller's performance tracker does: sparsest first, then by validation accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def best_epochs(rows: Sequence[Mapping[str, Any]], prunable: int) -> list[dict[s
     """
     found = [_numbers(row, prunable) for row in rows if row.get("val_accuracy")]
     if not found:
-        raise ValueError("no epoch has a validation accuracy (dataset.val_size=0?); test data must not choose epochs")
+        raise ValueError("no epoch has a validation accuracy (dataset.val_size=0?); epochs are not ranked by test data")
     return sorted(found, key=lambda row: (row["kept"], -row["val_accuracy"], -row["val_top5"], -row["epoch"]))
 
 

@@ -135,7 +135,7 @@ def _beside(key: Any, value: Any, lines: Sequence[str]) -> str:
 
 
 def _above(key: Any, lines: Sequence[str]) -> str:
-    """The lines of comment above a key, which begin where it begins; the first lines of a file are the file's."""
+    """The comment lines directly above a key, with its indentation. Line 1 of a file describes the file: not read."""
     above: list[str] = []
     row = key.start_mark.line - 1
     while row > 0 and re.fullmatch(rf" {{{key.start_mark.column}}}#.*", lines[row]):

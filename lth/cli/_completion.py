@@ -3,8 +3,8 @@
   eval "$(lth completion bash)"    in ~/.bashrc
   eval "$(lth completion zsh)"     in ~/.zshrc, after `autoload -Uz compinit && compinit`
 
-Hydra's own completion serves scripts only, and composes the configuration at every TAB. This one reads names, and what
-a key may be, from the files of lth's groups.
+Hydra's own completion works for scripts only, and composes the configuration at every TAB. This one reads names and
+valid values from the files of lth's groups.
 """
 
 import argparse
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="lth completion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shell", choices=["bash", "zsh", "words"], metavar="bash|zsh", help="whose script to print")
+    parser.add_argument(
+        "shell", choices=["bash", "zsh", "words"], metavar="bash|zsh", help="shell to print the script for"
+    )
     parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     scripts = {"bash": _BASH, "zsh": _ZSH}
@@ -103,7 +105,7 @@ def _of_help(last: str) -> Iterator[str]:
 
 
 def _keys(begun: str, end: str) -> Iterator[str]:
-    """Keys that begin with `begun`, as far as the next dot: `recipe.`, then `recipe.lr` and `end`."""
+    """Keys that begin with `begun`, up to their next dot; `end` follows whole keys: `recipe.`, then `recipe.lr=`."""
     at = begun.rfind(".") + 1
     for line in _lines():
         if line.key.startswith(begun):

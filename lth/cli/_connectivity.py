@@ -1,8 +1,8 @@
-"""`lth connectivity RUN`: whether successive levels are linearly connected, and what pruning costs at once.
+"""`lth connectivity RUN`: whether successive levels are linearly connected, and accuracy just before and after pruning.
 
 Linear mode connectivity (Frankle et al. 2020, arXiv 1912.05671; Paul et al. 2023, arXiv 2210.03044): loss and accuracy
-on the straight line from a level's trained weights, under the next level's mask, to the next level's own. With
---hessian, the largest eigenvalue of the training loss's Hessian where each level began and where it ended
+on the straight line from a level's trained weights, under the next level's mask, to the next level's trained weights.
+With --hessian, the largest eigenvalue of the training loss's Hessian at the start and at the end of each level
 (arXiv 2406.02773).
 """
 
@@ -33,11 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="lth connectivity", description=__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run with two or more finished levels")
-    parser.add_argument("--step", type=float, default=0.1, help="distance of neighbouring points on a line, 0..1 (0.1)")
-    text = "also the Hessian's largest eigenvalue, on so many training images; 0 (default) = no"
+    text = "distance between points on a line: 1 divided by a whole number (default: 0.1)"
+    parser.add_argument("--step", type=float, default=0.1, help=text)
+    text = "training images on which to compute the Hessian's largest eigenvalue; 0 (default) = do not compute it"
     parser.add_argument("--hessian", type=int, default=0, metavar="IMAGES", help=text)
-    parser.add_argument("--iterations", type=int, default=100, help="of the power iteration for --hessian (100)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the files (default: the run's)")
+    parser.add_argument("--iterations", type=int, default=100, help="power iterations for --hessian (default: 100)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the files (default: the run's folder)")
     given = parser.parse_args(arguments)
     with short_errors():
         if given.hessian < 0 or given.iterations < 1:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _experiment(run: Path) -> Any:
-    """The experiment of a run's folder, in full precision on the device at hand."""
+    """The experiment of a run's folder, in float32, on the GPU if there is one."""
     from omegaconf import OmegaConf  # imported here, with the experiment: --help should not wait for them
 
     from lth.experiment.build import Experiment
@@ -71,18 +72,20 @@ def _experiment(run: Path) -> Any:
 def _write_lines(experiment: Any, step: float, out: Path) -> list[Path]:
     """Compare all pairs of successive finished levels on the validation images; returns the files written.
 
-    Column `data` is `test` if no images were held out for validation. Raises ValueError if there is no such pair.
+    Column `data` is `test` if no images were held out for validation.
+
+    Raises ValueError if there is no such pair, or if the weights of one of its levels were not kept.
     """
     held_out = experiment.data.val_dataloader()
     data, batches = ("val", held_out) if held_out else ("test", experiment.data.test_dataloader())
     pairs = [level for level in experiment.levels if _has_pair(experiment, level)]
     ends = {index for level in pairs for index in (level.index, level.source)}
     if gone := [experiment.levels[i].name for i in sorted(ends) if not _has_weights(experiment.levels[i])]:
-        raise ValueError(f"{experiment.folder.path} has no weights of its levels {gone} (keep=results)")
+        raise ValueError(f"{experiment.folder.path} does not hold the weights of the levels {gone} (keep=results)")
     if not pairs:
         raise ValueError(
-            f"{experiment.folder.path} has no two finished levels of one network, of which one begins where the other "
-            "ended"
+            f"{experiment.folder.path} has no two finished levels of the same network, one of which starts from "
+            "the end of the other"
         )
     lines, prunings, points = list[Row](), list[Row](), line_points(step)
     for level in pairs:
@@ -137,7 +140,7 @@ def _has_weights(level: Level) -> bool:
 
 
 def _has_pair(experiment: Any, level: Level) -> bool:
-    """Whether a level and the one it begins from are finished and train the experiment's network."""
+    """Whether a level trains the experiment's network, and it and its source level are finished."""
     if level.source is None or experiment.network_of(level)[0] is not experiment.net:
         return False
     return all(experiment.folder.finished(end.folder) is not None for end in (level, experiment.levels[level.source]))

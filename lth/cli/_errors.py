@@ -72,7 +72,7 @@ def hydra_errors(directory: Path, overrides: Sequence[str]) -> Iterator[None]:
     except HydraException as error:
         raise ValueError(" ".join(_explain(error, directory, overrides).split())) from None
     except yaml.YAMLError as error:
-        raise ValueError(f"a file of the configuration is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"a configuration file is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def nearest(wrong: str, valid: Sequence[str]) -> str:
@@ -121,7 +121,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if isinstance(error, InstantiationException) and isinstance(cause, Exception):
         where = re.search(r"full_key: (\S+)", message)
         called = isinstance(cause, TypeError) and "missing" in str(cause) and "argument" in str(cause)
-        hint = "; the run itself calls the parts of a method, so that their files say _partial_: true" if called else ""
+        hint = "; parts of a method are called during the run: their YAML files need _partial_: true" if called else ""
         return f"{cause}" + (f" (in {where[1]})" if where else "") + hint
     if "mismatched input '='" in message:
         wrong = next((o for o in overrides if o.count("=") > 1 and not re.search(r"=['\"]", o)), "key=a=b")
@@ -132,7 +132,7 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     experiment = re.search(r"Could not find 'experiment/([^']+)'", message)
     if experiment:
         near = nearest(experiment[1], _experiments(directory, overrides))
-        page = "`lth help experiment` lists the papers, docs/renamed_experiments.md new names of old ones"
+        page = "`lth help experiment` lists the papers; docs/renamed_experiments.md lists old and new names"
         return f"there is no experiment {experiment[1]}{near} ({page}){_own_folder(overrides)}"
     option = re.search(r"Could not find '([^']+)/([^/']+)'", message)
     if option:
@@ -143,10 +143,10 @@ def _explain(error: Exception, directory: Path, overrides: Sequence[str]) -> str
     if base:
         folders = [folder / base[2] for folder in configuration_folders(directory, overrides)]
         names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
-        return f"{base[1]}.yaml starts from {base[2]}/{base[3]}.yaml, which is not there{nearest(base[3], names)}"
+        return f"{base[1]}.yaml starts from {base[2]}/{base[3]}.yaml, which does not exist{nearest(base[3], names)}"
     merged = re.search(r"Error merging override (.*)", message)
     if merged:
-        return f"{merged[1]}: the key holds keys with values or a list, and this is not of its kind"
+        return f"{merged[1]}: the key holds a mapping or a list, and the new value is of another type"
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", message)
     if key:
         return _no_key((key[1] or key[2]).lstrip("+~").partition("=")[0], directory, overrides)
@@ -185,7 +185,7 @@ def options_with(key: str, directory: Path, overrides: Sequence[str]) -> list[st
 
 
 def _unreadable(error: Exception, message: str) -> str:
-    """What is wrong with an override that Hydra cannot read, or that sweeps where there is no sweep."""
+    """The message for an override that Hydra cannot parse, or that lists several values without -m."""
     ambiguous = re.search(r"Ambiguous value for argument '((.+?)=(.*))'", message)
     if ambiguous:
         key, values = ambiguous[2], ambiguous[3]
@@ -200,7 +200,7 @@ def _addition(wrong: str, config: Any) -> str:
         config = config.get(name) if isinstance(config, dict) else None
     target = config.get("_target_") if isinstance(config, dict) else None
     own = isinstance(target, str) and not target.startswith(("lth.", "torch."))
-    return f" (an argument of {target} that its file does not list: +{wrong}=...)" if own else ""
+    return f" (to set an argument of {target} that its file does not list: +{wrong}=...)" if own else ""
 
 
 def _own_folder(overrides: Sequence[str]) -> str:

@@ -1,11 +1,14 @@
 """The language of the tables of valid values: an expression such as `int >= 1 or null`, and what it accepts.
 
     null  bool  text  path  folder  any
-    mapping                 its keys have lines of their own; any mapping: they are the user's; part: it has a _target_
+    mapping                 a mapping whose keys have lines of their own
+    any mapping             a mapping whose keys are the user's own and are not checked
+    part                    a mapping with a _target_
     int, number             also `int >= 1`, `number > 0`, `number in (0, 1]`; finite, not true or false
-    point                   0, "500it", "2ep", "5%"; percent: "5%"
+    point                   0, "500it", "2ep", "5%"
+    percent                 "5%"
     one of a, b, c          also true, false and whole numbers
-    list of X, filled list of X, pair of X, rising list of X, map of X
+    list of X, filled list of X (not empty), pair of X, rising list of X (strictly increasing), map of X (X: its values)
     left out                never valid: lth sets the key
     X or Y
 
@@ -54,7 +57,7 @@ def parse(expression: str) -> Valid:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on a command line, cut to one line."""
+    """A value as it is written on a command line, cut to 80 characters."""
     if isinstance(value, str):
         text = value if _is_plain(value) and value not in ("true", "false") else repr(value)
     elif isinstance(value, dict):
@@ -149,7 +152,7 @@ def _rising(valid: Valid) -> Valid:
     def accepts(value: Any) -> bool:
         return _list_of(valid).accepts(value) and all(a < b for a, b in pairwise(value))
 
-    return Valid(f"a list that rises, each {valid.says}", accepts)
+    return Valid(f"a strictly increasing list, each {valid.says}", accepts)
 
 
 def _pair(valid: Valid) -> Valid:
@@ -193,21 +196,23 @@ def _can_be_a_folder(value: Any) -> bool:
 
 
 _FREE = Valid("any value", lambda value: True, free=True)
-_MAPPING = Valid("keys with values", lambda value: isinstance(value, dict))
+_MAPPING = Valid("a mapping", lambda value: isinstance(value, dict))
 _WORDS = {
     "null": Valid("null", lambda value: value is None),
     "bool": Valid("true or false", lambda value: isinstance(value, bool)),
     "text": Valid("text", _is_text),
     "path": Valid("a path", _is_path),
     "folder": Valid(
-        "a folder, or a path where one can be made: no file, nothing below a file, not /, names of at most 255 bytes",
+        "a folder, or a path where one can be made (not /, no file, not below a file, names of at most 255 bytes)",
         _can_be_a_folder,
     ),
     "point": Valid('a point of the training such as 0, "500it", "2ep" or "5%"', _is_point),
     "mapping": _MAPPING,
     "percent": Valid('percent such as "5%"', lambda value: _is_point(value) and str(value).endswith("%")),
-    "part": Valid("keys with a _target_", lambda value: isinstance(value, dict) and _is_text(value.get("_target_"))),
-    "any mapping": Valid("keys with values", lambda value: isinstance(value, dict), free=True),
+    "part": Valid(
+        "a mapping with a _target_", lambda value: isinstance(value, dict) and _is_text(value.get("_target_"))
+    ),
+    "any mapping": Valid("a mapping", lambda value: isinstance(value, dict), free=True),
     "any": _FREE,
     "left out": Valid("left out, because lth sets it", lambda value: False),
 }

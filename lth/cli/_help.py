@@ -200,7 +200,7 @@ def _place(line: str, own: Sequence[str]) -> int:
 
 
 def _is_built(entry: Entry) -> bool:
-    """Whether a key says what is built: plan and stages of a method, and parts, which have groups of their own."""
+    """Whether a key names what Hydra builds: plan and stages of a method, and parts, which have groups of their own."""
     return entry.line.startswith(("method: plan", "method: stages")) or isinstance(entry.value, dict)
 
 

@@ -15,7 +15,7 @@ from lth.pruning.prunable import prunable, weights_of
 from lth.pruning.structured import units
 
 Row = dict[str, Any]
-# A column's units in a linear layer and in a convolution. A dict, since the columns are Distiller's and fixed.
+# Column -> its units in a linear layer and in a convolution. The columns are Distiller's.
 _UNITS: dict[str, dict[str, units.Unit]] = {
     "cols": {"linear": units.out_features},
     "rows": {"linear": units.in_features},
@@ -33,7 +33,7 @@ def sparsity_table(net: nn.Module, masks: Mapping[str, Tensor]) -> list[Row]:
     nnz_dense, nnz_sparse: elements, and elements that the mask keeps
     cols, rows: percent of a linear layer's out- and in-features that are pruned completely; None for convolutions
     ch, 3d: percent of a convolution's input channels and filters; None for linear layers
-    2d: percent of a convolution's kernels, or of the rows of a linear layer's matrix
+    2d: percent of a convolution's kernels, or of a linear layer's out-features
     fine: percent of the elements
     std, mean, abs_mean: of the masked weight, zeros included
     stray_zeros: elements that the mask keeps and that are zero
@@ -149,7 +149,9 @@ def _shapes(net: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
-        read, given = (getattr(value, "data", value) for value in (inputs[0], first))  # of packed sequences
+        read, given = (
+            getattr(value, "data", value) for value in (inputs[0], first)
+        )  # a packed sequence has its tensor in .data
         found[module] = read.shape[1:], given.shape[1:]
 
     watch_layers(net, image_shape, note)

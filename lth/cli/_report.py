@@ -19,13 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="lth report", description=__doc__)
     parser.add_argument("runs", nargs="+", help="folders that hold runs, at any depth")
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER", help="of the report (default: here)")
+    parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER", help="folder to write (default: here)")
     parser.add_argument(
-        "--column", default="test_accuracy", help="of results.csv: val_loss, ... (default: test_accuracy)"
+        "--column", default="test_accuracy", help="column of results.csv, such as val_loss (default: test_accuracy)"
     )
     parser.add_argument("--watch", action="store_true", help="serve the page on localhost and refresh it; Ctrl-C ends")
-    parser.add_argument("--port", type=int, default=8765, help="of --watch; 0 = any that is free (default: 8765)")
-    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="of --watch, to look (default: 5)")
+    parser.add_argument("--port", type=int, default=8765, help="port for --watch; 0 = any free one (default: 8765)")
+    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="interval of --watch (default: 5)")
     given = parser.parse_args(arguments)
     with short_errors():
         if given.watch:

@@ -47,14 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="lth sensitivity", description=__doc__)
     top.add_argument("folder", type=Path, help="a run's folder (its last finished level), or a level's")
-    top.add_argument("--level", type=int, help="which level of a run")
+    top.add_argument("--level", type=int, help="which level of a run (default: the last finished one)")
     top.add_argument("--unit", default="element", help=f"what is removed: {', '.join(_UNITS)}, blocks:ROWSxCOLUMNS")
     top.add_argument("--range", default="0,0.95,0.05", metavar="START,END,STEP", help="fractions removed, END excluded")
     top.add_argument("--parameters", nargs="+", metavar="NAME", help="exact names (default: all that have the unit)")
     top.add_argument("--data", choices=("val", "test"), default="val", help="images to measure on (default: val)")
-    top.add_argument("--samples", type=int, metavar="N", help="measure on N of them, drawn once (default: all)")
-    top.add_argument("--seed", type=int, default=0, help="of the draw of --samples")
-    top.add_argument("--out", type=Path, metavar="FOLDER", help="of CSV and PNG (default: the level's)")
+    top.add_argument("--samples", type=int, metavar="N", help="measure on N of these images, drawn once (default: all)")
+    top.add_argument("--seed", type=int, default=0, help="seed of the draw of --samples (default: 0)")
+    top.add_argument("--out", type=Path, metavar="FOLDER", help="folder for CSV and PNG (default: the level's folder)")
     top.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return top
 
@@ -69,7 +69,7 @@ def _run(given: argparse.Namespace) -> None:
     screen.print(f"{level.title}: {len(names)} tensors x {len(sparsities)} sparsities, {data}", soft_wrap=True)
     left_out = [name for name in level.masks if name not in names]
     if left_out and not given.parameters:
-        screen.print(f"without {given.unit}, left out: {', '.join(left_out)}", soft_wrap=True)
+        screen.print(f"left out, because they have no {given.unit}: {', '.join(left_out)}", soft_wrap=True)
     rows = []
     measure = partial(accuracy_and_loss, batches=batches, device=device)
     densities = [1 - sparsity for sparsity in sparsities]
@@ -129,7 +129,7 @@ def _data(level: LoadedLevel, which: str, count: int | None, seed: int) -> tuple
     if not batches:
         raise ValueError(
             f"the run held out no images for validation (dataset.val_size={level.config['dataset'].get('val_size')}); "
-            "--data test measures on its test images; choose nothing by the result"
+            "--data test measures on its test images, but do not choose settings by that result"
         )
     total, name = sum(len(labels) for _, labels in batches), {"val": "validation", "test": "TEST"}[which]
     if count is None:

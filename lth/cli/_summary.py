@@ -1,5 +1,6 @@
 """`lth summary RUN`: sparsity and multiply-adds of each layer of a run's level, a ticket, or a network that is named as
-for `lth run` (`model=resnet20 dataset=cifar10`). With --epochs, a run's best epochs at equal sparsity."""
+for `lth run` (`model=resnet20 dataset=cifar10`). With --epochs, a run's best epochs: sparsest first, then by accuracy.
+"""
 
 import argparse
 import csv
@@ -78,14 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="lth summary", description=__doc__)
     text = "a run's folder, a level's, a ticket; or overrides as of `lth run`: model=..."
     parser.add_argument("what", nargs="+", help=text)
-    text = "more configurations, as of `lth run`; models of installed packages are found by themselves"
+    text = "your own configurations, as for `lth run`; those of installed packages are found without this option"
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help=text)
     parser.add_argument("--level", type=int, help="which level of a run (default: the last finished one)")
-    parser.add_argument("--network", type=Path, metavar="FILE", help="YAML of a ticket's network, where it names none")
+    parser.add_argument("--network", type=Path, metavar="FILE", help="YAML of the network, if the ticket names none")
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="the N best epochs of a run instead, by validation data"
+        "--epochs", type=int, metavar="N", help="print a run's N best epochs instead, by sparsity, then val accuracy"
     )
-    text = "of sparsity.csv, masks.csv, compute.csv, or epochs.csv (default: none are written)"
+    text = "folder for sparsity.csv, masks.csv and compute.csv, or epochs.csv (default: none are written)"
     parser.add_argument("--out", "--csv", dest="out", type=Path, metavar="FOLDER", help=text)
     given = parser.parse_args(arguments)
     with short_errors():
@@ -126,8 +127,8 @@ def _tables(about: _Network) -> dict[str, list[Row]]:
             print_table(screen, found[name], headings)
     total, bytes_of = found["compute"][-1], size_in_bytes(about.net, about.masks)
     screen.print(
-        f"\ndense size {bytes_of['dense_bytes']:,} bytes: zeros alone make nothing smaller\n"
-        f"packed size {bytes_of['packed_bytes']:,} bytes: kept weights, one bit an element of each mask that prunes\n"
+        f"\ndense size {bytes_of['dense_bytes']:,} bytes, with every zero stored\n"
+        f"packed size {bytes_of['packed_bytes']:,} bytes: kept weights, one bit per element of each mask that prunes\n"
         f"multiply-adds of one image {total['macs']:,}, of kept weights {total['macs_sparse']:,}",
         soft_wrap=True,
     )
@@ -150,7 +151,7 @@ def _of_ticket(path: Path, file: Path | None) -> _Network:
     ticket = Ticket.load(path)
     description = described(ticket.header, file)
     if description is None:
-        raise ValueError(f"the ticket {path} names no network; --network FILE says which it is")
+        raise ValueError(f"the ticket {path} names no network; give it with --network FILE")
     net = build(description)
     copy_state_(net, dict(ticket.weights))
     masks = Masks({name: mask.float() for name, mask in ticket.masks.items()})
@@ -166,7 +167,7 @@ def _of_configuration(overrides: Sequence[str]) -> _Network:
     from lth.cli.run import CONFIGURATIONS, register_resolvers
 
     if not CONFIGURATIONS.is_dir():
-        raise ValueError(f"networks are named by the configurations in {CONFIGURATIONS}, which is not there")
+        raise ValueError(f"there is no folder {CONFIGURATIONS}, whose configurations define the networks")
     register_resolvers()
     with hydra_errors(CONFIGURATIONS, overrides):
         with initialize_config_dir(str(CONFIGURATIONS), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Valid values: a table beside each group of `conf/` gives them, and a composed configuration is checked against them.
+"""Checks a composed configuration against tables of valid values, one for each group of `conf/`.
 
 A table is the file `_valid.yaml` of a group: key -> expression, such as `int >= 1 or null` (lth/cli/_expressions.py). A
 key is relative to the group; `*` stands for any name. Where a key means different things in one group, its entry maps
@@ -90,10 +90,10 @@ def _walk(
     """The keys of the part of a configuration at `path`.
 
     raw: the part, with its interpolations
-    config: the part, which resolves them; None where there are none
+    config: the same part of the OmegaConf configuration, which resolves interpolations; None skips keys that hold one
     every: all tables
-    active: lines that hold for its keys; None at the top
-    free: whether a line leaves everything in it to the user
+    active: lines that apply to its keys; None at the top
+    free: whether its keys are the user's own and are not checked
     """
     active = [table.lines for table in every if not table.package] if active is None else active
     for name, value in raw.items():
@@ -128,7 +128,7 @@ def _pointers() -> tuple[tuple[bool, tuple[str, ...], tuple[str, ...]], ...]:
     """The keys of `conf/` that take the value of another key: (whether the path is whole, path of the key, path
     of the other key).
 
-    A file that options begin with, such as `_kept_weights`, gives the last names of a path.
+    In a file that several options start from, such as `_kept_weights`, only the last names of the path are known.
     """
     found = []
     for table in tables():

@@ -54,15 +54,21 @@ class Lines:
     """A table's lines as a tree, with one level per name of a key's path.
 
     below: name -> the lines below it
+    choices: condition -> what is valid, for the line that ends here
     line: `group: key` of the line that ends here; empty if none does
     """
 
     below: dict[str, "Lines"] = field(default_factory=dict)
-    choices: dict[str, Valid] = field(default_factory=dict)  # condition -> what is valid
+    choices: dict[str, Valid] = field(default_factory=dict)
     line: str = ""
 
     def add(self, key: str, expressions: str | Mapping[str, str], group: str) -> None:
-        """Add a line of the table of `group`. expressions: one, or condition -> expression."""
+        """Add a line to the table.
+
+        key: key relative to the group, with dots
+        expressions: one expression, or condition -> expression
+        group: group of the table
+        """
         at = self
         for name in key.split("."):
             at = at.below.setdefault(name, Lines())

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="lth verdict", description=__doc__)
     parser.add_argument("runs", nargs="+", help="folders that hold runs, at any depth")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the files (default: none are written)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the files (default: none are written)")
     given = parser.parse_args(arguments)
     with short_errors():
         print(judge(given.runs, given.out))

@@ -14,7 +14,7 @@ COMMANDS = {
     "run": ("lth.cli.run", "train an experiment level by level: method=imp model=resnet20 dataset=cifar10"),
     "help": ("lth.cli._help", "groups, options and keys of an experiment: lth help method=rigl"),
     "report": ("lth.cli._report", "tables, pictures and one HTML page of many runs"),
-    "ticket": ("lth.cli.ticket.command", "show, compare, extract, import, export and thin ticket files"),
+    "ticket": ("lth.cli.ticket.command", "show, compare, treat, apply, extract, import, export and thin ticket files"),
     "summary": ("lth.cli._summary", "sparsity and multiply-adds of each layer of a level, a ticket or a network"),
     "sensitivity": ("lth.cli._sensitivity", "accuracy when one weight tensor at a time is pruned, without training"),
     "connectivity": ("lth.cli._connectivity", "loss and accuracy on the line between successive levels"),
@@ -49,7 +49,7 @@ def _help() -> str:
         [
             "usage: lth COMMAND ...",
             "",
-            "Trains lottery-ticket and pruning methods in one way, and compares what they reach.",
+            "Trains lottery-ticket and pruning methods under the same conditions, and compares their results.",
             "",
             "commands:",
             *lines,

@@ -167,7 +167,7 @@ def _say_what_runs(cfg: DictConfig) -> None:
         begun = (Path(cfg.folder) / "config.yaml").is_file() and not cfg.overwrite
         density = "" if cfg.sparsity.density is None else f" to density {cfg.sparsity.density:g}"
         ladder = str(HydraConfig.get().runtime.choices["sparsity"]) + density
-        where = f"goes on in {cfg.folder}" if begun else f"folder {cfg.folder}"
+        where = f"resumes in {cfg.folder}" if begun else f"folder {cfg.folder}"
         print(f"{title_of(cfg)}, {ladder}, seed {cfg.seed}, {where}", flush=True)
 
 
@@ -224,5 +224,5 @@ def _interruptions() -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as left:
         if not isinstance(left, KeyboardInterrupt) and not isinstance(left.__context__, KeyboardInterrupt):
             raise
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; run the same command again to resume from the last checkpoint", file=sys.stderr)
         sys.exit(_INTERRUPTED)

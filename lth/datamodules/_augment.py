@@ -22,7 +22,7 @@ FLIPS = (False, "random", "alternating")
 class Augment:
     """Augmentation of training images.
 
-    crop: pixels of padding before a random crop of the original size; 0 = off
+    crop: pixels of padding on each side before a random crop of the original size; 0 = off
     crop_mode: constant (pads with black) or reflect
     flip: false, random, or alternating (see `_alternating`)
     cutout: side in pixels of a square that is set to the mean colour; 0 = off

@@ -14,7 +14,7 @@ T = TypeVar("T")
 def folder(root: str | None) -> Path:
     """`root` as a path, with ~ expanded. Raises ValueError if it is None."""
     if root is None:
-        raise ValueError("dataset.root is null; give the folder that holds the files or may hold them")
+        raise ValueError("dataset.root is null; give the folder that holds the files, or that they are downloaded to")
     return Path(root).expanduser()
 
 

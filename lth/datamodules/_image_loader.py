@@ -123,7 +123,7 @@ class FixedImages:
     samples: indices of the images in the source
     cut, pixels: see `Source.read`
     batch_size: images per batch on each device
-    rank, world: of this process, and number of ranks
+    rank, world: rank of this process, and number of ranks
 
     Raises ValueError for fewer samples than ranks.
     """
@@ -132,7 +132,7 @@ class FixedImages:
         self, images: Images, samples: Tensor, cut: Cut, pixels: int, batch_size: int, rank: int = 0, world: int = 1
     ) -> None:
         if len(samples) < world:
-            raise ValueError(f"{len(samples)} samples to evaluate on {world} ranks; valid: one for each rank or more")
+            raise ValueError(f"{len(samples)} samples to evaluate on {world} ranks; valid: at least one per rank")
         self.images, self.samples, self.cut = images, samples[rank::world], cut
         self.pixels, self.batch_size = pixels, batch_size
 

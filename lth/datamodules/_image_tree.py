@@ -29,7 +29,7 @@ def list_images(folder: Path) -> tuple[list[str], list[tuple[str, int]]]:
 
 
 def check_same_classes(where: Path, classes: Mapping[str, Sequence[str]]) -> None:
-    """Raise ValueError unless all parts have the same classes, without which equal labels would differ in meaning.
+    """Raise ValueError unless all parts have the same classes: otherwise, equal labels would mean different classes.
 
     where: path at the beginning of the message
     classes: part -> names of its classes
@@ -60,7 +60,7 @@ class ImageTree:
     def __init__(self, folder: Path, workers: int) -> None:
         self.workers = workers
         self.classes, samples = list_images(folder)
-        # an array: reference counts of a million strings would make every worker process copy a list
+        # a numpy array: worker processes would copy a list, because reading its strings changes their reference counts
         self.paths = np.array([path for path, _ in samples])
         self.labels = torch.tensor([label for _, label in samples])
 

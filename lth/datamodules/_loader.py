@@ -11,7 +11,7 @@ from lth.datamodules._augment import Augment, Draws, crop, cutout, flip, windows
 from lth.datamodules._normalise import Normalise
 
 Batch = tuple[Tensor, Tensor]
-_LARGEST_SLICED = 4 * 2**20  # pixels of a training set whose batches are slices of one tensor, made once per epoch
+_LARGEST_SLICED = 4 * 2**20  # most values (N C H W) of a training set that is normalised once per epoch, then sliced
 
 
 def batches(samples: int, batch_size: int, world: int = 1, drop_last: bool = False) -> int:
@@ -107,7 +107,7 @@ class ArrayLoader(EpochLoader):
     Rank r takes positions r, r + world, ... of each global batch. In an incomplete last batch ranks may differ by one
     sample, which DDP's mean over ranks then weights slightly unequally.
 
-    images: uint8 (N, C, H, W), already padded by `augment.crop`
+    images: uint8 or float32 (N, C, H, W), already padded by `augment.crop`
     draw: returns the random numbers of an epoch
     """
 
@@ -158,7 +158,7 @@ class FixedLoader:
 
     Rank r takes samples r, r + world, ...; each sample is seen once, so sums over ranks are exact.
 
-    images: uint8 (N, C, H, W)
+    images: uint8 or float32 (N, C, H, W)
     batch_size: samples per batch on each device
 
     Raises ValueError for fewer samples than ranks.
@@ -168,7 +168,7 @@ class FixedLoader:
         self, images: Tensor, labels: Tensor, normalise: Normalise, batch_size: int, rank: int = 0, world: int = 1
     ) -> None:
         if len(labels) < world:
-            raise ValueError(f"{len(labels)} samples to evaluate on {world} ranks; valid: one for each rank or more")
+            raise ValueError(f"{len(labels)} samples to evaluate on {world} ranks; valid: at least one per rank")
         self.images, self.labels = images[rank::world], labels[rank::world]
         self.normalise, self.batch_size = normalise, batch_size
 

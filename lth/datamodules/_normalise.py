@@ -21,8 +21,8 @@ class Normalise(NamedTuple):
     def __call__(self, images: Tensor) -> Tensor:
         """The normalised images, float32.
 
-        Multiplies, then adds: torch uses a fused multiply-add for some batch sizes only, and the last bit of a sample
-        would depend on its batch.
+        Multiplication and addition are separate operations, because torch fuses them for some batch sizes only, which
+        would make the last bit of a sample depend on its batch.
         """
         return (images * self.gain).add_(self.shift)
 

@@ -1,4 +1,4 @@
-"""ACSEmployment (Ding et al. 2021, arXiv 2108.04884): does a person of Alabama's 2018 census survey have a job?"""
+"""ACSEmployment (Ding et al. 2021, arXiv 2108.04884): whether a person in Alabama's 2018 census survey is employed."""
 
 import csv
 from pathlib import Path
@@ -53,7 +53,7 @@ def _find(base: Path) -> Path:
     for path in places:
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{' and '.join(map(str, places))} are missing; unpack either from {_SOURCE}")
+    raise FileNotFoundError(f"{' and '.join(map(str, places))} are missing; unpack one of them from {_SOURCE}")
 
 
 def _read_columns(path: Path, columns: tuple[str, ...]) -> list[list[int]]:
@@ -72,7 +72,9 @@ def _read_columns(path: Path, columns: tuple[str, ...]) -> list[list[int]]:
 
 def _cell(row: list[str], index: int, where: str) -> int:
     """The value of one cell. Raises ValueError that begins with `where`."""
-    text = row[index] if index < len(row) else "nothing: the line is cut off"
+    if index >= len(row):
+        raise ValueError(f"{where}: the line is cut off")
+    text = row[index]
     if text and not (text.isascii() and text.isdigit() and int(text) < 256):
         raise ValueError(f"{where}: {text!r} is not a whole number 0..255")
     return int(text or 0)

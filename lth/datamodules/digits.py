@@ -18,7 +18,7 @@ class Digits(Arrays):
     def __init__(self, *, train_count: int = 1200, permute_seed: int = 0, **arrays: Any) -> None:
         super().__init__(**arrays)
         if not 0 < train_count < 1797:
-            raise ValueError(f"train_count={train_count}; valid: 1..1796, the digits are 1797")
+            raise ValueError(f"train_count={train_count}; valid: 1..1796 (there are 1797 digits)")
         self.train_count, self.permute_seed = train_count, permute_seed
 
     def read(self, root: str | None) -> Parts:

@@ -31,7 +31,7 @@ class ImageNet(Dataset):
 
     mean, std: one number or one per channel, in units of pixel / scale
     loader: ffcv (.beton files, decoding threads) or torchvision (folders, decoding processes)
-    workers: threads or processes per rank; null = the machine's cores divided by its ranks
+    workers: threads or processes per rank; null = the cores this process may use, divided by the machine's ranks
     centre: side of the centre crop for evaluation, as a fraction of the image's shorter side
     augment: scale, ratio, flip, sizes, see `ResizedCrop`
     dataset: the other keys, see `Dataset`

@@ -14,7 +14,7 @@ class Synthetic(Arrays):
     """Images that are the smooth random pattern of their class plus noise.
 
     train_size, test_size: number of images
-    noise: standard deviation of the noise; that of the patterns is about 0.25, in units where white is 1
+    noise: standard deviation of the noise; that of the patterns is about 0.17 (0.25 before interpolation). White is 1
     image_seed: seed of patterns, labels and noise; the same for all replicates, like a real dataset
     arrays: the other keys, see `Arrays`
     """

@@ -110,7 +110,7 @@ def _annotations(val: Path) -> dict[str, str]:
     found = {Path(row[0]).stem: row[1] for row in rows if row not in wrong}
     images = {image.stem: image.name for image in (val / "images").iterdir()}
     if wrong or len(found) != len(rows) or set(found) != set(images):
-        first = wrong[0][0] if wrong else next(iter(sorted(set(images) ^ set(found))), "twice the same image")
+        first = wrong[0][0] if wrong else next(iter(sorted(set(images) ^ set(found))), "the same image twice")
         raise ValueError(f"{path} is damaged: it does not list the images beside it (first difference: {first!r})")
     return {images[stem]: label for stem, label in found.items()}
 

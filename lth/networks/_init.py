@@ -61,12 +61,12 @@ def _draw_(layer: Any, init: str, fan: str, gain: float) -> None:
 def initialise_(net: Network, init: str = "kaiming_normal", fan: str = "fan_in", gain: float = _RELU_GAIN) -> Network:
     """Draw every conv and linear weight, in place and in module order; returns `net`.
 
-    Biases become zero. Batch norm is not changed.
+    Biases become zero, except with `torch_default`. Batch norm is not changed.
 
     init: a name of `INITS`; `torch_default` draws weights and biases as the layers' `reset_parameters` does,
         `torchvision` as that library draws VGG: convolutions kaiming_normal, linear layers N(0, 0.01^2)
     fan: fan_in or fan_out, which scales kaiming and constant weights of convolutions; linear layers use fan_in
-    gain: factor of the standard deviation; the default suits ReLU
+    gain: factor of the standard deviation, which the xavier initialisations ignore; the default suits ReLU
 
     Raises ValueError for an unknown `init` or `fan`.
     """

@@ -55,7 +55,7 @@ def load_(net: nn.Module, weights: Mapping[str, Tensor], classes: int, source: s
 
 
 def _below_prefix(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
-    """The weights whose names with one prefix are the network's, under these names; else `weights` as they are.
+    """`weights` without the prefix that its names of this network share; unchanged if it has no such prefix.
 
     own: the network's state dict
     """

@@ -136,7 +136,7 @@ def timm_model(
 ) -> nn.Module:
     """timm's network `name`.
 
-    pretrained: true lets timm adapt the first layer to the channels and the classifier to the classes
+    pretrained: false, true (timm's weights; timm adapts the first layer and the classifier) or path of a state dict
     options: arguments for `timm.create_model`, e.g. img_size for a ViT
 
     All else as for `torchvision_model`.

@@ -109,7 +109,7 @@ def image_shape(*descriptions: Mapping[str, Any]) -> tuple[int, int, int]:
             height, width = (size, size) if isinstance(size, int) else size
             return int(description["channels"]), int(height), int(width)
     names = " and of ".join(str(description.get("_target_")) for description in descriptions)
-    raise ValueError(f"the configuration of {names} does not say the keys channels and image_size")
+    raise ValueError(f"the configuration of {names} lacks the keys channels and image_size")
 
 
 def _call(description: Mapping[str, Any]) -> Any:

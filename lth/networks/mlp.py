@@ -34,7 +34,7 @@ class MLP(nn.Module):
         if not widths or min(widths) < 1:
             raise ValueError(f"widths={list(widths)} makes no network; valid: positive widths, e.g. [300, 100]")
         if relu_first and not batch_norm:
-            raise ValueError("relu_first=True places batch norm, but batch_norm=False; valid: batch_norm=True")
+            raise ValueError("relu_first=True needs batch norm, but batch_norm=False; valid: batch_norm=True")
         sizes = [channels * image_size**2, *widths]
         self.hidden = nn.ModuleList(
             nn.Linear(inputs, outputs, bias=bias and (relu_first or not batch_norm))

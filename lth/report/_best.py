@@ -42,7 +42,9 @@ def _order(points: Sequence[tuple[int, Point]]) -> list[list[Any]]:
 
 
 def best_series(series: Sequence[Series], most: int) -> list[Series]:
-    """At most `most` series: a dense network, and the best ones at the sparsest density that at least half share.
+    """At most `most` series: a dense network, and the best ones at the sparsest common density.
+
+    A density is common if at least half as many series have it as have the most frequent one.
 
     All series if there are at most `most`. Series without that density, or without a fraction column, stay in order.
     """

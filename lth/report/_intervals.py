@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from lth.analysis.interval import Interval, of_difference, t_quantile
 
-FEWEST = 3  # seeds; fewer give no interval, but their values
+FEWEST = 3  # seeds for an interval; with fewer, their values are shown
 CONFIDENCE = 0.95
 METHOD = (
     "Intervals are 95 % t intervals on the logit scale (delta method), which stay within 0 to 100 %; from three seeds "
@@ -44,8 +44,8 @@ def compare(best: Mapping[int, float], other: Mapping[int, float], comparisons: 
     best, other: seed -> value; paired where the seeds are the same, else Welch's
     comparisons: number of series with which the best is compared
 
-    The outcome is `close` where the interval holds 0, `behind` where it lies above 0 and does so, too, at the
-    confidence at which all comparisons together hold at 95 % (Bonferroni), else `probable`.
+    The outcome is `close` if the interval is not entirely above 0, `behind` if the interval at the Bonferroni-corrected
+    confidence is entirely above 0 too (all comparisons together then hold at 95 %), and `probable` otherwise.
     """
     if min(len(best), len(other)) < FEWEST:
         return None

@@ -14,7 +14,7 @@ _DENSITY_NAME = re.compile(r"-\d+(\.\d+)?(e-?\d+)?(?=/)|(?<=_)\d?\.\d+(?=/)|(?<=
 _LONGEST_NAME = 120  # characters of a folder's name, as in lth.cli.run
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 _RECIPE_FIRST = ("recipe.lr", "recipe.epochs", "model.", "sparsity.", "method.", "support.", "recipe.")
-_ALWAYS_SHOWN = ("recipe.", "recipe/", "treatment", "dataset.")  # settings shown in labels even of a single method
+_ALWAYS_SHOWN = ("recipe.", "recipe/", "treatment", "dataset.")  # in labels even if all groups of the method share them
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Section:
-    """The groups of one dataset and model. overrides: settings of the command line that all of them share."""
+    """The groups of one dataset and model.
+
+    overrides: settings of the command line that all groups share
+    """
 
     dataset: str
     model: str
@@ -66,7 +69,7 @@ class Section:
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:
-    """Sections and their groups, by name. They hold runs of every state but those whose config.yaml cannot be read."""
+    """Sections and their groups, by name, with runs of every state but those whose config.yaml is unreadable."""
     by_section: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in runs:
         if run.config is not UNREAD:
@@ -103,7 +106,7 @@ def _overrides_of(run: Run) -> tuple[str, ...]:
 
 
 def _after(key: str, given: Any) -> list[str]:
-    """Settings of a command line from `key` on in the order of a folder's name; none where they are not recorded.
+    """The settings of a command line whose keys sort at or after `key`, sorted; empty if none are recorded.
 
     given: the overrides
     """

@@ -17,7 +17,7 @@ _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
 _SMALLER = 0.9  # share of the prunable weights of a run's largest network; a level with fewer trains a smaller network
 _FRACTION = re.compile(r"acc|top_?\d")  # in names of columns that hold fractions
 _OF_LEVELS = ("density", "target_density", "epochs", "seconds")  # columns that say nothing about quality
-_FREE = 0.02  # relative: training, not the configuration, chose a density that misses its target by more
+_FREE = 0.02  # relative: a density further from its target was chosen by training, not by the configuration
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def series_of(section: Section, column: str = "test_accuracy") -> list[Series]:
     rows = [row for group in section.groups for run in group.runs if run.complete for row in run.rows]
     if rows and not found:
         there = {key for row in rows for key, value in row.items() if isinstance(value, float)}
-        numbers = sorted(there.difference(_OF_LEVELS)) or "no such numbers"
-        raise ValueError(f"no level of {section.title} has the column {column!r}; --column can be one of {numbers}")
+        numbers = sorted(there.difference(_OF_LEVELS))
+        hint = f"; --column can be one of {numbers}" if numbers else ""
+        raise ValueError(f"no level of {section.title} has the column {column!r}{hint}")
     shown = _rounded([point.density for series in found for point in series.points])
     return [
         Series(s.label, s.group, s.stage, tuple(replace(p, density=shown[p.density]) for p in s.points)) for s in found

@@ -90,7 +90,7 @@ def save_picture(figure: Any, *paths: Path) -> None:
     figure: a matplotlib figure
     paths: files that end in .png or .svg
     """
-    from lth.report.figures._style import styled  # imported here: it belongs to the figures, which print tables too
+    from lth.report.figures._style import styled  # imported here: modules of the figures import this one
 
     for path in paths:
         options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}

@@ -16,7 +16,7 @@ _TOP = 0.1  # fraction of largest weights in R_p
 
 
 def runs_of(folders: Iterable[Folder]) -> list[SanityRun]:
-    """One entry for each trained level of every sanity run. Incomplete runs count: a verdict lists what is missing."""
+    """One entry for each trained level of every sanity run. Incomplete runs too: a verdict lists what is missing."""
     found = []
     for folder in folders:
         if not folder.is_sanity_check:

@@ -55,7 +55,7 @@ def read_shared(path: Path, name: str) -> dict[str, Tensor]:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError):
         damaged = True
     if damaged:
-        raise ValueError(f"{path} is damaged: it does not hold the starting weights that its name says")
+        raise ValueError(f"{path} is damaged: its starting weights do not have the digest that its name contains")
     return weights
 
 

@@ -20,7 +20,7 @@ State = Mapping[str, Tensor]
 
 
 def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
-    """The weights that have a mask of their shape and are floating-point."""
+    """The floating-point weights that have a mask of their shape; their values are not multiplied by it."""
     pairs = [(name, mask, weights[name]) for name, mask in masks.items() if name in weights]
     return {name: weight for name, mask, weight in pairs if weight.shape == mask.shape and weight.is_floating_point()}
 

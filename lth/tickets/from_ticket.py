@@ -61,5 +61,5 @@ def _in_order(scores: Scores, masks: Mapping[str, Tensor], path: str) -> Mapping
     """The masks under the names of `scores`, if only names differ; else as they are."""
     if set(masks) == set(scores) or [m.shape for m in masks.values()] != [s.shape for s in scores.values()]:
         return masks
-    _log.info("the ticket %s has other names of layers: their densities are taken in order, as the shapes agree", path)
+    _log.info("layer names of the ticket %s differ from the network's: densities are assigned in order of layers", path)
     return dict(zip(scores, masks.values(), strict=True))

@@ -70,9 +70,9 @@ class Ticket:
             raise ValueError(f"the ticket {path} has no weights to start from: {why}")
         if whole and self.missing:
             raise ValueError(
-                f"{whole} needs the starting weights of pruned places, which the ticket {path} has only beside "
-                f"{self.missing} of its run: copy that file into the ticket's folder, or take a ticket that "
-                "`lth ticket export TICKET --complete --out FILE` wrote where that file is"
+                f"{whole} needs the starting weights of pruned places. They are not in the ticket {path} but in "
+                f"{self.missing} of its run: copy that file into the ticket's folder; or, where that file is, write a "
+                "complete ticket with `lth ticket export TICKET --complete --out FILE`"
             )
 
     def save(self, path: str | Path, run: Path | None = None) -> None:
@@ -112,8 +112,8 @@ class Ticket:
         The starting weights of pruned places may lie in a file of the run, which is looked for in the ticket's folder
         and in the one above; where it is not there, the ticket is not `complete`.
 
-        Raises FileNotFoundError, and ValueError with one line of text without a path (the key `ticket` is not set), for
-        another kind of file and for a damaged one: checksums cover the whole content.
+        Raises FileNotFoundError for a missing file. Raises ValueError with one line of text if `path` is None (the
+        key `ticket` is not set), for another kind of file and for a damaged one. Checksums cover the whole content.
         """
         if path is None:
             raise ValueError(
@@ -185,7 +185,7 @@ def _header(metadata: dict[str, str] | None, path: str | Path) -> dict[str, Any]
     if not isinstance(header, dict):
         raise ValueError(f"{path} is a safetensors file, but not a ticket: it has no lth header")
     if header.get("format") not in _FORMATS:
-        raise ValueError(f"{path} has ticket format {header.get('format')!r}; this version reads {FORMAT!r}")
+        raise ValueError(f"{path} has ticket format {header.get('format')!r}; this version reads {', '.join(_FORMATS)}")
     if not isinstance(header.get("sha256"), dict):
         raise ValueError(f"{path} is damaged: its header has no checksums")
     return header

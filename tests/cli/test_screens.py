@@ -163,11 +163,11 @@ def test_a_run_from_refusal_and_interruption_to_its_end(width: int, tmp_path: Pa
     assert shown
     assert max(map(len, running)) <= width
     assert code == 130
-    assert lines[-1] == "stopped; the same command goes on from the last checkpoint"
+    assert lines[-1] == "stopped; run the same command again to resume from the last checkpoint"
     code, text = screen(width, *arguments, "logger=none", cwd=tmp_path)  # resumed
     lines = plain(text).splitlines()
     assert code == 0
-    assert lines[0] == "imp of mlp on synthetic, list, seed 0, goes on in here"
+    assert lines[0] == "imp of mlp on synthetic, list, seed 0, resumes in here"
     assert f"resuming level {shown[1]} from its last checkpoint" in lines  # a signal may arrive late on a busy machine
     ending = [line.strip() for line in lines[lines.index("here/results.csv") :]]
     assert ending[1:4] == ["here/curve.png", "", "next:"]

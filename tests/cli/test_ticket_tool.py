@@ -83,7 +83,7 @@ def test_show_does_without_the_shape_of_an_image(tmp_path, capsys):
     Ticket(Masks.ones(linear).bools(), linear.state_dict()).save(tmp_path / "t")
     (tmp_path / "net.yaml").write_text("_target_: torch.nn.Linear\nin_features: 4\nout_features: 3\n")
     text = run(capsys, "show", tmp_path / "t", "--network", tmp_path / "net.yaml")
-    assert "without multiply-adds: the configuration of torch.nn.Linear does not say the keys channels" in text
+    assert "without multiply-adds: the configuration of torch.nn.Linear lacks the keys channels" in text
 
 
 def test_a_ticket_never_decides_what_code_runs(tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_extraction_and_application_are_inverse(path, tmp_path, capsys):
         assert set(state) == set(ticket.weights)
         for layer, mask in ticket.masks.items():
             assert torch.equal(state[layer], (ticket.weights[layer] + 1) * mask)
-    refuses("the initial weights are not untrained: global_step=5", "extract", "--initial", tmp_path / "trained.ckpt",
+    refuses("the initial weights are trained: global_step=5", "extract", "--initial", tmp_path / "trained.ckpt",
             "--trained", tmp_path / "trained.ckpt", "--out", tmp_path / "x")  # fmt: skip
     (tmp_path / "net.yaml").write_text(yaml.safe_dump({**MLP, "widths": [24, 17]}))
     refuses("do not fit lth.networks.mlp: names or shapes differ at ['hidden.1.weight'", "extract", *arguments,
@@ -202,7 +202,7 @@ def test_mistakes_are_one_line(path, tmp_path):
     (tmp_path / "text").write_text("text")
     refuses("is not a ticket", "show", tmp_path / "text")
     refuses("treatment=invert needs the scores", "treat", path, "--treatment", "invert", "--out", tmp_path / "x")
-    refuses("contradict each other", "export", path, "--format", "safetensors", "--out", tmp_path / "x.pt")
+    refuses("does not fit", "export", path, "--format", "safetensors", "--out", tmp_path / "x.pt")
     refuses("no file at", "show", path, "--network", tmp_path / "none.yaml")
     (tmp_path / "no.yaml").write_text("widths: 3")
     refuses("describes no network", "show", path, "--network", tmp_path / "no.yaml")

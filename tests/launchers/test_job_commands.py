@@ -156,5 +156,5 @@ def test_a_machine_outside_of_any_cluster_is_refused_at_once(tmp_path, monkeypat
     (tmp_path / "squeue").write_text("#!/bin/sh\necho 'Could not establish a configuration source' >&2; exit 1\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(ValueError, match="this machine belongs to no cluster of Slurm"):
+    with pytest.raises(ValueError, match="this machine is not part of a Slurm cluster"):
         queued()

@@ -60,7 +60,7 @@ def test_an_interrupted_sweep_leaves_no_job_at_work(tmp_path: Path):
     wait_for(lambda: len(list(tmp_path.glob("runs/**/last.ckpt"))) == 2 or whole.poll() is not None)
     os.kill(whole.pid, signal.SIGINT)  # to the parent alone, as by `kill -INT`
     assert whole.wait(120) == 130
-    assert "stopped; the same command goes on from the last checkpoint" in output(tmp_path)
+    assert "stopped; run the same command again to resume from the last checkpoint" in output(tmp_path)
     assert not list(tmp_path.rglob("error.txt"))
     wait_for(lambda: all(_free(path.parents[1]) for path in tmp_path.glob("runs/**/last.ckpt")), 10)
 

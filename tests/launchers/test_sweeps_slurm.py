@@ -53,7 +53,7 @@ def test_a_preempted_job_is_queued_again_and_ends_with_the_bits_of_an_undisturbe
     wait_for(lambda: "PENDING" in _states(_number(tmp_path, 0)) or _restarted(tmp_path))
     again = sweep(tmp_path, *QUICK, *LONG, "seed=0")
     assert again.wait() == 0, output(tmp_path)
-    assert output(tmp_path).count("in the queue already as ") == 1
+    assert output(tmp_path).count("already queued as ") == 1
     assert "1 of 1 jobs finished" in output(tmp_path)
     assert _restarted(tmp_path)
     assert [folder.name for folder in run_folders(tmp_path)] == ["seed0"]
@@ -72,7 +72,7 @@ def test_a_failing_job_ends_all_its_ranks_and_leaves_the_others_alone(slurm, tmp
     assert len(run_folders(tmp_path)) == 1
     failed = [line for line in text.splitlines() if line.startswith("failed: ")]
     assert failed[-1].endswith("recipe.lr=-1: recipe.lr=-1: must be a number over 0")  # refused without a job
-    assert "recipe.lr=1e+30: did not finish as Slurm's" in failed[-2]
+    assert "recipe.lr=1e+30: Slurm job" in failed[-2]
     assert "became nan in epoch 0" in Path(failed[-2].split("; see ")[1]).read_text()
 
 

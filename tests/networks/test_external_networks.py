@@ -174,7 +174,7 @@ def test_a_file_that_is_no_state_dict_is_refused_by_its_name(tmp_path):
     torch.save(pruned, tmp_path / "pruned.pt")
     reasons = {
         "cut.pt": "is refused",
-        "module.pt": r"save the state_dict\(\) alone",
+        "module.pt": r"save the state_dict\(\) of a module",
         "nan.pt": r"not numbers \(NaN\)",
         "twice.pt": r"several networks, under student\., teacher\.",
         "pruned.pt": "a pruned network.*lth ticket import",

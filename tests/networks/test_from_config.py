@@ -59,7 +59,7 @@ def test_a_tickets_own_network_is_taken():
 def test_the_first_description_that_says_the_shape_of_an_image_counts():
     own = {"_target_": "mine.Net", "channels": 5}
     assert image_shape(own, MLP) == (1, 8, 8)
-    with pytest.raises(ValueError, match=r"configuration of mine.Net does not say the keys channels and image_size"):
+    with pytest.raises(ValueError, match=r"configuration of mine.Net lacks the keys channels and image_size"):
         image_shape(own)
 
 

@@ -88,7 +88,7 @@ def test_any_other_file_is_refused(text, tmp_path):
         ({"lth": "no json"}, "a safetensors file, but not a ticket"),
         ({"lth": "[1]"}, "a safetensors file, but not a ticket"),
         ({"lth": "null"}, "a safetensors file, but not a ticket"),
-        ({"lth": "{}"}, "has ticket format None; this version reads 'lth-ticket-2'"),
+        ({"lth": "{}"}, "has ticket format None; this version reads lth-ticket-1, lth-ticket-2"),
         ({"lth": json.dumps({"format": "lth-ticket-3"})}, "has ticket format 'lth-ticket-3'"),
         ({"lth": json.dumps({"format": FORMAT, "shapes": {}})}, "no checksums"),
         ({"lth": json.dumps({"format": FORMAT, "shapes": {}, "sha256": {}})}, "is damaged"),

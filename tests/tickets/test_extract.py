@@ -79,14 +79,14 @@ def test_a_trained_untrained_checkpoint_is_refused(evidence, named, files):
     state = net().state_dict()
     state["bn.num_batches_tracked"] += evidence.pop("batches", 0)
     torch.save({"state_dict": state, **evidence}, files / "initial.pt")
-    with pytest.raises(ValueError, match=f"the initial weights are not untrained: {named}"):
+    with pytest.raises(ValueError, match=f"the initial weights are trained: {named}"):
         extract(read(files / "initial.pt"), read(files / "trained.ckpt"))
     assert extract(read(files / "initial.pt"), read(files / "trained.ckpt"), rewind_step=5).header["step"] == 5
 
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda s: s.pop("bn.bias"), r"only in the initial one \['bn.bias'\]"),
-    (lambda s: s.update(extra=torch.ones(1)), r"only trained \['extra'\]"),
+    (lambda s: s.update(extra=torch.ones(1)), r"only in the trained one \['extra'\]"),
     (lambda s: s.update({"fc.bias": torch.ones(4)}), r"fc.bias is \(4,\), not \(3,\): it was thinned, but"),
 ])  # fmt: skip
 def test_names_and_shapes_must_agree(change, message, files):

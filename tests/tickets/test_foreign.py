@@ -273,7 +273,7 @@ def test_a_state_dict_is_found_below_the_keys_of_programs(wrap, tmp_path):
 
 def test_a_whole_module_is_refused_with_what_to_do(tmp_path):
     torch.save(net(), tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"a\.pth is refused: it holds torch\.nn.*save the state_dict\(\) alone"):
+    with pytest.raises(ValueError, match=r"a\.pth is refused: it holds torch\.nn.*save the state_dict\(\) of a module"):
         read(tmp_path / "a.pth")
 
 

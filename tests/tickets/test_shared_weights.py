@@ -251,7 +251,7 @@ def test_export_complete_writes_a_ticket_that_stands_alone(tmp_path: Path, capsy
     _, second = two_of_a_run(tmp_path / "run")
     alone = tmp_path / "elsewhere" / "alone.safetensors"
     main(["export", str(second), "--complete", "--out", str(alone)])
-    assert "stands alone" in capsys.readouterr().out
+    assert "a ticket with all starting weights" in capsys.readouterr().out
     assert contents(Ticket.load(alone))[:2] == contents(Ticket.load(second))[:2]
     assert Ticket.load(alone).complete
 
@@ -280,7 +280,7 @@ def test_show_says_what_a_ticket_lacks(tmp_path: Path, capsys: pytest.CaptureFix
     name = shared_file(tmp_path / "run").name
     (tmp_path / "run" / name).unlink()
     main(["show", str(second)])
-    assert f"without the weights of pruned places: {name} is not here" in capsys.readouterr().out
+    assert f"the weights of pruned places are missing: there is no {name} here" in capsys.readouterr().out
 
 
 def test_a_ticket_of_masks_alone_says_why_nothing_starts_from_it(tmp_path: Path):

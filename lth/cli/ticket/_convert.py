@@ -39,10 +39,10 @@ def add_commands(commands: Commands) -> None:
     export.add_argument("ticket", type=Path, metavar="TICKET|FOLDER", help=text)
     form = export.add_mutually_exclusive_group(required=True)
     form.add_argument("--format", choices=_FORMATS)
-    text = "a ticket that stands alone, without the file of starting weights in its run's folder"
+    text = "write a ticket with all starting weights, which needs no other file of its run"
     form.add_argument("--complete", action="store_true", help=text)
-    export.add_argument("--batch", type=int, default=1, help="csr: images a batch when its speed is measured (1)")
-    export.add_argument("--threads", type=int, help="csr: threads of torch when its speed is measured")
+    export.add_argument("--batch", type=int, default=1, help="csr: images per batch in the speed measurement (1)")
+    export.add_argument("--threads", type=int, help="csr: torch threads in the speed measurement (default: torch's)")
     add_network(export)
     add_out(export, "the file (open_lth: folder) to write")
     thin = add_command(commands, "thin", _thin, "a smaller network without the units that the masks remove")
@@ -61,7 +61,7 @@ def _export(arguments: Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if arguments.complete:
         ticket.save(path)
-        written = "a ticket that stands alone"
+        written = "a ticket with all starting weights"
     elif kind in _NETWORKS:
         written = _of_network(ticket, path, kind, arguments)
     elif kind in _EXCHANGE:
@@ -81,7 +81,7 @@ def _source(path: Path, of_tickets: str) -> tuple[Ticket, str]:
     of_tickets: the option that takes ticket files only; empty if a folder is allowed
     """
     if not path.is_dir():
-        return Ticket.load(path), "; starting weights: the level's folder gives the trained ones"
+        return Ticket.load(path), "; these are starting weights: give the level's folder for the trained ones"
     if of_tickets:
         raise ValueError(f"{of_tickets} writes starting weights: give a ticket.safetensors, not the folder {path}")
     from lth.experiment.load import load_level  # a late import: it loads Lightning, which takes seconds
@@ -101,7 +101,7 @@ def _needs_all(arguments: Namespace) -> str:
 
 def _state(ticket: Ticket, path: Path, kind: str) -> str:
     if (kind == "safetensors") != (path.suffix == ".safetensors"):
-        raise ValueError(f"--format {kind} and the name {path.name} contradict each other: safetensors files end so")
+        raise ValueError(f"--format {kind} does not fit {path.name}: only safetensors files end in .safetensors")
     write_state(masked(ticket.weights, ticket.masks), path)
     return "plain state dict, pruned weights zero"
 
@@ -147,7 +147,7 @@ def _thin(arguments: Namespace) -> None:
     ThinnedFile(small.net.state_dict(), small.masks, small.kept, header).save(arguments.out)
     _print_sizes(net, small.net, masks, small.masks, shape)
     console().print(
-        f"outputs differ by {small.difference:.1g} of the largest\n"
+        f"outputs differ by at most {small.difference:.1g} of the largest output\n"
         f"{arguments.out}: {arguments.out.stat().st_size:,} bytes, masks and indices included",
         soft_wrap=True,
     )
@@ -189,7 +189,7 @@ def _print_sizes(
     counts: dict[str, tuple[int, int]] = {
         "parameters": (_parameters(net), _parameters(small)),
         "prunable weights": (masks.total, sum(mask.numel() for mask in kept.values())),
-        "kept ones": (masks.kept, sum(int(torch.count_nonzero(mask)) for mask in kept.values())),
+        "kept weights": (masks.kept, sum(int(torch.count_nonzero(mask)) for mask in kept.values())),
         "multiply-adds": (_multiply_adds(net, shape), _multiply_adds(small, shape)),
         "bytes of weights": (_bytes(net), _bytes(small)),
     }

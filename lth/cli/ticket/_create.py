@@ -27,8 +27,8 @@ def add_commands(commands: Commands) -> None:
     treat = add_command(commands, "treat", _treat, "a control: the ticket re-initialised, shuffled, inverted, ...")
     treat.add_argument("ticket", type=Path)
     treat.add_argument("--treatment", required=True, choices=list(treatments.TREATMENTS))
-    treat.add_argument("--seed", type=int, default=0, help="of the treatment's draws (0)")
-    text = "whose weights' magnitudes are the scores of invert"
+    treat.add_argument("--seed", type=int, default=0, help="seed of the treatment's random draws (0)")
+    text = "checkpoint whose weight magnitudes are the scores of invert and permute_scores"
     treat.add_argument("--scores", type=Path, metavar="CHECKPOINT", help=text)
     add_network(treat)
     add_out(treat)
@@ -43,12 +43,14 @@ def _add_extract(commands: Commands) -> None:
     extract = add_command(commands, "extract", _extract, "masks of a trained checkpoint on the untrained weights")
     extract.add_argument("--initial", type=Path, required=True, help="untrained checkpoint, state dict or ticket")
     extract.add_argument("--trained", type=Path, required=True, help="pruned checkpoint")
-    extract.add_argument("--allow-zeros", action="store_true", help="take zeros for pruned where no masks are stored")
-    extract.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="prunable weights by name")
+    extract.add_argument("--allow-zeros", action="store_true", help="treat zeros as pruned if no masks are stored")
+    extract.add_argument(
+        "--include", nargs="+", default=["*"], metavar="GLOB", help="names of the prunable weights (default: all)"
+    )
     extract.add_argument("--exclude", nargs="+", default=[], metavar="GLOB", help="exceptions from --include")
-    text = "the initial weights are those after STEP training steps, on purpose"
+    text = "steps that the initial weights were trained for; without it, trained ones are refused"
     extract.add_argument("--rewind-step", type=int, metavar="STEP", help=text)
-    extract.add_argument("--form", choices=FORMS, default="masked", help="what to make of a thinned network")
+    extract.add_argument("--form", choices=FORMS, default="masked", help="of a thinned network: full or small shapes")
     for add in (add_prefix, add_network, add_out):
         add(extract)
 
@@ -57,11 +59,11 @@ def _add_import(commands: Commands) -> None:
     load = add_command(commands, "import", _import, "a ticket from another program's files")
     load.add_argument("source", type=Path, help="file or folder that holds the masks")
     load.add_argument("--from", dest="layout", required=True, choices=list(LAYOUTS), help="the program")
-    load.add_argument("--weights", type=Path, help="file of the starting weights, where it is another one")
+    load.add_argument("--weights", type=Path, help="file of the starting weights, if SOURCE does not hold them")
     load.add_argument("--algorithm", help="rare_gems: which of hc_iter hc ep global_ep smart_ratio")
     load.add_argument("--density", type=float, help="fraction kept, 0..1, where the file does not say")
-    load.add_argument("--allow-zeros", action="store_true", help="torch_prune: take zeros for pruned, after its remove")
-    load.add_argument("--form", choices=FORMS, help="distiller: what to make of a thinned network")
+    load.add_argument("--allow-zeros", action="store_true", help="torch_prune: zeros are pruned (after prune.remove)")
+    load.add_argument("--form", choices=FORMS, help="distiller: of a thinned network: full or small shapes")
     for add in (add_prefix, add_network, add_out):
         add(load)
 

@@ -10,7 +10,10 @@ Commands = argparse._SubParsersAction
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str
 ) -> argparse.ArgumentParser:
-    """Add the command `name`, which calls `run` with its options; returns its parser. text: one line of help."""
+    """Add the command `name`, which calls `run` with its options; returns its parser.
+
+    text: one line of help
+    """
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(run=run)
     return command
@@ -29,9 +32,9 @@ def add_out(command: argparse.ArgumentParser, text: str = "the ticket file to wr
 
 def add_tables(command: argparse.ArgumentParser, name: str) -> None:
     """Add --out for the folder of a table."""
-    command.add_argument("--out", type=Path, metavar="FOLDER", help=f"of {name} (default: it is not written)")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help=f"folder for {name} (default: it is not written)")
 
 
 def add_prefix(command: argparse.ArgumentParser) -> None:
     """Add --prefix, for checkpoints that hold more than the network."""
-    command.add_argument("--prefix", help="of the network's names in the checkpoint, e.g. backbone.")
+    command.add_argument("--prefix", help="prefix of the network's names in the checkpoint, e.g. backbone.")

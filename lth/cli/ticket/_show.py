@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     comparison = add_command(commands, "compare", _compare, text)
     comparison.add_argument("a", type=Path, help="a ticket or a checkpoint")
     comparison.add_argument("b", type=Path, help="another")
-    text = "fractions of the largest weights for R_p (0.1 0.2 0.5)"
+    text = "R_p is the share of the largest p of each layer's weights that both have in common (0.1 0.2 0.5)"
     comparison.add_argument("--p", type=float, nargs="+", default=[0.1, 0.2, 0.5], help=text)
     add_tables(comparison, "overlap.csv")
 
@@ -74,7 +74,7 @@ def _show(arguments: Namespace) -> None:
         screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
     if ticket.missing:
         screen.print(
-            f"without the weights of pruned places: {ticket.missing} is not here", markup=False, soft_wrap=True
+            f"the weights of pruned places are missing: there is no {ticket.missing} here", markup=False, soft_wrap=True
         )
     if arguments.out:
         write_csv(arguments.out / "layers.csv", rows)
@@ -119,7 +119,7 @@ def _ticket_totals(ticket: Ticket, net: nn.Module | None = None) -> dict[str, An
 def _network_of(ticket: Ticket, file: Path | None) -> tuple[dict[str, Any] | None, str]:
     """The configuration of the ticket's network or None, and a sentence to print where it is None."""
     try:
-        return described(ticket.header, file), "the ticket names no network; --network FILE says which it is"
+        return described(ticket.header, file), "the ticket names no network; give it with --network FILE"
     except ValueError as error:
         if file is not None:
             raise

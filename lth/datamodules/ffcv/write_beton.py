@@ -103,15 +103,15 @@ def _verify(target: Path, source: Path) -> None:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line; exits with a message if it is invalid."""
     parser = argparse.ArgumentParser("python -m lth.datamodules.ffcv.write_beton", description=__doc__)
-    parser.add_argument("root", type=Path, help="folder of train and val")
+    parser.add_argument("root", type=Path, help="folder that holds train and val")
     parser.add_argument("--to", type=Path, help="folder to write to (default: ROOT)")
-    parser.add_argument("--parts", nargs="+", default=["train", "val"], metavar="PART", help="default: train val")
-    parser.add_argument("--store", choices=_STORES, default="jpg", help="mixed: a share of them raw (default jpg)")
-    parser.add_argument("--raw-share", type=float, default=0.5, help="of mixed, 0..1 (default 0.5)")
+    parser.add_argument("--parts", nargs="+", default=["train", "val"], metavar="PART", help="folders (train val)")
+    parser.add_argument("--store", choices=_STORES, default="jpg", help="format; mixed: some images raw (default jpg)")
+    parser.add_argument("--raw-share", type=float, default=0.5, help="fraction of raw images in mixed (default 0.5)")
     parser.add_argument(
-        "--max-side", type=int, default=500, help="pixels of the longer side; 0 = as it is (default 500)"
+        "--max-side", type=int, default=500, help="pixels that longer sides are reduced to; 0 = keep (default 500)"
     )
-    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1..100 (default 90)")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality, 1..100 (default 90)")
     parser.add_argument(
         "--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: all cores)"
     )

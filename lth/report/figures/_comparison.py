@@ -57,7 +57,7 @@ def cost(panels: Sequence[Panel], ylabel: str = "test accuracy") -> Any:
                     axes.plot(
                         *zip(*line, strict=True), label=one.label, **{**line_style(index), "lw": 0.6, "alpha": 0.9}
                     )
-            axes.set(xlabel=f"{name} until then")
+            axes.set(xlabel=f"cumulative {name}")
             _mean_axis(axes, series, ylabel if axes is row[0] else "")
             _cost_axis(axes, [value for one in series for p in one.points if (value := price(p))])
         row[0].set_title(section.title, loc="left")

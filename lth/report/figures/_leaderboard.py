@@ -15,10 +15,10 @@ from lth.report.figures._style import error_axis, line_style, styled
 MANY = 12  # smallest number of methods for a ranking; the curves of fewer can be read in one picture
 _MOST_DENSITIES = 4  # the sparsest common ones are shown
 _SEPARATED = (
-    " A place is the range that differences over seeds leave at 95 % (t intervals of paired differences, Bonferroni "
-    "over the other methods)."
+    " A place is the range of ranks that the seeds leave open at 95 % (t intervals of differences, paired if the seeds "
+    "are the same, with Bonferroni correction over the other methods)."
 )
-_BY_MEAN = " Places are those of the means: seeds, of which it takes three or more, separate no two methods."
+_BY_MEAN = " Places are ranks by mean: no two methods differ significantly (three or more seeds are needed for that)."
 _WIDE = 0.3  # accuracy of the best minus that of the worst, from which the error is drawn on a log axis
 
 
@@ -122,8 +122,8 @@ def ranking_picture(panels: Sequence[Panel], ylabel: str = "test accuracy") -> A
 def _places(points: Sequence[Point | None]) -> tuple[list[str], bool]:
     """The place of each point of a density, and whether any two are separated. Points come by falling mean.
 
-    A method is one place further down for each method that is certainly better than it (`compare`, at the confidence at
-    which all comparisons of one method hold together), and at most that far from the end for each certainly worse one.
+    The range of a method begins at 1 + the number of methods that are significantly better (`compare` says `behind`, at
+    the Bonferroni-corrected confidence) and ends at the number of methods minus that of the significantly worse ones.
     """
     known = [point for point in points if point is not None]
     above, below = [0] * len(known), [0] * len(known)

@@ -34,7 +34,7 @@ _STYLE = {
     "grid.color": "#808080",
     "legend.frameon": False,
 }
-_WORST_ERROR = 1.01  # of the axis that is logarithmic in the error: accuracy 1 must lie at a finite height
+_WORST_ERROR = 1.01  # the error axis shows -log10(1.01 - accuracy), so that accuracy 1 has a finite position
 _TICKS_Y = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 1)
 _TICKS_X = (0, 0.4, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)  # fewer, because the numbers stand side by side
 

@@ -122,7 +122,7 @@ def sensitivity(rows: Sequence[Row], title: str) -> Any:
     for index, name in enumerate(names):
         points = [(row["sparsity"], row["top1"]) for row in rows if row["parameter"] == name]
         axes.plot(*zip(*points, strict=True), label=name, **{**line_style(index), "lw": 1.2, "markersize": 3})
-    axes.set(xlabel="sparsity of the one tensor (fraction removed)", ylabel="top-1 accuracy", title=title)
+    axes.set(xlabel="sparsity of the pruned tensor (fraction removed)", ylabel="top-1 accuracy", title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=7)
     return figure

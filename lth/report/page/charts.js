@@ -3,9 +3,9 @@ const ASIDE = 0.06; // largest shift to a side, as a fraction of the density
 const BANDS = 6; // of so many visible series intervals are bands, of more bars
 const AXES = {
   density: { title: 'density (fraction of prunable weights kept)', of: (point) => point.density },
-  epochs: { title: 'epochs of all training until then', of: (point) => point.epochs },
-  multiply_adds: { title: 'multiply-adds of all training until then', of: (point) => point.multiply_adds },
-  seconds: { title: 'seconds of all training until then', of: (point) => point.seconds },
+  epochs: { title: 'cumulative epochs', of: (point) => point.epochs },
+  multiply_adds: { title: 'cumulative multiply-adds', of: (point) => point.multiply_adds },
+  seconds: { title: 'cumulative seconds', of: (point) => point.seconds },
 };
 const ERRORS = [1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001];
 

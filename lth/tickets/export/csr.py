@@ -65,7 +65,8 @@ class _SparseConv2d(nn.Module):
 def write(ticket: Ticket, path: Path, net: nn.Module, image_shape: tuple[int, int, int], batch: int = 1) -> str:
     """Write masked layers as CSR and everything else dense (safetensors), and compare the speed with the dense network.
 
-    Convolutions with groups or other padding, and layers that attention reads, stay dense.
+    Convolutions with groups, a padding mode other than zeros or padding given as text stay dense, and so do layers
+    whose weight attention reads.
 
     batch: images per batch in the speed measurement
     """

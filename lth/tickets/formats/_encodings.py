@@ -34,7 +34,7 @@ def _check_complete(weights: State, found: Mapping[str, State]) -> None:
         halves += [n for n in weights if n.endswith(".mask")]
     halves += [n for n in weights if _AO_MASK.match(n)]
     if halves:
-        raise ValueError(f"a layer is incomplete: {halves} are there, but not what belongs to them")
+        raise ValueError(f"a layer is incomplete: the tensors that belong to {halves} are missing")
 
 
 def _torch_prune(state: State) -> tuple[State, State]:

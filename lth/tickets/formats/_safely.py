@@ -124,6 +124,6 @@ def _one_line(error: Exception) -> str:
     for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
         if mark in text:
             name = text.split(mark)[1].split()[0]
-            whole = "; of a whole module, save the state_dict() alone" if not name.startswith(_LIBRARY_CODE) else ""
+            whole = "; save the state_dict() of a module, not the module" if not name.startswith(_LIBRARY_CODE) else ""
             return f"it holds {name}, which is neither a tensor nor a plain container{whole}"
     return " ".join(text.split())[:200]

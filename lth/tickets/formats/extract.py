@@ -38,7 +38,7 @@ def extract(
         raise ValueError(f"form={form!r} is not one of {FORMS}")
     if initial.trained and rewind_step is None:
         raise ValueError(
-            f"the initial weights are not untrained: {initial.trained}; give rewind_step=STEP if that is intended"
+            f"the initial weights are trained: {initial.trained}; if that is intended, give rewind_step (--rewind-step)"
         )
     _check_names(initial, trained)
     maps = index_maps({n: w.shape for n, w in initial.weights.items()}, trained.recipes)
@@ -91,14 +91,20 @@ def _check_names(initial: Content, trained: Content) -> None:
     missing = [n for n in initial.weights if n not in trained.weights]
     extra = [n for n in trained.weights if n not in initial.weights]
     if missing or extra:
-        raise ValueError(f"the checkpoints differ in names: only in the initial one {missing}, only trained {extra}")
+        raise ValueError(
+            f"the checkpoints differ in names: only in the initial one {missing}, only in the trained one {extra}"
+        )
 
 
 def _check_shapes(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], maps: Mapping[str, Tensor]) -> None:
     for name, weight in initial.items():
         expected = maps[name].shape if name in maps else weight.shape
         if trained[name].shape != expected:
-            why = "its recipe says otherwise" if maps else "it was thinned, but stores no recipe of what was cut"
+            why = (
+                "its thinning recipe gives that shape"
+                if maps
+                else "it was thinned, but stores no recipe of what was cut"
+            )
             raise ValueError(f"{name} is {tuple(trained[name].shape)}, not {tuple(expected)}: {why}")
 
 

@@ -63,7 +63,7 @@ def from_zeros(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str,
     """Masks that prune the exact zeros of the weights `names`. Raises ValueError if there is no zero."""
     masks = {name: weights[name] != 0 for name in names}
     if all(bool(mask.all()) for mask in masks.values()):
-        raise ValueError(f"there is no zero in {list(names)}: the network is not pruned, or stores its weights dense")
+        raise ValueError(f"there is no zero in {list(names)}: it is not pruned, or its file stores unmasked weights")
     return masks
 
 

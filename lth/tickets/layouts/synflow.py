@@ -36,7 +36,7 @@ def read(source: Path, weights: Path | None = None, prefix: str | None = None) -
     content, masks = masked(source, prefix)
     state, scales = _without_scales(starting(weights, content, prefix))
     if cut := [name for name in masks if name in scales and not bool(masks[name].all())]:
-        raise ValueError(f"{source}: these identity shortcuts are pruned, which lth's networks cannot be: {cut}")
+        raise ValueError(f"{source}: these identity shortcuts are pruned, but have no factors in lth's networks: {cut}")
     trained = [name for name, scale in scales.items() if bool((scale != 1).any())]
     if trained:
         _log.warning("factors on identity shortcuts, which lth's networks lack, are left out: %s", trained)
@@ -121,7 +121,10 @@ def _of_torchvision(name: str) -> str | None:
 
 
 def _ends(name: str, stem: Mapping[str, str]) -> str | None:
-    """The name of a tensor before or after all blocks. stem: modules there -> lth's; None for another name."""
+    """lth's name of a tensor of the stem or the classifier; None for other tensors.
+
+    stem: module of the stem in the file -> its name in lth
+    """
     module, _, tensor = name.rpartition(".")
     module = {**stem, "fc": "classifier"}.get(module, "")
     return f"{module}.{tensor}" if module else None

@@ -13,7 +13,7 @@ def read(source: Path, weights: Path | None = None) -> Ticket:
     """Masks of `model_level_<l>.pt`, weights of `model_init.pt` or `model_rewind.pt`.
 
     The masks stored in the file of the weights belong to another level and are ignored. Linear layers stored as
-    convolutions of shape (out, in, 1) become (out, in). Weights that are zero need not be pruned.
+    convolutions of shape (out, in, 1) become (out, in). Kept weights may be zero.
     """
     content, masks = masked(source)
     return assemble("turboprune", _squeezed(masks), _squeezed(starting(weights, content)), source)
