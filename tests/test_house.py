@@ -138,7 +138,8 @@ def test_everything_public_says_what_it_means():
 
 
 def test_the_measures_of_the_house_do_not_fall_back():
-    assert len(measures.public_names()) <= 399
+    # raise this number for a new method or criterion; keep helpers private
+    assert len(measures.public_names()) <= 400
     assert measures.longest_class()[0] <= 150
     assert measures.most_arguments()[0] <= 9
     assert measures.twins() == []

@@ -203,10 +203,7 @@ class RunFolder:
         return dict(self.stored()["config"])
 
     def stored(self, shared: bool = False) -> dict[str, Any]:
-        """The content of config.yaml. Raises ValueError if there is none.
-
-        shared: True is faster for many files; the caller must then not change the result
-        """
+        """The content of config.yaml; if `shared`, cached and not to be changed. Raises ValueError if there is none."""
         stored = _content_of(self.path / "config.yaml", load_cached if shared else load_yaml)
         if stored is None:
             raise ValueError(f"{self.path} holds no run of lth: it has no config.yaml")
