@@ -20,9 +20,9 @@ HEAD = """# Networks of torchvision and timm
 either library that turns an image into one logit per class. The networks below are tested: all of torchvision's
 classifiers and {timm} of timm's. If networks differ only in
 width and depth (ResNet-50 to 152), the weights of all of them are counted, and only the smallest is trained; a test
-shows that all have the same kinds of layers. Tests show of each trained network:
+shows that all have the same kinds of layers. For each trained network, tests show:
 
-- masks cover exactly the weights that an independent walk over its layers finds: every convolution (grouped, dilated,
+- masks cover exactly the weights that an independent search of its layers finds: every convolution (grouped, dilated,
   depthwise), linear layer, packed attention weight and recurrent weight; not biases, normalisation, tokens, position
   tables or the kernels of experts (CondConv);
 - the output under masks of ones is bit-identical to the original;
@@ -32,8 +32,8 @@ shows that all have the same kinds of layers. Tests show of each trained network
 Masks use the names of the network's own parameters, so pretrained weights (`model.pretrained=true`, or the path of a
 state dict) are pruned like any others.
 
-**Counts** are those of 1000 classes at the network's usual image size. **tested at**: pixels, and the options given
-beside the library's own. **unused**: some parameters take no part in the output, and DDP needs
+**Counts** are those of 1000 classes at the network's usual image size. **tested at**: image size in pixels, and the
+options that differ from the library's defaults. **unused**: some parameters do not affect the output, and DDP needs
 `trainer.strategy=ddp_find_unused_parameters_true`. This page is made by `python -m docs.networks > docs/networks.md`
 from `docs/networks.yaml`, on which the tests run too.
 """

@@ -38,8 +38,8 @@ IMAGES = {  # of the training part
 DIFFERENCES = """
 ## What differs from the published runs
 
-What a recipe is known to do otherwise than the run that gave its number, with the reason: `published.differs` of its
-file. Recipes without an entry have no known difference. [fidelity.md](fidelity.md) says what was compared.
+The known differences between a recipe and the run that gave its number, with the reasons, from `published.differs` of
+its file. Recipes without an entry have no known difference. [fidelity.md](fidelity.md) says what was compared.
 """
 COLUMNS = (
     *("paper", "experiment", "method", "network", "dataset", "density"),
@@ -47,9 +47,9 @@ COLUMNS = (
 )
 HEAD = f"""# Published recipes
 
-Every recipe that a paper or its code states and whose parts exist here, one command away:
-`lth run experiment=<paper>/<name>`. Where a family differs in density, seed or one choice only, the file's first
-lines name the others. `python -m docs.recipes > docs/recipes.md` makes this page from `conf/experiment`.
+This page lists every recipe that a paper or its code states and whose parts exist here.
+`lth run experiment=<paper>/<name>` runs one. Where recipes differ in density, seed or one choice only, the first
+lines of one file name the others. `python -m docs.recipes > docs/recipes.md` makes this page from `conf/experiment`.
 Experiments once had other names: [renamed_experiments.md](renamed_experiments.md) lists both.
 
 - **expected**: test accuracy as published, quoted; nothing here was measured by this project.
@@ -59,8 +59,8 @@ Experiments once had other names: [renamed_experiments.md](renamed_experiments.m
 - **multiply-adds**: of training, 3 x those of a dense forward pass x images x epochs x levels; masks save nothing here.
   A report counts those of kept weights.
   Scoring, validation and testing are left out.
-- **hours**: those multiply-adds at {RATE:.0e} a second, which is an assumption about a GPU and kinder to large networks
-  than to small ones.
+- **hours**: those multiply-adds at {RATE:.0e} a second, which is an assumption about a GPU; small networks reach
+  less of it than large ones.
 """
 
 

@@ -52,8 +52,8 @@ class EpochLoader(ABC):
     the trainer's `current_epoch`: the number that Lightning passes to `sampler.set_epoch` is one too high after a
     resume from the end of an epoch if the fit is limited by steps.
 
-    The state is (epoch, number of batches returned), so that a run can resume inside an epoch, from a checkpoint
-    written after the step on the last batch returned.
+    The state is (epoch, number of batches returned). A fit can resume inside an epoch from a checkpoint that was
+    written after the step on the last batch returned. `lth run` itself saves at the end of epochs only.
 
     samples: number of training samples
     """

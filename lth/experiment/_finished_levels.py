@@ -87,7 +87,7 @@ def shrink_checkpoint(path: Path, own: bool = True) -> None:
 
 
 def _without_state(optimizer: Any) -> Any:
-    """An optimizer's state dict without per-parameter state. A level whose `finished` mark is lost resumes with it."""
+    """An optimizer's state dict without per-parameter state, which is enough for a level that is trained to its end."""
     return {**optimizer, "state": {}} if isinstance(optimizer, Mapping) and "state" in optimizer else optimizer
 
 

@@ -267,7 +267,7 @@ def _take_end(folder: Path, module: Any) -> None:
 
 
 def _missing_weights(path: Path) -> str:
-    """The file of weights that a level's ticket lacks because the run's first ticket lacked them; else ""."""
+    """Name of the file with the starting weights of pruned places, if the run began without them; else ""."""
     try:
         header = Ticket.load(path, weights=False).header
     except (ValueError, FileNotFoundError):  # damaged: no level is trained from it

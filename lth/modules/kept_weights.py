@@ -22,7 +22,7 @@ class KeptWeights(Classifier):
     """
 
     applies_masks = True  # callbacks refuse to prune modules without it
-    reads_weights = False  # between two steps: with `compute=sparse` a weight may hold its kept values alone
+    reads_weights = False  # whole weights between two steps; if False, `compute=sparse` may hold kept values instead
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 

@@ -36,7 +36,7 @@ class UpdateSteps:
 
 @dataclass(frozen=True)
 class PruningSteps:
-    """The steps of gradual pruning: multiples of `every`, from the last one <= `begin` to the last one <= `end`.
+    """The steps of gradual pruning: multiples of `every`, from `every * (begin // every)` to `every * (end // every)`.
 
     as_published: omit the last pruning, as GraNet's released code does (arXiv 2106.10404); the density then ends a
     little above the final one.

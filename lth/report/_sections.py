@@ -198,8 +198,8 @@ def _identity(run: Run) -> str:
 def _neutral(run: Run) -> Mapping[str, Any]:
     """The configuration, flat, without what may differ within a series: `Run.series` where the folder stores it.
 
-    Folders of earlier versions store resolved values only. There a value counts as the density when it equals it and
-    its key is named after it, which misses keys with other names.
+    Folders of earlier versions store resolved values only. For them a key is left out if its value equals the density
+    and its name contains `dens`. Copies of the density under other names are not recognised.
     """
     if run.series is not None:
         return {

@@ -66,7 +66,7 @@ REWIND_POINTS = ("rewind.ckpt", "initial.ckpt", "early.ckpt")  # files of the me
 # Whatever writes a file into a run's folder has a line here, or `overwrite=true` leaves the file behind.
 ARTEFACTS = (
     _Artefact(".lock", "lth.storage.folder", stays=True),  # held by the process that overwrites
-    # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`. What else begins with `level_` stays
+    # last.ckpt, ticket.safetensors, finished; tables of `lth sensitivity`. Other files that begin with `level_` stay
     _Artefact("level_*", "lth.experiment.loop", stays=True),
     *(_Artefact(name, "lth.callbacks.boundary.rewind") for name in REWIND_POINTS),
     _Artefact(f"starting_weights_{'[0-9a-f]' * 32}.safetensors", "lth.tickets._shared"),

@@ -165,7 +165,10 @@ def test_an_unknown_option_hints_at_folders_of_ones_own_where_none_was_given(mis
         ("recipe.lr=[1", r"'recipe.lr=\[1' is not of the form key=value"),
         ("method=from_nowhere", r"method/from_nowhere.yaml starts from method/impp.yaml, .*; did you mean imp or"),
         ("method=no_yaml", r"a configuration file is not valid YAML: .* in .*settings/method/no_yaml.yaml\", line 2"),
-        ("model.height=3", r"there is no key 'model.height'; .* \(an argument of mine.narrow .*: \+model.height=...\)"),
+        (
+            "model.height=3",
+            r"there is no key 'model.height'; .* \(to set an argument of mine.narrow .*: \+model.height=...\)",
+        ),
         ("recipe.height=3", r"^there is no key 'recipe.height'[^+]*$"),
     ],
 )

@@ -227,4 +227,4 @@ def test_distillers_example_for_tickets_has_a_recipe_for_each_command():
 @pytest.mark.parametrize("name", [name for name in names("experiment") if name.endswith("_released")])
 def test_released_sanity_checks_say_what_they_do_otherwise(name: str):
     said = " ".join(recipes.block(name)["differs"].values())
-    assert all(words in said for words in ("best epoch on the test set", "under 10 % sparse", "1 % of a layer"))
+    assert all(words in said for words in ("best epoch on the test set", "under 10 % sparsity", "1 % of a layer"))

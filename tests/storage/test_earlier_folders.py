@@ -1,4 +1,4 @@
-"""A run folder that an earlier version wrote goes on: moved code and new keys at their defaults are no difference."""
+"""A run folder of an earlier version is continued: moved code and new keys at their defaults make no difference."""
 
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +30,18 @@ EARLIER = {
     ],
     "surgery": ["method=surgery", "recipe/optimizer=muon"],
     "random": ["method=random", "sparsity.density=0.3", "method/weights=looks_linear", "method/repair=mirror"],
+}
+# Short runs of the same methods. Their outcomes, in earlier/outcomes.yaml, are those of version 3e08ef7.
+LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
+SHORT = {
+    "imp": ["method=imp", *LADDER, "recipe.epochs=3"],
+    "rigl": [*EARLIER["rigl"], "method.every=3", "recipe.epochs=3"],
+    "gmp": [*EARLIER["gmp"], "method.every=3", "recipe.epochs=3"],
+    "gem_miner": [*EARLIER["gem_miner"], "method.period=1", "method.warm=1ep", "recipe.epochs=4"],
+    "sanity": ["method=sanity", *LADDER, "recipe.epochs=2"],
+    "ssl": [*EARLIER["ssl"], "recipe.epochs=3"],
+    "surgery": [*EARLIER["surgery"], "recipe.epochs=3"],
+    "random": [*EARLIER["random"], "recipe.epochs=3"],
 }
 FOLDER = "runs/earlier"
 STORED = Path(__file__).parent / "earlier"
@@ -71,6 +83,20 @@ def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, t
     changed = resolved([*EARLIER[name], "recipe.lr=0.123"])
     with pytest.raises(ValueError, match=r"these keys differ \(there -> now\): recipe\.lr: .* -> 0\.123\. Choose"):
         RunFolder(tmp_path).claim(changed, {}, is_default=added_since)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_defaults_added_since_an_earlier_version_keep_its_results(name, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    train(folder.path, *SHORT[name])
+    outcomes = [folder.finished(level) for level in folder.levels]
+    expected = yaml.safe_load((STORED / "outcomes.yaml").read_text())[name]
+    assert [outcome["row"]["name"] for outcome in outcomes] == [level["level"] for level in expected]
+    for outcome, level in zip(outcomes, expected, strict=True):
+        assert [layer["kept"] for layer in outcome["layers"]] == pytest.approx(level["kept"], abs=1)
+        for key in ("train_loss", "test_loss"):  # processors round differently
+            assert outcome["row"][key] == pytest.approx(level[key], rel=1e-3), (level["level"], key)
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def test_a_folder_gives_the_weights_with_which_its_level_ended(method, tmp_path,
         main(["export", str(source), "--format", "torch_export", "--out", str(tmp_path / "a.pt2")])
         assert "; images: pixels / 255, minus 0.5, over 0.25" in capsys.readouterr().out
     main(["export", str(level / "ticket.safetensors"), "--format", "state_dict", "--out", str(tmp_path / "b.pt")])
-    assert "; starting weights" in capsys.readouterr().out
+    assert "these are starting weights" in capsys.readouterr().out
     start = torch.load(tmp_path / "b.pt", weights_only=True)
     assert not any(torch.equal(start[name], state[name]) for name in Ticket.load(level / "ticket.safetensors").masks)
     with pytest.raises(SystemExit, match="--complete writes starting weights: give a ticket"):

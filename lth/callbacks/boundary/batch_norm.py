@@ -17,7 +17,8 @@ class BatchNorm(Callback):
     reset: True resets them to zero mean and unit variance
     batches: number of training batches without augmentation over which they are estimated; 0 estimates nothing
 
-    By default the level starts with the statistics that the previous level ended with.
+    By default the statistics stay as the callbacks before this one leave them: those at the previous level's end, or
+    at the rewind point (`Rewind` with `bn_stats=rewind`).
     Raises ValueError for a negative number of batches.
     """
 

@@ -10,13 +10,15 @@ from lth.pruning.prunable import batch_norms
 
 
 class AtAverage(Callback):
-    """Sets the weights to the average x after each epoch, and back to y, where gradients are taken, before a batch.
+    """Sets the weights to a schedule-free optimizer's average x for evaluation, and to y for training steps.
+
+    The weights are x from the end of an epoch to the next training batch. Gradients are computed at y.
 
     level: the level being trained
     batches: number of training batches without augmentation over which batch-norm statistics are estimated at x,
         because those gathered in training belong to y
 
-    Must be the first callback: all others then see x from the epoch's end to the next batch. The switch happens
+    Must be the first callback, so that all others see x from the epoch's end to the next batch. The switch happens
     whether or not a checkpoint is saved, so that a resumed run has the same rounding errors. Source: arXiv 2405.15682.
     """
 

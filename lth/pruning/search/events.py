@@ -17,7 +17,9 @@ _SHAPES: dict[str, paths.Path] = {
 
 @dataclass(frozen=True)
 class EventSchedule:
-    """floor((epochs - 1) / period) events, after epochs `period`, 2 `period`, ... of a search; epochs count from 0.
+    """The events of a search. Event k happens at the end of epoch k * `period`, epochs counted from 0.
+
+    With `until` = 1 there are floor((epochs - 1) / period) events.
 
     epochs: length of the search
     period: epochs between two events, at least 1
