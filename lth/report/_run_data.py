@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lth.report._cost import costs
-from lth.report._sections import Group, flat_keys, is_execution_key
+from lth.report._sections import Group, is_execution_key
 from lth.report.collect import Run
+from lth.storage.flat import flattened
 
 LEVEL_COLUMNS = ("level", "name", "stage", "density", "test_accuracy", "val_accuracy", "train_accuracy", "train_loss")
 _COST_COLUMNS = ("epochs", "multiply_adds", "seconds")
@@ -72,7 +73,7 @@ def settings(runs: Sequence[Run]) -> dict[str, Any]:
 def _shown(run: Run) -> dict[str, str]:
     return {
         key: _text(value)
-        for key, value in flat_keys(run.config).items()
+        for key, value in flattened(run.config).items()
         if not is_execution_key(key) and not key.startswith("seeds.")
     }
 

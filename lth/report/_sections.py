@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from lth.report.collect import UNREAD, Run
+from lth.storage.flat import flattened
 from lth.storage.folder import DENSITY, NOT_IDENTITY, SEED
 
 _SEED_NAME = re.compile(r"seed\d+")
@@ -204,18 +205,17 @@ def _neutral(run: Run) -> Mapping[str, Any]:
     if run.series is not None:
         return {
             key: _neutral_value(value)
-            for key, value in flat_keys(run.series).items()
+            for key, value in flattened(run.series).items()
             if not is_execution_key(key)
             and value not in (SEED, DENSITY)  # as below, so that replicates of both versions are one series
         }
     density = run.config.get("sparsity", {}).get("density")
     return {
         key: _neutral_value(value)
-        for key, value in flat_keys(run.config).items()
+        for key, value in flattened(run.config).items()
         if not is_execution_key(key)
         and key.split(".")[0] != "seeds"
         and not _is_seed(key)
-        and key != "sparsity.density"
         and not (density is not None and not key.startswith("support.") and value == density and "dens" in key)
     }
 
@@ -249,11 +249,3 @@ def _folder_parts(run: Run) -> tuple[str, str] | None:
         if found:
             return found[1], "/".join(parts[position + 1 :])
     return None
-
-
-def flat_keys(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value of each leaf of a configuration."""
-    if isinstance(config, Mapping) and config:
-        items = [(f"{prefix}.{key}" if prefix else str(key), value) for key, value in config.items()]
-        return {name: leaf for key, value in items for name, leaf in flat_keys(value, key).items()}
-    return {prefix: config}

@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from lth.storage._flat import flattened
 from lth.storage._seal import check_trailer, checked, sealed, with_trailer
 from lth.storage._temporaries import remove_left_by_dead
 from lth.storage._yaml import load_cached, load_yaml
 from lth.storage.atomic import write_text
+from lth.storage.flat import flattened
 from lth.storage.renamed import REMOVED
 
 # Keys that affect where and how a run executes, not what it computes: a resumed run may differ in these.

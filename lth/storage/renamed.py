@@ -1,4 +1,10 @@
-"""Dotted paths of stored configurations that were renamed since, so that runs of earlier versions can be resumed."""
+"""What changed in stored configurations: renamed paths, moved keys and new keys. Runs of earlier versions are resumed.
+
+Reports compare them with runs of this version.
+"""
+
+from functools import cache
+from typing import Any
 
 # Old path -> new path; the entry of a module applies to everything in it.
 RENAMED: dict[str, str] = {
@@ -59,10 +65,25 @@ MOVED_KEYS: dict[str, dict[str, str]] = {
         "stop": "times.end",
     },
 }
+# Keys added since, by the `_target_` of their component ("" = the configuration itself), with the value that gives the
+# results of versions without the key.
+ADDED: dict[str, dict[str, Any]] = {
+    "": {"compute": "dense"},
+    "lth.callbacks.Gradual": {
+        "prune._target_": "lth.pruning.prune",
+        "prune._partial_": True,
+        "times._target_": "lth.plan.Times",
+    },
+    "lth.callbacks.Regrow": {
+        "update._target_": "lth.pruning.topology.Update",
+        "times._target_": "lth.plan.Times",
+    },
+}
 # Keys that earlier versions stored and that no longer exist, because they changed no result.
 REMOVED: frozenset[str] = frozenset()
 
 
+@cache
 def current_path(dotted: str) -> str:
     """The present path of `dotted`; unchanged if it was not renamed."""
     for _ in RENAMED:  # a path may have moved several times

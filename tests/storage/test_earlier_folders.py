@@ -7,6 +7,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from lth.experiment._stored_configuration import series_configuration
+from lth.report._sections import sections
+from lth.report.collect import collect
 from lth.storage.folder import RunFolder, different_keys
 from lth.storage.renamed import RENAMED, current_path
 from tests.support.commands import run_py
@@ -55,13 +58,6 @@ def resolved(overrides):
     return OmegaConf.to_container(configuration(FOLDER, *overrides), resolve=True)
 
 
-def added_since(key):
-    """Whether a key was added since: `compute`, and the classes of arguments that were grouped."""
-    return key == "compute" or key.endswith(
-        (".times._target_", ".update._target_", ".prune._target_", ".prune._partial_")
-    )
-
-
 def paths(value):
     """All dotted paths into lth in a configuration."""
     if isinstance(value, str):
@@ -79,10 +75,23 @@ def exists(path):
 @pytest.mark.parametrize("name", EARLIER)
 def test_a_configuration_stored_by_an_earlier_version_is_the_present_one(name, tmp_path):
     (tmp_path / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
-    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {}, is_default=added_since)
+    RunFolder(tmp_path).claim(resolved(EARLIER[name]), {})
     changed = resolved([*EARLIER[name], "recipe.lr=0.123"])
     with pytest.raises(ValueError, match=r"these keys differ \(there -> now\): recipe\.lr: .* -> 0\.123\. Choose"):
-        RunFolder(tmp_path).claim(changed, {}, is_default=added_since)
+        RunFolder(tmp_path).claim(changed, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_report_compares_a_run_of_an_earlier_version_with_one_of_today(name, tmp_path):
+    for folder in (tmp_path / "old", tmp_path / "new"):
+        folder.mkdir()
+    (tmp_path / "old" / "config.yaml").write_text((STORED / f"{name}.yaml").read_text())
+    cfg = configuration(FOLDER, *EARLIER[name], "seed=1")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    RunFolder(tmp_path / "new").claim(config, {}, series=series_configuration(cfg))
+    (section,) = sections(collect([tmp_path]))
+    assert [len(group.runs) for group in section.groups] == [2]
 
 
 @pytest.mark.slow

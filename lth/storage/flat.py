@@ -3,18 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lth.storage.renamed import MOVED_KEYS, current_path
+from lth.storage.renamed import ADDED, MOVED_KEYS, current_path
 
 
 def flattened(config: Any) -> dict[str, Any]:
-    """Map each dotted key to its value; import paths and keys of earlier versions are replaced by the present ones."""
+    """Map each dotted key to its value, with the keys of this version.
+
+    Import paths and keys of earlier versions are replaced by the present ones. Keys that were added since have the
+    values that keep the results.
+    """
     flat = _flat(config, "")
-    moves = {k.removesuffix("_target_"): MOVED_KEYS[v] for k, v in flat.items() if _is_moved(k, v)}
-    for owner, moved in moves.items():
-        for key in [key for key in flat if key.startswith(owner)]:
+    owners = {k.removesuffix("_target_"): v for k, v in flat.items() if k.endswith("_target_") and isinstance(v, str)}
+    for owner, target in owners.items():
+        moved = MOVED_KEYS.get(target, {})
+        for key in [key for key in flat if moved and key.startswith(owner)]:
             name, dot, rest = key.removeprefix(owner).partition(".")
             if name in moved:
                 flat[f"{owner}{moved[name]}{dot}{rest}"] = flat.pop(key)
+    of_script = isinstance(config, Mapping) and "settings" in config  # its other keys are the user's
+    for owner, target in {**({} if of_script else {"": ""}), **owners}.items():
+        for key, value in ADDED.get(target, {}).items():
+            flat.setdefault(f"{owner}{key}", value)
     return flat
 
 
@@ -25,10 +34,6 @@ def _flat(config: Any, prefix: str) -> dict[str, Any]:
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
-
-
-def _is_moved(key: str, value: Any) -> bool:
-    return key.endswith("._target_") and isinstance(value, str) and value in MOVED_KEYS
 
 
 def _current(value: Any) -> Any:
