@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --dist worksteal
 SKIPPED := $(VENV)/skipped-tests
-# Bytecode is kept: importing pytorch_lightning takes half as long with it. Containers often forbid it by this variable.
+# Keep bytecode files: they halve the time that importing pytorch_lightning takes. Containers often set this variable.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -46,7 +46,7 @@ lint-and-types: lint types
 fast: install # in one process: importing everything takes as long as running them
 	$(BIN)/python -m pytest -p no:xdist -m "not slow and not engine"
 
-test: install ## all tests but those of engines (FFCV, Slurm, Ray, GPU) and of every recipe and network
+test: install ## all tests except those marked engine: FFCV, Slurm, Ray, GPU, most networks and recipes
 	$(PYTEST) -n 2 -m "not engine" --durations=20 --skipped-to=$(SKIPPED)
 
 engines: install ## the tests that `make test` leaves out, and those that it skipped

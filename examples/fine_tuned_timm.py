@@ -1,4 +1,4 @@
-"""A timm network with weights from disk, fine-tuned on another task and pruned to a fifth of its convolutions.
+"""A timm network with weights from disk, fine-tuned on another task and pruned to a fifth of its convolution weights.
 
 `python examples/fine_tuned_timm.py WEIGHTS`, where WEIGHTS is a state dict of the network in the safetensors format.
 """

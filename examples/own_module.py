@@ -1,6 +1,6 @@
 """Iterative magnitude pruning of a LightningModule of one's own: `python examples/own_module.py`.
 
-The lines that are lth's end in a comment. Killed and started again, the script goes on where it was.
+Lines that use lth end in a comment. A script that was killed resumes when it is started again.
 """
 
 import sys

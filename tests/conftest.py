@@ -114,7 +114,7 @@ def _skipped_without_extra() -> Iterator[None]:
 
 
 def pytest_runtest_teardown() -> None:
-    """Give freed memory back now and then: glibc keeps what networks of all sizes left, up to 12 GB a worker."""
+    """Return freed memory to the system after every 50th test: glibc otherwise keeps up to 12 GB a worker."""
     if next(_TESTS) % 50 == 0 and hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
 

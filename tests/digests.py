@@ -29,15 +29,21 @@ def cases() -> dict[str, list[str]]:
     for name in names("method/criterion"):
         found[f"criterion={name}"] = [*CONV, "method=one_shot", f"method/criterion={name}", "sparsity.density=0.3"]
     for name in names("method/allocation"):
-        if name != "as_ticket":
-            one = ["method=at_init", "method/criterion=random", f"method/allocation={name}", "sparsity.density=0.3"]
-            found[f"allocation={name}"] = [*CONV, *one]
+        one = ["method=at_init", "method/criterion=random", f"method/allocation={name}", "sparsity.density=0.3"]
+        found[f"allocation={name}"] = [*CONV, *one]
     for name in names("method/weights"):
         found[f"weights={name}"] = [*CONV, "method=random", f"method/weights={name}", "sparsity.density=0.3"]
     for group in ("drop", "grow", "fraction", "memory", "new_weights"):
         for name in names(f"method/{group}"):
             moving = ["method=rigl", "method.every=2", "sparsity.density=0.3"]
             found[f"{group}={name}"] = [*CONV, *moving, f"method/{group}={name}"]
+    for group in ("placement", "repair"):
+        for name in names(f"method/{group}"):
+            found[f"{group}={name}"] = [*CONV, "method=random", f"method/{group}={name}", "sparsity.density=0.3"]
+    for group in ("rule", "freezing", "score_init", "regulariser"):
+        for name in names(f"method/{group}"):
+            search = ["method=gem_miner", "method.period=1", "sparsity.density=0.3"]
+            found[f"{group}={name}"] = [*CONV, *search, f"method/{group}={name}"]
     for name in names("method/path"):
         found[f"path={name}"] = ["method=gmp", f"method/path={name}", "method.every=2", "sparsity.density=0.3"]
     for name in names("treatment"):

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
-# what would have to be compiled where an old version has no wheel for a new Python
+# packages that are installed from wheels only: an old version without a wheel for a new Python would be compiled
 WHEELS = ("numpy", "scipy", "scikit-learn", "matplotlib", "pyyaml", "safetensors", "torch", "torchvision")
 SHOWN = ("torch", "pytorch-lightning", "torchmetrics", "numpy")
 COLUMNS = "{:<7}{:<8}{:<68}{:<13}{:<26}{:>7}"

@@ -1,4 +1,4 @@
-"""Measures of the structure of `lth/`: `python -m tests.measures`. Some are held by tests/test_house.py."""
+"""Measures of the structure of `lth/`: `python -m tests.measures`. tests/test_house.py limits some of them."""
 
 import ast
 import statistics
@@ -28,7 +28,7 @@ def definitions(path: Path) -> Iterator[Definition]:
 
 
 def is_internal(path: Path) -> bool:
-    """Whether a module is private to its room: its name, or a folder's above it, begins with one underscore."""
+    """Whether a module is private to its package: its name, or that of a folder above, begins with one underscore."""
     return any(part.startswith("_") and not part.startswith("__") for part in path.relative_to(ROOT).parts)
 
 
@@ -145,12 +145,12 @@ def table() -> dict[str, str]:
         "longest class": "{} ({})".format(*longest_class()),
         "most arguments": "{} ({})".format(*most_arguments()),
         "public top-level names": str(len(public_names())),
-        "public top-level names, modules of one room included": str(
+        "public top-level names, private modules included": str(
             sum(not node.name.startswith("_") for path in sources() for node in definitions(path))
         ),
         "public names and methods without a docstring": str(len(undocumented())),
-        "modules outside the rooms": str(len(list((ROOT / "lth").glob("*.py")))),
-        "module names in two rooms": ", ".join(twins()) or "none",
+        "modules outside the packages": str(len(list((ROOT / "lth").glob("*.py")))),
+        "module names in two folders": ", ".join(twins()) or "none",
         "experiments outside a paper's folder": str(len(list((ROOT / "conf" / "experiment").glob("*.yaml")))),
     }
 

@@ -47,7 +47,7 @@ def test_another_failure_is_no_reason_to_skip():
 
 
 def test_hydra_can_scan_the_plugins_in_python_3_10():
-    """Its scan asks issubclass of all members of a module; there generic aliases pass for classes, and it fails."""
+    """Hydra calls issubclass on a module's classes; in Python 3.10 generic aliases pass as classes, and it fails."""
     import hydra_plugins
 
     found = walk_packages(hydra_plugins.__path__, "hydra_plugins.")

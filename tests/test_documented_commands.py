@@ -32,7 +32,7 @@ def blocks(page: Path) -> Iterator[str]:
 
 
 BLOCKS = [(page.relative_to(ROOT).as_posix(), block) for page in PAGES for block in blocks(page)]
-# every command that a block names does nothing but end well
+# replaces every command that a block names by a function that does nothing and succeeds
 _STUBS = """
 for name in lth python pip make ray sinfo wandb tensorboard lth_slurm; do eval "$name() { :; }"; done
 """
@@ -41,7 +41,7 @@ for name in lth python pip make ray sinfo wandb tensorboard lth_slurm; do eval "
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_a_shell_reads_every_block_as_it_is_meant(shell: str, tmp_path: Path):
-    """Brackets without quotes are patterns to zsh, which splits no variable into words and knows no comments there."""
+    """zsh takes unquoted brackets for patterns, splits no variable into words, and has no comments when interactive."""
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
     for path in ("imp-geometric-0.25/threads=1/seed0", "imp-geometric-0.044/seed0/wandb/offline-run-1"):  # for patterns
@@ -85,7 +85,7 @@ def test_hydra_reads_the_overrides_of_every_documented_run_and_sweep():
     assert any("-m" in words for words in commands())
 
 
-# chosen by what they need: no real data, another package, a cluster, a ticket or many devices
+# commands that need other data, another package, a cluster, a ticket or several devices are left out
 _DEAR = re.compile(r"experiment=|ticket=|dataset=(?!digits)|launcher=|sweeper=|trainer=|model=(?!lenet|mlp)|-m\b|rules")
 CHEAP = [words for words in commands() if not _DEAR.search(" ".join(words))]
 

@@ -1,4 +1,4 @@
-"""The structure of `lth/`: imports point one way, names are the field's, files and functions stay short."""
+"""The structure of `lth/`: imports point downward, no name is meaningless, files and functions are short."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from tests.mutations.faults import FAULTS
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "lth").rglob("*.py"))
 FORBIDDEN_NAMES = {"utils", "util", "common", "base", "src", "registry", "helpers", "misc"}
-# Rooms from bottom to top. A room imports rooms of lower rank only, and never another of its own rank.
+# Packages from bottom to top. A package imports only packages of lower rank.
 RANK = {
     **dict.fromkeys(("plan", "storage", "pruning"), 0),
     **dict.fromkeys(("training", "datamodules", "tickets"), 1),
@@ -24,14 +24,14 @@ RANK = {
     "cli": 6,
 }
 COMMANDS = {"run", "report", "ticket", "summary", "sensitivity", "connectivity", "verdict"}  # `python -m lth.<command>`
-# What some rooms may import at module level, besides the standard library and lower rooms.
+# The third-party libraries that some packages may import at module level.
 LIBRARIES = {
     "plan": set(),
     "pruning": {"torch", "numpy"},
     "networks": {"torch", "yaml"},
     "tickets": {"torch", "numpy", "safetensors"},
 }
-OPTIONAL_IN = {"lth/pruning/_compiled_linear.py": {"numba"}}  # the file itself is imported where it is installed
+OPTIONAL_IN = {"lth/pruning/_compiled_linear.py": {"numba"}}  # lth imports this file only if numba is installed
 HYDRA_ROOMS = {"experiment", "cli"}
 OPTIONAL = {
     "torchvision",
@@ -71,18 +71,18 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def test_every_folder_is_a_known_room():
-    rooms = {path.name for path in (ROOT / "lth").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms == set(RANK) | COMMANDS
+def test_every_folder_is_a_known_package():
+    packages = {path.name for path in (ROOT / "lth").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages == set(RANK) | COMMANDS
 
 
-def test_only_two_modules_lie_outside_the_rooms():
+def test_only_two_modules_lie_outside_the_packages():
     assert {path.name for path in (ROOT / "lth").glob("*.py")} <= {"__init__.py", "__main__.py"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_imports_point_to_lower_rooms(path: Path):
+def test_packages_import_only_packages_of_lower_rank(path: Path):
     room = room_of(path)
     if room not in RANK or is_command(path):
         return
@@ -91,7 +91,7 @@ def test_imports_point_to_lower_rooms(path: Path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_libraries_stay_in_their_rooms(path: Path):
+def test_packages_import_only_their_libraries_at_module_level(path: Path):
     room = room_of(path)
     outside = (
         {module.split(".")[0] for module in imports(path)} - STANDARD - {"lth"} - OPTIONAL_IN.get(named(path), set())
@@ -104,14 +104,14 @@ def test_libraries_stay_in_their_rooms(path: Path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_modules_with_an_underscore_serve_their_own_room(path: Path):
+def test_modules_with_an_underscore_are_imported_only_within_their_package(path: Path):
     for module in imports(path, top_level=False):
         parts = module.split(".")
         if parts[0] == "lth" and any(re.match(r"_[a-z]", part) for part in parts):
             assert parts[1] == room_of(path), module
 
 
-def test_no_room_or_file_has_a_name_that_says_nothing():
+def test_no_folder_or_file_has_a_meaningless_name():
     for path in (ROOT / "lth").rglob("*"):
         assert path.stem not in FORBIDDEN_NAMES, path
 
@@ -137,7 +137,7 @@ def test_everything_public_says_what_it_means():
     assert measures.undocumented() == []
 
 
-def test_the_measures_of_the_house_do_not_fall_back():
+def test_the_measures_of_the_structure_stay_within_their_limits():
     # raise this number for a new method or criterion; keep helpers private
     assert len(measures.public_names()) <= 400
     assert measures.longest_class()[0] <= 150
@@ -146,7 +146,7 @@ def test_the_measures_of_the_house_do_not_fall_back():
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_rooms_is_that_of_the_code():
+def test_the_architecture_picture_is_that_of_the_code():
     assert architecture.PICTURE.read_text() == architecture.draw(), "run: python -m docs.architecture"
 
 

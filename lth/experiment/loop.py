@@ -125,8 +125,8 @@ class Loop:
         curves, ticket = Curves(level, offset, earlier), KeepTicket(level, self.experiment.provenance(level))
         last = level.folder / "last.ckpt"
         saving = LastCheckpoint(last, level.steps, cfg.checkpoint_seconds)
-        # Lightning calls callbacks in this order: the stage's set masks and weights, then the ticket stores them. A NaN
-        # loss raises an error before its epoch is logged. Lightning moves `saving`, a Checkpoint, to the end.
+        # Lightning calls callbacks in this order: those of the stage set masks and weights, the ticket stores them
+        # then. A NaN loss raises an error before its epoch is logged. `saving`, a Checkpoint, is moved to the end.
         watching = [StopOnNonFinite(level), curves, progress, saving, SameOnRanks()]
         layers = LayerReport(level, image_shape, self.console, print_table, cfg.allow_dead)
         compute = SparseCompute(level, image_shape, self.console, cfg.compute)

@@ -16,8 +16,9 @@ from lth.pruning.restore import preserved, replaced
 class EffectiveWeights(Classifier, ABC):
     """Calls `net` with the tensors of `effective()` in place of its own; any network works unchanged.
 
-    During training `masks` hold the weights that may be used. `finalize_` writes the masks and weights of the result
-    into `masks` and the network, so that the level ends with the same kind of ticket as every other method.
+    During training `masks` hold the weights that may be used; in surgery others may return. `finalize_` writes the
+    masks and weights of the result into `masks` and the network, so that the level ends with the same kind of ticket as
+    every other method.
 
     Raises ValueError for a recipe that averages weights (EMA, schedule-free optimizers).
     """

@@ -25,7 +25,7 @@ class Classifier(pl.LightningModule):
 
     net: the network, without masks in it
     masks: masks of its prunable weights, changed in place
-    support: masks outside of which no weight may be used, also by methods that regrow weights
+    support: the masks that the first level starts from; weights may grow outside of them unless `method.constrain=true`
     recipe: optimizer, schedule and regularisation
     level: length and density of the training
     classes: number of classes

@@ -22,7 +22,9 @@ class KeptWeights(Classifier):
     """
 
     applies_masks = True  # callbacks refuse to prune modules without it
-    reads_weights = False  # whole weights between two steps; if False, `compute=sparse` may hold kept values instead
+    reads_weights = (
+        False  # True in modules that need whole weights between steps; else `compute=sparse` may hold kept values
+    )
     changes = 0  # rises when masks change; callbacks that keep copies of the weights (EMA) then mask them again
     attached: Attached | None = None  # biases and batch norms pruned with whole outputs; set at a level's start
 

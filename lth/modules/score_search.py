@@ -6,8 +6,9 @@ A weight is in one of three states:
 - allowed, not chosen: at the current scores the rule does not select the weight;
 - chosen: the network computes with it.
 
-Checkpoints store the allowed weights as `flags` and the chosen ones as `masks`. Scores of excluded weights keep
-changing by their penalty and momentum, without effect.
+Checkpoints store the allowed weights as `flags`, and as `masks` those that the ticket would have: all allowed weights
+with `restore=True`, else the chosen ones. Scores of excluded weights keep changing by their penalty and momentum,
+without effect.
 
 Sources: arXiv 1911.13299 (edge-popup), 2202.12002 (Gem-Miner), 2210.02412 (strong tickets in random networks).
 """

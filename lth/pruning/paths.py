@@ -1,4 +1,7 @@
-"""Density as a function of the progress through a level, 0..1; exact at both ends, constant outside."""
+"""Density along a path from `start` (progress 0) to `end` (progress 1), exact at both ends and constant outside.
+
+The caller defines progress. In gradual pruning, 0 is the first pruning and 1 the last.
+"""
 
 from collections.abc import Callable
 

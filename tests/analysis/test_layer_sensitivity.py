@@ -45,7 +45,7 @@ def test_each_point_changes_the_named_tensor_only_and_starts_from_the_original_w
     points = list(layer_sensitivity(net, names, units.filters, [1, 0.5, 0.75], look))
     assert [(p["parameter"], p["density"]) for p in points] == [(n, d) for n in names for d in (1, 0.5, 0.75)]
     assert [changed for changed, _ in seen] == [[], [names[0]], [names[0]], [], [names[1]], [names[1]]]
-    assert [zeros["conv1.weight"] for _, zeros in seen] == [0, 8 * 27, 4 * 27, 0, 0, 0]  # falls again: not nested runs
+    assert [zeros["conv1.weight"] for _, zeros in seen] == [0, 8 * 27, 4 * 27, 0, 0, 0]  # no point builds on another
 
 
 def test_the_network_is_the_same_to_the_last_bit_between_rows_and_whatever_happens(net):
@@ -86,7 +86,7 @@ def test_names_match_exactly(net):
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.29, 0.5, 0.999, 1.0])
 @pytest.mark.parametrize("name", ["elements", "filters", "channels", "kernels"])
-def test_the_smallest_parts_go_floor_of_the_share_whatever_the_ties(name, sparsity):
+def test_the_smallest_parts_are_removed_ties_by_index_and_their_number_is_rounded_down(name, sparsity):
     weight = torch.randint(-3, 4, (10, 5, 2, 2), generator=torch.Generator().manual_seed(3)).float()
     numbers = getattr(units, name)(weight.shape)
     count = units.count_units(numbers)
@@ -102,7 +102,7 @@ def test_a_percent_is_refused():
         _mask_of_largest(torch.ones(2, 2), units.elements((2, 2)), 50)
 
 
-def test_ranges_exclude_their_end_and_have_no_crumbs():
+def test_ranges_exclude_their_end_and_have_no_rounding_errors():
     assert fractions(0, 0.95, 0.05) == [round(0.05 * i, 2) for i in range(19)]
     assert fractions(0, 0.3, 0.1) == [0, 0.1, 0.2]
     assert fractions(0.5, 1, 0.25) == [0.5, 0.75]

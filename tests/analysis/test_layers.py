@@ -81,7 +81,7 @@ def test_rows_say_shape_total_kept_and_density():
 
 @pytest.mark.parametrize(("shortcut", "macs"), [("conv", 40_813_184), ("pad", 40_551_040)])
 def test_resnet20_has_the_published_multiply_adds(shortcut, macs):
-    """40,813,184 with 1x1 convolutions as shortcuts; the 262,144 they take are missing where they are padded."""
+    """40,813,184 with 1x1 convolutions as shortcuts, which take 262,144 of them; zero-padded shortcuts take none."""
     net = resnet20(10, 3, 32, shortcut=shortcut)
     assert sum(row["macs"] for row in layer_table(net, Masks.ones(net), (3, 32, 32))) == macs
 
@@ -134,8 +134,8 @@ def test_attention_uses_its_weights_at_every_token():
     }
 
 
-def test_batch_norm_over_a_single_image_is_no_obstacle():
-    """In training mode it refuses a batch of one."""
+def test_a_network_with_batch_norm_in_training_mode_is_counted():
+    """Batch norm in training mode raises an error for a batch of one image."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5)).train()
     assert layer_table(net, Masks.ones(net), (3, 2, 2))[0]["macs"] == 60
 

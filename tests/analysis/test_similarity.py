@@ -1,4 +1,4 @@
-"""R_p: identity, null, noise, symmetry, as the specification measured them."""
+"""The correlation R_p of two networks: equal, independent, noisy and masked ones."""
 
 import pytest
 import torch

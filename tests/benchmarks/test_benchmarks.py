@@ -28,7 +28,7 @@ def _keep_threads():
 
 
 def fake(name, clock, seconds=1.0, **options):
-    """An arm that takes `seconds` of a clock that slows down steadily, and records its turns."""
+    """An arm whose turn takes `seconds` * (1 + drift * n), where n counts the turns of all arms in `clock`."""
 
     def turn():
         clock.turns.append(name)

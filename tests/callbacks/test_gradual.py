@@ -101,8 +101,8 @@ def test_a_path_cannot_rise(tmp_path):
         run_level(tmp_path, "method=granet", *SHORT, "method.initial_density=0.05", "sparsity.density=0.3")
 
 
-def test_no_layer_is_emptied_by_global_pruning(tmp_path):
-    """A first layer of tiny weights would be the first to go."""
+def test_the_allocation_with_a_floor_keeps_global_pruning_from_emptying_a_layer(tmp_path):
+    """The first layer has tiny weights: `global_` empties it, `with_floor` does not."""
     options = ["sparsity.density=0.02", "method.prune_end=20", "method.fraction.end=0.5"]
     for allocation, emptied in (("global_", True), ("with_floor", False)):
         how = [f"method/allocation@method.gradual_allocation={allocation}", "method.initial_density=1.0"]
@@ -112,7 +112,7 @@ def test_no_layer_is_emptied_by_global_pruning(tmp_path):
 
 
 STARTS = [(1.0, "erk"), (0.5, "erk"), (0.1, "erk"), (0.5, "uniform"), (0.1, "uniform"), (0.5, "balanced")]
-STARTS += [(0.1, "balanced")]  # the other layers hold less than a uniform density leaves them: the head takes it
+STARTS += [(0.1, "balanced")]  # the other layers start with fewer weights than their target, so the head keeps the rest
 
 
 class Shrink(pl.Callback):

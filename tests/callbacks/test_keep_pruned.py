@@ -82,7 +82,7 @@ def test_averages_of_the_weights_have_the_same_zeros(average):
 
 @pytest.mark.slow
 def test_gradients_are_masked_before_they_are_clipped():
-    """The norm that Lightning clips by is the norm of what remains."""
+    """Lightning clips by the norm of the kept weights' gradients."""
     norms = []
 
     class Reads(pl.Callback):
@@ -125,7 +125,7 @@ def test_a_module_with_masks_of_its_own_that_nothing_applies_is_refused(tmp_path
 
 
 def placed(module: pl.LightningModule, keep: KeepPruned) -> str:
-    """What stands before the masks' names in the module's."""
+    """The prefix that makes the masks' names parameter names of `module`."""
     keep.setup(pl.Trainer(accelerator="cpu", logger=False, callbacks=[keep]), module, "fit")
     return keep._prefix
 

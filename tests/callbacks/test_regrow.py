@@ -91,7 +91,7 @@ def test_nearly_all_pruned_weights_have_a_gradient_and_are_zero_after_the_step(t
 
 
 class MaskGradients(pl.Callback):
-    """What a mask in the forward pass would do to gradients, before growth sees them."""
+    """Masks the gradients before growth reads them, as a mask in the forward pass would."""
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         for weight, mask in zip(pl_module.masks.weights(pl_module.net), pl_module.masks.values(), strict=True):

@@ -1,4 +1,4 @@
-"""What changing masks cost on steps without a change: the operations of a static mask, one more for a memory."""
+"""A step without a mask update takes the operations of a static mask; an average of gradients adds one."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_an_average_of_gradients_adds_one_operation_whatever_the_network(model, 
 
 
 def test_an_update_happens_at_the_step_it_is_due_and_is_what_costs(tmp_path):
-    """The third step is looked at; with an update every three steps it must show."""
+    """`lightning_step` counts the operations of the third step, which has an update only with `every=3`."""
     quiet = lightning_step(tmp_path, *MODELS["mlp"], *DYNAMIC["rigl"])
     update = lightning_step(tmp_path, *MODELS["mlp"], "method=rigl", "sparsity.density=0.3", "method.every=3")
     assert update.total() > quiet.total() + 20

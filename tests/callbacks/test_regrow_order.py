@@ -61,7 +61,7 @@ class Inject(pl.Callback):
 
 @pytest.mark.parametrize("memory", ["last", "mean_of_last", "momentum"])
 def test_an_inf_in_the_gradient_skips_its_update_and_no_other(memory, tmp_path, monkeypatch):
-    """The step is replaced at updates, so that the inf reaches no weight, as when a loss scaler leaves the step out."""
+    """An update replaces the optimizer's step, so the inf reaches no weight, as if a loss scaler skipped the step."""
     changes = moves(monkeypatch)
     replaced = ["method.order=replace_step", "method.every=4", "method/fraction=constant", f"method/memory={memory}"]
     run_level(tmp_path, *RIGL, *TWENTY, *replaced, watch=(Inject(8),))

@@ -64,7 +64,7 @@ def test_a_level_in_float64_equals_the_dense_one_up_to_rounding(recipe, tmp_path
         train(tmp_path / "sparse", *given, "compute=sparse")
     assert layers(tmp_path / "sparse") == ["sparse"] * 3
     assert layers(tmp_path / "dense") == [None] * 3
-    # no matrix is left in weights, optimizer state and averages; a batch that only accumulates comes before any state
+    # weights, optimizer state and averages hold no matrix; (1, 0, 0) comes from batches before the first optimizer step
     assert set(held) - {(1, 0, 0)} == {(1, 1, 0)}
     dense, sparse = (tensors(checkpoint(tmp_path / name)) for name in ("dense", "sparse"))
     assert dense.keys() == sparse.keys()
@@ -110,7 +110,7 @@ def trainer(**changes):
     return SimpleNamespace(**usual | {"optimizers": [optimizer]} | changes)
 
 
-def test_what_stands_against_it_is_said():
+def test_the_obstacle_to_sparse_compute_is_named():
     class Own(Callback):
         pass
 

@@ -16,7 +16,7 @@ SEARCH = "method=gem_miner", "method.period=1", "sparsity.density=0.3"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Folder of a search and its fine-tuning under a treatment, and of both without one; each trained once."""
+    """Returns a function that gives the folder of a search and fine-tuning with a treatment; each is trained once."""
     folders: dict[str, Path] = {}
 
     def of(treatment: str, *overrides: str) -> Path:

@@ -47,7 +47,7 @@ def test_the_numbers_are_those_of_the_masks(tmp_path, monkeypatch):
 
 
 def _at_end(changes, layer):
-    """The layer's masks once each step's changes are over."""
+    """The layer's mask after the last change of each step."""
     return {change.step: change.after.masks[layer] for change in changes}.values()
 
 
@@ -99,4 +99,6 @@ def test_effective_densities_and_dead_units_are_finite_after_twenty_updates(tmp_
     assert len(layers) == 3
     for layer in layers:
         assert 0 <= int(layer["effective"]) <= int(layer["kept"])
-        assert min(int(layer["dead_outputs"]), int(layer["dead_inputs"])) >= 0
+        outputs, inputs = map(int, layer["shape"].split("x"))
+        assert 0 <= int(layer["dead_outputs"]) < outputs
+        assert 0 <= int(layer["dead_inputs"]) < inputs

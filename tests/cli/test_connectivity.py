@@ -53,13 +53,13 @@ def test_masks_make_zeros_and_leave_the_rest():
     assert torch.equal(found["0.bias"], a["0.bias"])
 
 
-def test_a_barrier_is_measured_from_the_line_between_the_level_end():
+def test_a_barrier_is_measured_from_the_straight_line_between_the_two_ends():
     line = [{"alpha": a, "loss": loss} for a, loss in ((0, 1.0), (0.5, 3.0), (1, 2.0))]
     assert _barrier(line, lambda row: row["loss"]) == pytest.approx(1.5)
     assert _barrier([line[0], line[2]], lambda row: row["loss"]) == 0
 
 
-def test_the_grid_has_both_level_end():
+def test_the_grid_has_both_ends():
     assert line_points(0.1) == pytest.approx([i / 10 for i in range(11)])
     for step in (0.0, -0.1, 0.3, 2):
         with pytest.raises(ValueError, match="divided by a whole number"):
@@ -106,7 +106,12 @@ def test_just_after_a_pruning_the_trained_weights_stand_under_the_new_mask(tmp_p
     assert float(first["accuracy_before"]) == pytest.approx(float(rows(tmp_path)[0]["test_accuracy"]))
     levels = sorted(tmp_path.glob("level_*"))
     old, new = (level_end(level / "last.ckpt") for level in levels[:2])
-    assert all(not masked(old[0], new[1])[name][~mask].any() for name, mask in new[1].items())
+    built = Experiment(configuration(tmp_path, "dataset.val_size=0", *LADDER), RunFolder(tmp_path))
+    built.net.load_state_dict(masked(old[0], new[1]))
+    built.net.eval()
+    with torch.no_grad():
+        hits = torch.cat([built.net(x).argmax(1) == labels for x, labels in built.data.test_dataloader()])
+    assert float(first["accuracy_after"]) == pytest.approx(float(hits.float().mean()))
 
 
 @pytest.mark.slow

@@ -27,9 +27,9 @@ FACTS = {
 }
 
 
-def terminal(width: int, **options) -> Console:
+def terminal(width: int) -> Console:
     """A terminal that keeps what it is given."""
-    return Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False, **options)
+    return Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False)
 
 
 def shown(console: Console) -> list[str]:
@@ -103,13 +103,6 @@ def test_a_long_first_column_is_folded_before_a_number_is_left_out():
     row = {"layer": "stages.3.blocks.12.convolution.weight", "density": 0.1234, "kept": 2_359_296, "macs": 115_605_504}
     print_table(console, [row], {name: name for name in row})
     assert all(number in "\n".join(shown(console)) for number in ("0.1234", "2,359,296", "115,605,504"))
-
-
-@pytest.mark.parametrize(("options", "coloured"), [({}, True), ({"no_color": True}, False)])
-def test_there_is_no_colour_where_none_is_wanted(options, coloured: bool, monkeypatch):
-    console = terminal(60, color_system="standard", **options)
-    console.print("[red]x")
-    assert ("\x1b[31m" in console.file.getvalue()) == coloured
 
 
 class _Ended(Job):

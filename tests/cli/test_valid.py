@@ -58,7 +58,7 @@ def test_a_composed_configuration_is_valid_and_every_key_has_a_line(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
 def test_every_wrong_value_is_refused_by_a_line_that_names_its_key(name: str):
-    """A value is valid by its expression, or `check` raises ValueError that names key and value in one line."""
+    """A value that the expression of a key does not accept is refused for that key; an accepted one is not."""
     raw: Any = OmegaConf.to_container(composed(name), resolve=False)
     refused = 0
     for entry in list(entries(composed(name))):

@@ -96,7 +96,7 @@ def test_experiments_run_two_steps(experiment: str, tmp_path: Path, monkeypatch:
     assert train(tmp_path, f"experiment={experiment}", *short, small=False) is not None
 
 
-# of no ranking: their density emerges or is given by rules, they start from a ticket, or they stand for others
+# Not ranked: methods that take no density, start from a ticket, are the base of others, or train several settings
 NOT_RANKED = {"dense", "hypercube", "surgery", "scheduled", "at_init", "er_imp", "retrain", "sanity"}
 
 

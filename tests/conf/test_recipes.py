@@ -59,7 +59,7 @@ def test_the_table_holds_these_recipes_and_no_others():
     assert PAGE[len(above) + len(PAPERS) :] == below, "run: python -m docs.recipes > docs/recipes.md"
 
 
-PLANS = {  # how many levels, and the last one's density, where a spec says so
+PLANS = {  # recipe -> number of levels, density of the last one
     "turboprune/resnet18_cifar10_imp": (32, 0.8**31),
     "turboprune/resnet18_cifar10_lrr_2024": (25, 0.8**24),
     "turboprune/resnet50_imagenet_erk_then_lrr": (25, 0.2 * 0.8**24),
@@ -100,9 +100,9 @@ def test_costs_are_those_of_the_known_networks():
     )
 
 
-# What is trained: enough recipes that every method as some file sets it up, every network on its images and every
-# training recipe runs, in the cheapest company. Recipes that agree in these but for numbers run the same code; they are
-# trained in .ci/run.
+# Representatives have, together, every setup of a method, every network with its images, and every training recipe, on
+# small networks if possible. Recipes that differ from them only in numbers run the same code. `make test` trains the
+# representatives with small networks, `.ci/run` also one recipe for each other choice of options.
 
 
 @cache
@@ -128,7 +128,7 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def without_numbers(value: Any) -> Any:
-    """A file's keys without those it sets to another number, or other numbers, than they would have anyway."""
+    """A file's keys without `strategy` and those set to numbers; in texts, `5ep` and `20%` become `point`."""
     if isinstance(value, dict):
         return {key: without_numbers(v) for key, v in value.items() if not numeric(v) and key != "strategy"}
     return re.sub(r"\d+(ep|%)", "point", value) if isinstance(value, str) else value

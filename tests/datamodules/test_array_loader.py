@@ -155,7 +155,7 @@ class Operations(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-def test_a_batch_asks_nothing_back_from_the_device_and_costs_the_same_at_any_size(made):
+def test_a_batch_reads_no_value_from_the_device_and_takes_as_many_operations_at_any_size(made):
     counts = []
     for batch_size in (4, 32):
         given = iter(made(augment=AUGMENT, batch_size=batch_size).train_dataloader())

@@ -62,7 +62,7 @@ def usual(made, **keys):
     return made(**{"augment": {"crop": 2, "flip": "alternating"}, "val_size": 10, "batch_size": 25, "seed": 1, **keys})
 
 
-def test_batches_are_on_time_in_every_epoch_of_every_level(made):
+def test_every_epoch_of_every_level_trains_on_its_own_batches(made):
     data = usual(made)
     for level in (0, 1):
         data.level = level

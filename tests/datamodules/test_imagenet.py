@@ -1,4 +1,4 @@
-"""Both loaders of photographs show the same samples through the same windows, whatever was read or given up before."""
+"""The loaders ffcv and torchvision give the same samples with the same crops, also after a pass that was abandoned."""
 
 import threading
 from collections import Counter

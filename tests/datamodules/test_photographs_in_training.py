@@ -71,7 +71,7 @@ def test_imp_through_ffcv_learns_and_ends_alike_when_killed_and_resumed(root, tm
 
 
 @pytest.mark.engine
-def test_the_torchvision_loader_trains_to_nearly_the_same_accuracy(root, tmp_path):
+def test_the_torchvision_loader_trains_to_nearly_the_same_loss(root, tmp_path):
     for loader, workers in (("ffcv", 1), ("torchvision", 0)):
         train(tmp_path / loader, *through(root, loader, workers), small=False)
     one, other = (rows(tmp_path / loader)[0] for loader in ("ffcv", "torchvision"))

@@ -1,4 +1,4 @@
-"""`lth run method=X` on the default data: every method is ready as it is named, or says which command it waits for."""
+"""`lth run method=X` on the default data: every method builds, or the error names the command that makes its ticket."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ def test_two_ranks_equal_one_process_with_the_same_global_batch(methods: Sequenc
     assert train_all_on_ranks([(tmp_path / "two" / method, how) for method, how in runs.items()]) == [0, 0]
     for method, how in runs.items():
         if "model.batch_norm=true" in how:
-            continue  # each rank normalises its own share of a batch: only that ranks agree holds, which they assert
+            continue  # each rank normalises its share of a batch by itself, so the results differ from one process
         train(tmp_path / "one" / method, *how)
         compare(tmp_path / "two" / method, tmp_path / "one" / method, method)
 
@@ -134,7 +134,7 @@ def test_a_synchronised_batch_norm_that_cannot_be_is_refused(kind: str):
 
 
 @pytest.mark.slow
-def test_the_places_to_run_in_are_all_there_and_say_whether_batch_norm_is_synchronised(tmp_path: Path):
+def test_no_option_of_the_trainer_synchronises_batch_norm_by_default(tmp_path: Path):
     places = {"cpu", "gpu", "ddp", "ddp_cpu", "slurm", "debug"}
     assert places <= set(names("trainer"))
     assert all(configuration(tmp_path, f"trainer={place}").trainer.sync_batchnorm is False for place in places)

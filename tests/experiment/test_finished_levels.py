@@ -233,7 +233,7 @@ def test_overwriting_removes_the_shared_weights(tmp_path: Path):
     assert not list(tmp_path.glob("starting_weights_*"))
 
 
-def test_the_rules_of_what_is_needed(tmp_path: Path):
+def test_weights_are_removed_once_no_unfinished_level_starts_from_them(tmp_path: Path):
     overrides = ["method=sanity", "sparsity=list", "sparsity.densities=[0.5,0.3]", "keep=results"]
     levels = Experiment(configuration(tmp_path, *overrides), RunFolder(tmp_path)).levels
     removed: list[Any] = []
@@ -244,7 +244,7 @@ def test_the_rules_of_what_is_needed(tmp_path: Path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_finished_levels, "_remove_weights", removed.append)
             _finished_levels.shrink_finished(levels, "results", count - 1)
-        # looking at the level and its source alone has removed what looking at all would
+        # changing only the trained level and its source removes the same as changing all finished levels
         assert {levels[i].folder for i in gone} == set(removed)
 
 

@@ -33,7 +33,7 @@ def test_a_copied_ticket_trains_to_the_same_bits(tmp_path: Path):
     ends = [load_checkpoint(checkpoints(tmp_path / name)[0]) for name in ("copy", "whole")]
     masked = [fingerprint({n: w.abs() for n, w in end["state_dict"].items()}) for end in ends]  # -0.0 is 0.0
     assert masked[0] == masked[1]
-    assert Ticket.load(tickets(tmp_path / "copy")[0]).missing  # and does not pretend to be whole
+    assert Ticket.load(tickets(tmp_path / "copy")[0]).missing  # the new run's ticket is marked as incomplete
     train(tmp_path / "reinit", "method=retrain", f"ticket={copy}", "treatment=reinit")
     assert Ticket.load(tickets(tmp_path / "reinit")[0]).complete
 
@@ -49,14 +49,14 @@ def test_a_copied_ticket_trains_to_the_same_bits(tmp_path: Path):
     ],
     ids=" ".join,
 )
-def test_what_needs_pruned_places_refuses_it(overrides: list[str], tmp_path: Path):
+def test_what_needs_weights_at_pruned_places_refuses_an_incomplete_ticket(overrides: list[str], tmp_path: Path):
     train(tmp_path / "run", *RUNS["imp"])
     copy = lonely(tmp_path / "run", tmp_path)
     with pytest.raises(ValueError, match=r"^[^\n]*starting_weights_\w+\.safetensors[^\n]*--complete[^\n]*$"):
         train(tmp_path / "again", *overrides, f"ticket={copy}")
 
 
-def test_later_levels_of_a_run_from_such_a_ticket_know_it(tmp_path: Path):
+def test_all_tickets_of_a_run_from_an_incomplete_ticket_are_incomplete(tmp_path: Path):
     train(tmp_path / "run", *RUNS["imp"])
     copy = lonely(tmp_path / "run", tmp_path)
     overrides = ["method=imp", "support=ticket", "sparsity=list", "sparsity.densities=[0.1]"]

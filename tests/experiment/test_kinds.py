@@ -1,4 +1,4 @@
-"""Every method is of a kind of which one is killed, resumed and distributed in `make test`; and every method trains."""
+"""`make test` kills, resumes and distributes one method of each kind, and trains every method."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_classes_of_a_configuration_are_found_wherever_they_are():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(set(names("method")) - set(REPRESENTATIVES)))
-def test_a_method_without_a_test_of_its_own_trains_too(method: str, tmp_path: Path):
+def test_a_method_that_represents_no_kind_trains(method: str, tmp_path: Path):
     """The representatives train in test_resume.py."""
     train(tmp_path / "run", *usual(method, tmp_path))
     assert all(float(row["test_accuracy"]) >= 0 for row in rows(tmp_path / "run"))

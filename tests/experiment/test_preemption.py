@@ -1,4 +1,4 @@
-"""A run asked to leave saves its state at the epoch's end, says "again", and resumes to the same bits."""
+"""At SIGUSR1 or SIGUSR2 a run saves its state after the epoch, exits with code 75, and resumes to the same bits."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
 
 @pytest.fixture(autouse=True)
 def forget():
-    """The wish to leave is the process's; the next test is another process in spirit."""
+    """Clears the noted signals, which belong to the process, after each test."""
     yield
     signals._noted.clear()
 

@@ -9,9 +9,9 @@ from tests.support.kinds import REPRESENTATIVES
 from tests.support.left import state
 
 LADDER = "sparsity=list", "sparsity.densities=[0.5,0.3]"
-# Four optimizer steps an epoch, twelve a level; a bomb counts the steps of its own process, a level is the one in hand.
-# One after the other: before the first checkpoint; later in that level, or in the next where it is short; between a
-# level's last step and its being marked finished; right after that; in the second epoch of the level after it.
+# A level has twelve optimizer steps, four an epoch. "step n" kills a process in its n-th step. In this order: before
+# the first checkpoint; later in that level, or in the next one if it is short; after a level's last step, before it is
+# marked finished; right after it is marked; in the second epoch of the next level.
 KILLS = ["step 3", "step 10", "before finish", "after finish", "step 6"]
 FIRST_TIER, SECOND_TIER = KILLS[1:3], [KILLS[0], *KILLS[3:]]  # of `make test` and of `.ci/run`
 
@@ -38,7 +38,7 @@ def test_killed_and_restarted_from_kept_values_equals_uninterrupted(method: str,
 
 
 def check_restarts(method: str, kills: list[str], tmp_path: Path, *others: str) -> None:
-    """What any of the restarts got wrong would be trained on, and so be in the end's bits.
+    """Kill and restart a run several times; an error of any restart would change the final bits.
 
     others: overrides for every method
     """

@@ -1,4 +1,4 @@
-"""Weights that a network standardises are found: as zeros they would not stay zero."""
+"""Weights that a network standardises in its forward pass are found: a pruned weight would not act as zero there."""
 
 import pytest
 import torch

@@ -68,7 +68,7 @@ class Disk:
         os.fsync = fsync
 
     def first(self, operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, which takes a path first, after the fault's moment."""
+        """`function`, whose first argument is a path; the operation is counted, or fails, before the call."""
 
         def watched(path: Any, *args: Any, **options: Any) -> Any:
             if self.below(path) and not (operation == "mkdir" and os.path.isdir(path)):  # that makes nothing

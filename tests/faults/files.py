@@ -44,7 +44,7 @@ _OUTSIDE = [False]  # whether this process opened a connection or a file of that
 
 
 class _Runs:
-    """Pickled, a command that makes a file; unpickled, it runs."""
+    """An object whose pickle runs a command when it is loaded; the command makes a file."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, (f"touch {_CANARY}",)

@@ -169,13 +169,13 @@ def test_a_rank_that_is_still_importing_dies_with_its_parent(tmp_path: Path):
 @pytest.mark.parametrize(
     ("environment", "code"),
     [
-        ({"LOCAL_RANK": "1", "LTH_PARENT": "1"}, -signal.SIGKILL),  # its parent has ended before it could say so
-        ({"LOCAL_RANK": "0", "LTH_PARENT": "1"}, 0),  # the first rank of a machine is started by somebody else
+        ({"LOCAL_RANK": "1", "LTH_PARENT": "1"}, -signal.SIGKILL),  # the named process is not the parent
+        ({"LOCAL_RANK": "0", "LTH_PARENT": "1"}, 0),  # rank 0 of a machine is not started by another rank
         ({"LTH_PARENT": "1"}, 0),
         ({"LOCAL_RANK": "1"}, 0),
     ],
 )
-def test_a_rank_whose_parent_is_another_process_ends(environment: dict, code: int):
+def test_only_a_started_rank_without_its_named_parent_is_killed(environment: dict, code: int):
     listens = "from lth.training.signals import listen; listen(training=False)"
     process = subprocess.run([sys.executable, "-c", listens], env={**os.environ, **environment}, cwd=ROOT, check=False)
     assert process.returncode == code

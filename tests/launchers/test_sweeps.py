@@ -156,7 +156,7 @@ _run([], SweepScreen([Job(sys.argv[1:])], 1, Path(sys.argv[1]).parent), 0)
 
 
 @pytest.mark.slow
-def test_a_job_that_imports_itself_dies_with_its_sweep_too(tmp_path: Path):
+def test_a_job_that_is_no_fork_dies_with_its_sweep_too(tmp_path: Path):
     script = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(100)"
     (tmp_path / "job.py").write_text(script)
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "job.py"), str(tmp_path / "pid")])
@@ -182,7 +182,7 @@ def test_a_job_is_skipped_only_when_its_folder_holds_this_very_configuration_who
         assert not job().finished()  # killed within a level
         (tmp_path / f"level_0{level}_train" / "finished").touch()
     assert job().score() == 0.25
-    assert not job().finished()  # killed before its picture: it only draws, when it is started again
+    assert not job().finished()  # killed before it drew its picture: started again, it only draws
     for name in ("curve.png", "topology.png"):
         Figure().savefig(tmp_path / name)
         assert job().finished()

@@ -1,4 +1,4 @@
-"""A search that Optuna plans: it finds, it forgets nothing when killed, and it is not confused by failing jobs."""
+"""A search that Optuna plans: it finds the better value, repeats without training, and continues after failed jobs."""
 
 from pathlib import Path
 

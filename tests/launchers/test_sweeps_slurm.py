@@ -113,7 +113,7 @@ def test_rank_0_asks_slurm_to_queue_a_stopped_job_again(
     assert (asked.read_text().strip() if asked.is_file() else None) == ("requeue 7_2" if asked_slurm else None)
 
 
-def test_several_tasks_want_the_trainer_that_knows_of_them():
+def test_several_tasks_need_the_trainer_slurm():
     from hydra_plugins.lth_launcher.job import Job
 
     check_ranks([Job([], {}, {"trainer": "slurm"})], {"tasks_per_node": 4})

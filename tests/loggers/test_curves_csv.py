@@ -69,8 +69,8 @@ def test_a_damaged_file_is_written_again_from_what_the_levels_left(damage, tmp_p
     assert path.read_bytes() == whole
 
 
-def test_rows_of_levels_that_left_none_stay(tmp_path):
-    """Earlier versions kept the rows of finished levels in this file alone."""
+def test_rows_of_levels_that_stored_none_elsewhere_stay(tmp_path):
+    """Earlier versions stored the rows of finished levels only in metrics.csv."""
     path = tmp_path / "metrics.csv"
     rows = [*logged(path, 0, (4, 8)), *logged(path, 1, (12, 16))]
     whole = path.read_bytes()

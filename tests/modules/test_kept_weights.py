@@ -117,7 +117,7 @@ def reference(folder, trained: Experiment, *overrides: str) -> dict[str, torch.T
 
 
 def test_without_masked_gradients_momentum_would_grow_at_pruned_positions(tmp_path, monkeypatch):
-    """Re-zeroing weights alone is the known mistake; the watch above must see it."""
+    """Masking the weights but not their gradients is a known error, which `ZeroWatch` must detect."""
     from lth.modules import KeptWeights
 
     monkeypatch.setattr(KeptWeights, "on_before_optimizer_step", lambda self, optimizer: None)

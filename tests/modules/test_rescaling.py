@@ -39,7 +39,7 @@ def test_a_factor_that_is_not_over_zero_becomes_one():
     assert _fit_scale(logits * torch.nan, labels) == 1
 
 
-def test_shares_of_a_batch_give_the_factor_of_the_whole():
+def test_a_share_of_a_batch_with_the_sums_over_the_whole_gives_the_factor_of_the_whole():
     logits, labels = batch(1.0)
     whole = []
     _fit_scale(logits, labels, lambda part: whole.append(part) or part)

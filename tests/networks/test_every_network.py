@@ -109,7 +109,7 @@ def without_gradient_after_a_step(entry: Entry, net: nn.Module, masks: Masks, x:
     torch.optim.SGD(net.parameters(), lr=1e-3, weight_decay=1e-2).step()
     zero_(weights, kept)
     assert not any((weight.bool() & ~mask.bool()).any() for weight, mask in zip(weights, kept, strict=True))
-    if entry.unused:  # the second step is where DDP complains of gradients that never came
+    if entry.unused:  # the forward pass in which DDP would report gradients that are missing from the step before
         cross_entropy(wrapped(x), torch.tensor([1, 2])).backward()
     return idle
 

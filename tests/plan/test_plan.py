@@ -52,13 +52,16 @@ def test_a_distance_in_percent_is_one_step_or_more():
 
 @pytest.mark.parametrize("point", [1001, "1001", "1001it", "21ep", "101%"])
 def test_a_point_beyond_the_levels_end_is_refused(point):
-    with pytest.raises(ValueError, match=rf"point '?{point}'? is step 10\d\d|1050, but a level has 1000 steps"):
+    with pytest.raises(ValueError, match=rf"point '?{point}'? is step (10\d\d|1050), but a level has 1000 steps"):
         steps_of(point, BUDGET)
 
 
 @pytest.mark.parametrize(
     "point",
-    [-1, "-1", "-2ep", "", "ep", "it", "%", "2 ep", " 2ep", "2EP", "2epochs", "2.5ep", 2.0, "1e3", "0x1", "1_0", "²"],
+    [
+        *[-1, "-1", "-2ep", "", "ep", "it", "%", "2 ep", " 2ep", "2EP", "2epochs", "2.5ep", 2.0],
+        *["1e3", "0x1", "1_0", "²", "five", "5%%", "ep2", "2ep3it", True, False, [2]],
+    ],
 )
 def test_a_point_that_is_none_is_refused_with_the_forms_there_are(point):
     with pytest.raises(ValueError, match="is not of the form 0, '500it', '2ep' or '5%'"):
@@ -72,12 +75,6 @@ def test_equal_levels_one_a_density():
     assert {(level.first_step, level.steps, level.hold, level.stage) for level in levels} == {(0, 1000, False, "train")}
     assert all(level.budget == BUDGET for level in levels)
     assert [level.first for level in levels] == [True, False, False]
-
-
-@pytest.mark.parametrize("point", ["five", "5%%", "ep2", "2ep3it", True, False, [2]])
-def test_so_is_what_only_looks_like_one(point):
-    with pytest.raises(ValueError, match="is not of the form 0, '500it', '2ep' or '5%'"):
-        steps_of(point, BUDGET)
 
 
 def test_folders_are_named_by_number_and_density():

@@ -53,7 +53,7 @@ def test_random_scores_differ_between_layers_of_one_shape():
 
 
 def test_random_scores_differ_between_rounds():
-    """Or the weights that a first round spared narrowly would all go in the second."""
+    """With equal scores, the second round would prune the weights that only just survived the first."""
     net = network()
     masks = Masks.ones(net)
     first, second = (criteria.random(net, m) for m in (masks, halved(masks)))

@@ -72,7 +72,7 @@ def test_a_network_of_a_hundred_layers_neither_overflows_nor_vanishes():
         assert set(counts.values()) == {width**2}
 
 
-def test_it_is_not_told_where_features_are_normalised():
+def test_layer_norm_leaves_the_number_of_effective_weights_unknown():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     assert _live_weights(net, Masks.ones(net), (1, 2, 2)) is None
     assert layer_table(net, Masks.ones(net), (1, 2, 2))[0]["effective"] is None

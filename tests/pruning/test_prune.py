@@ -248,7 +248,7 @@ def test_a_criterion_is_given_the_batches():
 
 
 def test_scores_given_twice_are_not_written_to():
-    """The next round's memory is prune's own, not the criterion's."""
+    """`prune` changes a copy of the scores between rounds, not the criterion's own tensors."""
     net = network()
     scores = {name: torch.rand(mask.shape) for name, mask in Masks.ones(net).items()}
     before = {name: score.clone() for name, score in scores.items()}

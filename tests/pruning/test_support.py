@@ -94,7 +94,7 @@ def test_a_support_has_the_counts_of_its_allocation_and_follows_its_seed():
 
 
 def test_a_random_mask_of_the_same_seed_is_independent_of_its_support():
-    """Otherwise the random control would keep just those weights that drew the support."""
+    """If both had the same scores, the random control would keep exactly the weights of the support."""
     net = network()
     support = erk(net, 0.5, seed=0)
     other = prune(net, Masks.ones(net), 0.5, criteria.random, allocation.erk)

@@ -158,8 +158,8 @@ def test_scores_that_are_no_numbers_are_refused_naming_the_layer(bad, others, dt
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("values", [[0.0, 1.0, 2.0], [-INF, 0.0, 1.0, 2.5], [-INF, -2.0, -0.0, 0.0, 3.0]])
-def test_each_layers_largest_are_the_same_whatever_was_found_out_about_all_layers_before(dtype, values):
-    """The threshold of all layers, remembered, serves layers whose count it fits and misleads none of the others."""
+def test_each_layers_largest_are_the_same_after_a_search_over_all_layers(dtype, values):
+    """`Ranked` caches the threshold of that search, which is right only for layers whose count it gives."""
     values = values if dtype.is_floating_point else [v for v in values if v != -INF]
     rng = random.Random(1)
     for _ in range(30):

@@ -38,7 +38,7 @@ class Count(TorchDispatchMode):
 
 
 class CountSteps(pl.Callback):
-    """Counts the operations of whole steps, from the batch in hand to the next request for one."""
+    """Counts the operations of each step, from `on_train_batch_start` to `on_train_batch_end`."""
 
     def __init__(self):
         self.steps: list[Counter] = []
@@ -59,7 +59,7 @@ def experiment(tmp_path, *overrides: str) -> Experiment:
 
 
 def lightning_step(tmp_path, *overrides: str) -> Counter:
-    """The operations of a later step of a level (the first allocates optimizer state)."""
+    """The operations of the third step of a level: the first one also allocates optimizer state."""
     built = experiment(tmp_path, *overrides)
     counting = CountSteps()
     level: Level = built.levels[0]

@@ -40,7 +40,7 @@ def test_methods_stand_in_the_order_of_the_sparsest_common_density(tmp_path):
 def test_a_place_is_a_range_where_seeds_do_not_separate_methods(tmp_path):
     for i, method in enumerate(METHODS):
         for seed in range(5):
-            noise = 0.001 * ((seed * (i + 2)) % 5)  # which order methods of one half have, depends on the seed
+            noise = 0.001 * ((seed * (i + 2)) % 5)  # the order within a group of methods depends on the seed
             write_run(tmp_path, method, 0.02, seed, [(0.02, 0.9 - 0.2 * (i >= 4) - 0.1 * (i >= 11) + noise)])
     ((section, series),) = [(s, series_of(s)) for s in sections(collect([tmp_path]))]
     lines = ranking_table(ranking(section, series), series).splitlines()

@@ -1,4 +1,4 @@
-"""The verdict on the specification's fixtures: every outcome, and the condition that failed with its numbers."""
+"""The verdict on tables of accuracies: every outcome, and the condition that failed with its numbers."""
 
 import itertools
 

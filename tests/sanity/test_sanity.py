@@ -55,7 +55,7 @@ def test_every_setting_begins_where_the_paper_says():
     assert all(level.source is None or level.source < level.index for level in levels.values())
 
 
-def test_controls_share_the_data_order_of_the_ticket_they_doubt():
+def test_controls_share_the_data_order_of_their_ticket():
     levels = plan()
     assert {levels[f"{s}_0.3"].stream for s in ("rr_imp", "shuffle", "sdt")} == {levels["lt_imp_0.3"].stream}
     assert levels["dense"].stream == 0

@@ -16,8 +16,8 @@ from tests.support.commands import run_py
 from tests.support.harness import CONF, SMALL, configuration, train
 from tests.support.left import unseal
 
-# config.yaml as version 3e08ef7 wrote it, before modules moved into rooms, and the command line behind it. Where a
-# default has another value today, the command gives the value of then.
+# Command lines whose config.yaml version 3e08ef7 wrote, before modules moved into packages. If a default has changed
+# since, the command sets its old value.
 EARLIER = {
     "imp": ["method=imp"],
     "rigl": ["method=rigl", "sparsity.density=0.3", "method/new_weights=normal", "method.every=100"],
@@ -115,7 +115,7 @@ def test_every_path_stored_by_an_earlier_version_leads_to_code_of_today(name):
 
 
 @pytest.mark.slow
-def test_moves_end_and_lead_to_code_of_today():
+def test_every_renamed_path_leads_to_code_of_today():
     for old, new in RENAMED.items():
         found = current_path(old)
         assert found == current_path(new) != old

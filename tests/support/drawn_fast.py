@@ -1,4 +1,4 @@
-"""Initial weights whose values no test looks at, at the speed of a copy: drawing them would take most of the time."""
+"""A fast substitute for random initial weights, for tests of large networks that do not depend on the values."""
 
 import math
 from typing import Any

@@ -96,7 +96,7 @@ def usual(method: str, tmp_path: Path) -> list[str]:
 
 
 def a_ticket(path: Path, cfg: DictConfig) -> Path:
-    """A ticket of the configured network, half of whose weights are kept, more in the first layer."""
+    """A ticket of the configured network that keeps 1/2 of the first layer, 2/3 of the second, 3/4 of the third, ..."""
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the same ticket for every run that is compared
         net = instantiate(cfg.model)
@@ -219,7 +219,7 @@ def _free_port() -> int:
 def _job(runs: list[DictConfig], bomb: tuple[str, int] | None, where: dict[str, str]) -> None:
     os.environ.update(where)
     register_resolvers()
-    if where:  # the imports came before the environment: say again which rank this is
+    if where:  # Lightning read the environment when it was imported, so the rank is set again
         rank_zero_only.rank = int(where["LOCAL_RANK"])
     if bomb is not None:
         _plant(*bomb)

@@ -1,7 +1,7 @@
 """Kinds of methods: methods of one kind instantiate the same classes with the same switches.
 
-What resuming and distributing can get wrong is the state of an object or a branch that a switch takes. So one method of
-each kind shows it. The others differ in numbers and in functions without state (criteria, allocations, initial
+Errors of resuming and distributing are in the state of objects and in branches on switches, so tests of one method of
+each kind find them. The other methods differ in numbers and in functions without state (criteria, allocations, initial
 weights); `.ci/run` resumes them too.
 """
 

@@ -78,7 +78,8 @@ def choices(name: str) -> dict[str, str]:
 def shortened(name: str, ticket: Path) -> Iterator[str]:
     """Overrides that leave a recipe's choices alone and cut its numbers: two levels of two steps of two images.
 
-    Images have their real size up to 64 pixels, ImageNet's 64 under the stem they have; classes are 100 at most.
+    Images have their size up to 64 pixels, or any size that a transformer's name fixes. Networks for ImageNet keep
+    their stem. There are at most 100 classes.
     """
     cfg, chosen = recipes.configuration(name), choices(name)
     large = chosen["dataset"] == "imagenet"

@@ -40,7 +40,7 @@ def treat(name, masks, weights, scores, seed=0):
     return instantiate(OmegaConf.load(CONF / "treatment" / f"{name}.yaml"))(masks, weights, build, seed, scores)
 
 
-def test_the_issues_seven_treatments_are_there():
+def test_there_are_seven_treatments():
     assert set(TREATMENTS) == {
         "none", "reinit", "shuffle_layers", "shuffle_filters", "random", "invert", "permute_scores"
     }  # fmt: skip

@@ -171,11 +171,10 @@ def test_killed_and_restarted_equals_uninterrupted(way, method, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["muon", "soap", "shampoo", "sam"])
+@pytest.mark.parametrize("way", ["muon", "soap", "shampoo"])  # their groups count steps
 def test_a_cycle_begins_with_a_fresh_optimizer(way, tmp_path):
     run = run_level(tmp_path, *ALL[way], "recipe.epochs=2", "recipe.cycles.n=2")
-    steps = {group["step"] for group in run.trainer.optimizers[0].param_groups if "step" in group}
-    assert steps <= {4}
+    assert {group["step"] for group in run.trainer.optimizers[0].param_groups} == {4}
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_a_rewind_point_within_an_epoch_is_the_average_at_that_step(tmp_path):
 
 
 def test_running_statistics_are_those_at_the_average(tmp_path):
-    """Gathered at y, with momentum, they belong to other weights; a mean over the training images does not."""
+    """Statistics of training steps belong to y. A mean over the training images belongs to the average x."""
     built = run_level(tmp_path, *SGD, "model.batch_norm=true", "recipe.batch_size=80")  # all images in one batch
     (norm, *_), net = batch_norms(built.net).values(), built.net
     images = torch.cat([x for x, _ in built.data.scoring_batches("any")])

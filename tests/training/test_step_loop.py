@@ -52,7 +52,7 @@ def _without_times(table: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def both(tmp_path: Path, *overrides: str) -> bool:
-    """Whether a run in one loop leaves what a run of Lightning's loop leaves; the first must have taken steps so."""
+    """Whether lth's loop and Lightning's leave the same; asserts that lth's was used, unless batches accumulate."""
     taken = []
     take = _StepLoop._take_steps
     with patch.object(_StepLoop, "_take_steps", lambda self, fetcher: (taken.append(1), take(self, fetcher))):
@@ -158,7 +158,7 @@ def two_steps(optimizer_of, hook=None, plain=True):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.LBFGS])
-def test_a_step_without_torchs_marks_computes_the_same(optimizer):
+def test_a_step_without_torchs_wrapper_computes_the_same(optimizer):
     momentum = {"momentum": 0.9, "weight_decay": 0.1} if optimizer is torch.optim.SGD else {}
     of = partial(optimizer, lr=0.1, **momentum)
     assert torch.equal(two_steps(of), two_steps(of, plain=False))

@@ -74,7 +74,7 @@ class ScoreState:
 
     @torch.no_grad()
     def rounded(self, density: float) -> dict[str, Tensor]:
-        """The bool mask of every scored tensor. If scores lie in [0, 1], `allowed` is not applied yet."""
+        """The bool mask of every scored tensor. If scores lie in [0, 1], it may hold weights that are not allowed."""
         if not self.rule.boxed:
             masks = self._select()(self.rule, density)
             return {name: mask.bool() for name, mask in zip(self.names, masks, strict=True)}
@@ -148,8 +148,8 @@ class EventState:
 
     The attribute `done` is the number of events so far. The attribute `status` is `ok` or the latest problem:
       tie_overshoot: ties froze more weights than asked for
-      dead_network: an event left no weight in use. The weights with the largest scores then stay allowed, as many as
-        the target density needs, and no further event freezes any
+      dead_network: after an event no weight was both allowed and chosen. Of the weights allowed before, those with the
+        largest scores then stay allowed, as many as the final density keeps. Later events exclude nothing
     """
 
     def __init__(self, schedule: EventSchedule | None, freezing: Any, target: float):
@@ -173,7 +173,11 @@ class EventState:
 
     @property
     def density(self) -> float:
-        """The density given to the rule: the target, or that of the latest event (before any event: of the first)."""
+        """The density that the rule is asked for.
+
+        It is the final one without a schedule, or where events exclude weights. Otherwise it is the schedule's density
+        after the latest event; before the first event, already that of the first.
+        """
         if self.schedule is None or self.freezing is not None:
             return self.target
         return self.schedule.density(max(1, self.done))

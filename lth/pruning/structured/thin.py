@@ -38,7 +38,7 @@ class _ThinNetwork:
 def thin(
     net: nn.Module, masks: Masks, image_shape: tuple[int, int, int], tolerance: float = _TOLERANCE
 ) -> _ThinNetwork:
-    """A copy of `net` under `masks` without the units that no layer computes or no layer reads.
+    """A copy of `net` without the units that are pruned in all layers that compute them, or in all that read them.
 
     A unit of coupled layers is cut if all its producers have removed it, or all its consumers. Raises ValueError where
     the outputs differ by more than `tolerance` (if the batch norm of a removed filter still has a shift, for example),

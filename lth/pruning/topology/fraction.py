@@ -1,4 +1,4 @@
-"""Schedules of the drop fraction: functions of the progress through a level, 0..1; exact at both ends."""
+"""Schedules of the drop fraction, as functions of x: steps taken divided by the step where the schedule ends, 0..1."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Values of newly grown weights: a tensor for the whole layer, of which the new weights' entries are used."""
+"""Values of newly grown weights: a tensor for the whole layer, of which the new weights' entries are used.
+
+Standard deviations are those of the weights kept before the update, in which the dropped ones are zero already.
+"""
 
 from collections.abc import Callable
 

@@ -108,7 +108,7 @@ def test_the_lowest_go_and_stay_gone():
     assert group.removed(masks).tolist() == [True, True, False, True, False]
 
 
-def test_what_had_gone_before_need_not_count():
+def test_units_removed_before_the_rule_may_be_left_out_of_its_count():
     masks = Masks({"w": torch.tensor([[0.0, 0, 0, 0, 1, 1, 1, 1, 1, 1]])})
     group = single_group("w", (1, 10), units.elements)
     scores = torch.arange(10.0)

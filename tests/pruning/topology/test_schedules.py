@@ -88,7 +88,7 @@ def test_moves_are_at_multiples_from_begin_until_before_stop():
 
 
 def test_no_move_follows_the_last_step_of_all():
-    """160 epochs of 450 steps hold 72 times a thousand steps; the 72nd is the end, where nothing would be trained."""
+    """160 epochs of 450 steps are 72,000 steps. No update follows step 72,000: nothing would be trained after it."""
     moves = UpdateSteps(1000, 0, 160 * 450)
     assert sum(moves.due(t) for t in range(1, 160 * 450 + 1)) == 71
 
@@ -96,7 +96,7 @@ def test_no_move_follows_the_last_step_of_all():
 def test_how_long_until_the_next_move():
     moves = UpdateSteps(20, 40, 120)
     assert [moves.until(t) for t in (21, 39, 40, 41, 99, 100)] == [19, 1, 0, 19, 1, 0]
-    assert min(moves.until(t) for t in (1, 101, 120, 5000)) > 10**9  # none comes, or not next
+    assert min(moves.until(t) for t in (1, 101, 120, 5000)) > 10**9  # the next multiple of 20 is no update
 
 
 @pytest.mark.parametrize("points", [(100, 0, 100), (0, 0, 100), (60, 70, 110), (100, 0, 0)])
