@@ -33,13 +33,13 @@ _FOUND_IN = {
     "linear": "lth.pruning.ladder",
     "prune": "lth.pruning",
 }
-_ROOMS = ("callbacks",)
+_PACKAGES = ("callbacks",)
 
-__all__ = [*_FOUND_IN, *_ROOMS]
+__all__ = [*_FOUND_IN, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return import_module(f"lth.{name}")
     if name in _FOUND_IN:
         return getattr(import_module(_FOUND_IN[name]), name)

@@ -36,7 +36,7 @@ def _has(config: Any, key: str) -> bool:
     return True
 
 
-def check_taken(given: Sequence[Sequence[str]], taken: Sequence[Sequence[str]]) -> None:
+def check_used(given: Sequence[Sequence[str]], taken: Sequence[Sequence[str]]) -> None:
     """Raise ValueError for a `++key=value` that applies to no job.
 
     given: the overrides of each job as the sweep composed them

@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.lth_launcher._added_keys import check_taken, without_foreign
+from hydra_plugins.lth_launcher._added_keys import check_used, without_foreign
 from lth.cli._valid import check
 from lth.cli.run import CONFIGURATIONS, ERROR_FILE
 from lth.storage.folder import RunFolder, all_finished, different_keys
@@ -115,7 +115,7 @@ def plan(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequ
     Raises ValueError for a `++key=value` that applies to no job.
     """
     jobs = [_job(context, config, list(overrides), first + index) for index, overrides in enumerate(job_overrides)]
-    check_taken(job_overrides, [job.overrides for job in jobs])
+    check_used(job_overrides, [job.overrides for job in jobs])
     composing = [*composing_options(config), *_name_for_trackers(config)]
     return [replace(job, composing=composing) for job in jobs]
 

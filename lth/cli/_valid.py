@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lth.cli._expressions import Valid, parse, shown
-from lth.cli._value_tables import Lines, Table, of_package, tables
+from lth.cli._value_tables import Node, Table, of_package, tables
 from lth.cli.run import CONFIGURATIONS
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader of libyaml is ten times as fast
@@ -84,7 +84,7 @@ def _walk(
     raw: Mapping[str, Any],
     config: Any,
     every: Sequence[Table],
-    active: Sequence[Lines] | None = None,
+    active: Sequence[Node] | None = None,
     free: bool = False,
 ) -> Iterator[Entry]:
     """The keys of the part of a configuration at `path`.
@@ -161,19 +161,19 @@ def _of_pointed(where: tuple[str, ...], of_lth: bool) -> Valid | None:
     return Valid(", or ".join(says), lambda value: any(valid.accepts(value) for valid in choices))
 
 
-def _line_at(path: tuple[str, ...]) -> Lines:
+def _line_at(path: tuple[str, ...]) -> Node:
     """The line of the key at `path`; an empty line if no table has one."""
     for table in reversed(tables()):
         if path[: len(table.package)] == table.package:
-            at: Lines | None = table.lines
+            at: Node | None = table.lines
             for name in path[len(table.package) :]:
                 at = at.below.get(name) if at else None
             if at and at.choices:
                 return at
-    return Lines()
+    return Node()
 
 
-def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[Lines]:
+def _lines_of(target: Any, group: Table | None, every: Sequence[Table]) -> list[Node]:
     """The lines that apply to a part because of its place in the configuration or its `_target_`."""
     if group and group.fits(target):
         return [group.lines]

@@ -42,7 +42,7 @@ def lines() -> Iterator[Line]:
         yield from _leaves(table.group, (), table.lines)
 
 
-def _leaves(group: str, path: tuple[str, ...], at: "Lines") -> Iterator[Line]:
+def _leaves(group: str, path: tuple[str, ...], at: "Node") -> Iterator[Line]:
     if at.choices:
         yield Line(group, ".".join(path), at.choices)
     for name, below in at.below.items():
@@ -50,7 +50,7 @@ def _leaves(group: str, path: tuple[str, ...], at: "Lines") -> Iterator[Line]:
 
 
 @dataclass
-class Lines:
+class Node:
     """A table's lines as a tree, with one level per name of a key's path.
 
     below: name -> the lines below it
@@ -58,7 +58,7 @@ class Lines:
     line: `group: key` of the line that ends here; empty if none does
     """
 
-    below: dict[str, "Lines"] = field(default_factory=dict)
+    below: dict[str, "Node"] = field(default_factory=dict)
     choices: dict[str, Valid] = field(default_factory=dict)
     line: str = ""
 
@@ -71,7 +71,7 @@ class Lines:
         """
         at = self
         for name in key.split("."):
-            at = at.below.setdefault(name, Lines())
+            at = at.below.setdefault(name, Node())
         given = {"else": expressions} if isinstance(expressions, str) else expressions
         at.choices = {condition: parse(expression) for condition, expression in given.items()}
         at.line = f"{group}: {key}"
@@ -97,7 +97,7 @@ class Table:
     group: str
     targets: frozenset[str]
     whole: bool
-    lines: Lines
+    lines: Node
 
     @property
     def package(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def of_package(package: tuple[str, ...]) -> Table | None:
 
 def _table(group: str) -> Table:
     folder = CONFIGURATIONS / group
-    lines = Lines()
+    lines = Node()
     if (folder / "_valid.yaml").is_file():
         for key, expressions in (yaml.safe_load((folder / "_valid.yaml").read_text()) or {}).items():
             lines.add(key, expressions, group)

@@ -62,10 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = _run if full else _run_and_note
     command = hydra.main(version_base="1.3", config_path=str(CONFIGURATIONS), config_name="config")(task)
     if full:
-        with _told_to_sweep():
+        with _error_reported_to_sweep():
             command()
         return
-    with _told_to_sweep(), short_errors(), _interruptions(), hydra_errors(CONFIGURATIONS, sys.argv[1:]), _mode_known():
+    with (
+        _error_reported_to_sweep(),
+        short_errors(),
+        _interruptions(),
+        hydra_errors(CONFIGURATIONS, sys.argv[1:]),
+        _mode_known(),
+    ):
         command()
         if _failed:
             raise _failed.pop()
@@ -183,7 +189,7 @@ def _run_and_note(cfg: DictConfig) -> float | None:
 
 
 @contextmanager
-def _told_to_sweep() -> Iterator[None]:
+def _error_reported_to_sweep() -> Iterator[None]:
     """Write the cause of a failure into the file that a sweep has named, so that the sweep reports it with the job."""
     path = os.environ.pop(ERROR_FILE, None)  # ranks that this process starts report by themselves
     try:

@@ -147,7 +147,7 @@ def check_outputs(net: nn.Module, image_shape: tuple[int, int, int], classes: in
 def check_level(
     net: nn.Module,
     masks: Masks,
-    begins: Masks,
+    initial_masks: Masks,
     callbacks: Sequence[Any],
     data: Dataset,
     image_shape: tuple[int, int, int],
@@ -155,21 +155,22 @@ def check_level(
     """Run the checks of a level's callbacks, which refuse impossible counts, tickets and rules.
 
     net, masks: network and masks of the level
-    begins: the masks with which the level begins, as far as counts are known
+    initial_masks: the masks with which the level begins, as far as counts are known
     callbacks: callbacks of the level
     data: the dataset, after `setup`
     image_shape: channels, height and width
 
     Returns the masks with which the level ends.
     """
+    ends = initial_masks
     for callback in callbacks:
         if hasattr(callback, "check"):
-            begins = callback.check(begins) or begins
+            ends = callback.check(ends) or ends
         if hasattr(callback, "check_data"):
             callback.check_data(data)
         if hasattr(callback, "check_network"):
             callback.check_network(net, masks, image_shape)
-    return begins
+    return ends
 
 
 def check_last_batch(

@@ -19,7 +19,7 @@ from lth.storage.folder import REWIND_POINTS
 from lth.tickets import Ticket
 from lth.training.ranks import assert_same
 
-KEPT = ("all", "results")
+KEEP_OPTIONS = ("all", "results")
 _REMOVED = "its run keeps the results of finished levels alone (keep=results)"
 
 
@@ -34,11 +34,11 @@ def shrink_finished(levels: Sequence[Level], keep: str, trained: int | None = No
     Rank 0 does it; the others wait, so that none reads a checkpoint that is being replaced.
     """
     if not rank_zero_only.rank:
-        shrink_alone(levels, keep, trained)
+        shrink_on_this_rank(levels, keep, trained)
     assert_same("levels", str(trained))
 
 
-def shrink_alone(levels: Sequence[Level], keep: str, trained: int | None = None, own: bool = True) -> None:
+def shrink_on_this_rank(levels: Sequence[Level], keep: str, trained: int | None = None, own: bool = True) -> None:
     """Do the work of `shrink_finished` in this process, without waiting for other ranks.
 
     own: whether the checkpoints are of modules of lth; see `shrink_checkpoint`

@@ -11,7 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 _CHOICE = re.compile(r"(override )?/?(?P<group>[^@]+)(@(?P<package>.+))?")  # an entry of a defaults list
-_NOT_SET = ("defaults", "published", "hydra")  # keys of an experiment's file that are not checked as keys of a run
+_NOT_KEYS_OF_A_RUN = (
+    "defaults",
+    "published",
+    "hydra",
+)  # keys of an experiment's file that are not checked as keys of a run
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _in_file(name: str, content: Mapping[str, Any]) -> Iterator[Given]:
         if match and not match["group"].startswith(("hydra", "experiment")):
             written = str(entry).removeprefix("override ").removeprefix("/")
             yield Given(_place(match["group"], match["package"]), f"{written}={option}", source)
-    for key, value in _leaves({key: value for key, value in content.items() if key not in _NOT_SET}):
+    for key, value in _leaves({key: value for key, value in content.items() if key not in _NOT_KEYS_OF_A_RUN}):
         yield Given(key, f"{key}={_shown(value)}", source)
 
 

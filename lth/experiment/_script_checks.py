@@ -6,14 +6,14 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lth.experiment._finished_levels import KEPT
+from lth.experiment._finished_levels import KEEP_OPTIONS
 from lth.pruning.criterion import ALLOCATION_TAKES, CRITERION_TAKES, check_takes
 
 
 def check_settings(names: Mapping[str, Any], seed: Any, settings: Mapping[str, Any], keep: Any) -> None:
     """Raise ValueError for an unknown `keep`, and for other arguments of `lth.levels` that cannot be stored as JSON."""
-    if keep not in KEPT:
-        raise ValueError(f"keep={keep!r} is not one of {KEPT}")
+    if keep not in KEEP_OPTIONS:
+        raise ValueError(f"keep={keep!r} is not one of {KEEP_OPTIONS}")
     for name, value in names.items():
         if not isinstance(value, str):
             raise ValueError(f"{name}={value!r} must be text")

@@ -42,7 +42,7 @@ from lth.storage.checkpoint import copy_state_, final_weights, load_checkpoint
 from lth.storage.folder import RunFolder
 from lth.tickets import Ticket
 from lth.training.recipe import LENGTHS
-from lth.training.signals import answer_for
+from lth.training.signals import disable_lightning_handlers
 from lth.training.step_loop import use_step_loop
 
 _log = logging.getLogger(__name__)
@@ -92,9 +92,9 @@ class Experiment:
         ends: dict[int, Masks] = {}  # level index -> the masks with which it ends, as far as counts are known
         for level in self.levels:
             net, masks, support = self.network_of(level)
-            begins = support if level.source is None or net is not self.net else ends[level.source]
+            initial_masks = support if level.source is None or net is not self.net else ends[level.source]
             parts = _callbacks(self.cfg, level)
-            ends[level.index] = check_level(net, masks, begins, parts, self.data, self.image_shape)
+            ends[level.index] = check_level(net, masks, initial_masks, parts, self.data, self.image_shape)
         self.initial = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def network_of(self, level: Level) -> tuple[torch.nn.Module, Masks, Masks]:
@@ -160,7 +160,7 @@ class Experiment:
             default_root_dir=str(level.folder),
         )
         use_step_loop(trainer)
-        answer_for(trainer)
+        disable_lightning_handlers(trainer)
         return trainer
 
     def provenance(self, level: Level) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lth.callbacks import KeepTicket, Prune, Rewind, SameOnRanks
 from lth.experiment._environment import environment, quiet_lightning
-from lth.experiment._finished_levels import shrink_alone
+from lth.experiment._finished_levels import shrink_on_this_rank
 from lth.experiment._script_callbacks import Deferred, LevelState, Outcome, checkpoint
 from lth.experiment._script_checks import check_parts, check_settings
 from lth.plan import Budget, Level
@@ -155,7 +155,7 @@ def levels(
         done = sum(run.finished(level.folder) is not None for level in plan)
         if done and not rank_zero_only.rank:
             print(f"{done} of {len(plan)} levels of {run.path} are finished already")
-            shrink_alone(plan, keep, own=False)
+            shrink_on_this_rank(plan, keep, own=False)
         for level in plan:
             if run.finished(level.folder) is None:
                 script = ScriptLevel(level, _header(config, plan, level), seed)
@@ -183,7 +183,7 @@ def _finish(run: RunFolder, script: ScriptLevel, plan: Sequence[Level], keep: st
     run.finish(level.folder, {"row": row, "layers": outcome.layers, "events": outcome.events, "topology": []})
     finished = [run.finished(each.folder) for each in plan]
     write_tables(run.path, [each for each in finished if each is not None])
-    shrink_alone(plan, keep, level.index, own=False)
+    shrink_on_this_rank(plan, keep, level.index, own=False)
     shown = [f"{k} {v:.4f}" for k, v in outcome.numbers.items() if k.startswith(("val", "test"))]
     print("  ".join([f"level {level.index} ({level.index + 1}/{len(plan)})  density {row['density']:.4f}", *shown]))
 

@@ -153,7 +153,7 @@ class Loop:
         data = self.experiment.data
         if "val_loss" not in curves.last and data.val_dataloader():
             trainer.validate(module, datamodule=data, verbose=False)  # a level that ended within an epoch
-            curves.last |= module.validated
+            curves.last |= module.validation_metrics
         trainer.test(module, datamodule=data, verbose=False)
         best = {f"best_{name}": value for name, value in curves.best.items()}
         kept, schedules = module.masks.kept, len(level.budget.schedules)
@@ -169,7 +169,7 @@ class Loop:
             **({"cycles": schedules} if schedules > 1 else {}),
             **curves.last,
             **best,
-            **module.tested,
+            **module.test_metrics,
             "seconds": curves.seconds,
         }
 

@@ -97,7 +97,7 @@ class EffectiveWeights(Classifier, ABC):
             self.validation_step((x.to(self.device, self.dtype), labels.to(self.device)), index)
         self._cached = None
         self.train()
-        return self.evaluation["val"].read() if self.validated else {}
+        return self.evaluation["val"].read() if self.validation_metrics else {}
 
     @torch.no_grad()
     def finalize_(self) -> None:

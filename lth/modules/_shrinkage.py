@@ -44,7 +44,7 @@ def shift_of_thresholds(weights: Sequence[Tensor], s: Tensor, link: str, kept: i
     return (low + high) / 2
 
 
-def epochs_to_threshold(
+def epoch_of_threshold(
     start: float,
     decay: float,
     momentum: float,

@@ -41,11 +41,12 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.net, self.masks, self.support, self.recipe, self.level = net, masks, support, recipe, level
         self.clock, self.seed = recipe.clocks(level.budget), seed
-        begins = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
-        self._fresh_at = frozenset(start - level.first_step for start in begins if start > level.first_step)
+        cycle_starts = () if level.hold or recipe.cycles.optimizer == "keep" else self.clock.starts
+        self._fresh_at = frozenset(start - level.first_step for start in cycle_starts if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
         self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
-        self.validated, self.tested = dict[str, float](), dict[str, float]()  # of the last validation and the last test
+        self.validation_metrics: dict[str, float] = {}  # of the last validation
+        self.test_metrics: dict[str, float] = {}  # of the last test
         self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
         self.missing_weights = ""  # the file with the weights of pruned places, where the ticket at hand lacks them
         self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did
@@ -162,14 +163,14 @@ class Classifier(pl.LightningModule):
         self.evaluation["val"].update(self(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
-        self.validated = self.evaluation["val"].read()
-        self._summary |= self.validated
+        self.validation_metrics = self.evaluation["val"].read()
+        self._summary |= self.validation_metrics
 
     def test_step(self, batch: Batch, index: int) -> None:
         self.evaluation["test"].update(self(batch[0]), batch[1])
 
     def on_test_epoch_end(self) -> None:
-        self.tested = self.evaluation["test"].read()
+        self.test_metrics = self.evaluation["test"].read()
 
 
 def _seed(device: torch.device, seed: int) -> None:

@@ -110,7 +110,7 @@ class ScoreSearch(ScaledWeights):
 
     def on_train_epoch_end(self) -> None:
         # Lightning calls the module after the callbacks: the epoch's row is written, the checkpoint is not
-        if not self.rule.binary and self.current_epoch + 1 == self.epochs and self.validated:
+        if not self.rule.binary and self.current_epoch + 1 == self.epochs and self.validation_metrics:
             self._record_rounding()
         if self.event_state.due(self.current_epoch + 1):
             self._record_event()
@@ -175,7 +175,7 @@ class ScoreSearch(ScaledWeights):
 
     def _record(self, row: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
         """Append a row of `events`, with validation metrics before the event and after it (of `weights`, if given)."""
-        before = {f"{name}_before": value for name, value in self.validated.items()}
+        before = {f"{name}_before": value for name, value in self.validation_metrics.items()}
         after = {f"{name}_after": value for name, value in self.validate_now(weights).items()}
         self.events.append({"epoch": self.current_epoch, **row, "status": self.event_state.status, **before, **after})
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lth.modules._effective_weights import EffectiveWeights
-from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
+from lth.modules._shrinkage import LINKS, epoch_of_threshold, shift_of_thresholds, soft_threshold
 from lth.plan.level import steps_of
 from lth.pruning.allocation import count_kept
 from lth.pruning.masks import zero_
@@ -123,7 +123,7 @@ class SoftThreshold(EffectiveWeights):
         if self.link != "sigmoid" or start > -20:
             return
         budget = self.level.budget
-        epoch = epochs_to_threshold(
+        epoch = epoch_of_threshold(
             start, decay, momentum, lambda step: self.recipe.lr * self.factor(step), self.level.steps, budget.epoch
         )
         if epoch is None:

@@ -17,7 +17,7 @@ from lth.pruning.seeds import derive
 _OURS = "lth.networks."
 _NAME = re.compile(r"[\w.-]{1,80}")  # of a library's network, or of a choice such as an initialisation
 # Arguments of timm's and torchvision's builders that a ticket may give: numbers that change shapes and dropout.
-_OF_SHAPE = {
+_ALLOWED_OPTIONS = {
     *("img_size", "image_size", "patch_size", "embed_dim", "depth", "depths", "num_heads", "mlp_ratio", "window_size"),
     *("in_chans", "num_classes", "global_pool", "class_token", "qkv_bias", "width_mult", "output_stride"),
     *("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate", "patch_drop_rate"),
@@ -66,7 +66,7 @@ def _unknown_options(options: Mapping[str, Any]) -> list[str]:
     return [
         key
         for key, value in named.items()
-        if not _is_plain(value) or (key.startswith("options.") and key.removeprefix("options.") not in _OF_SHAPE)
+        if not _is_plain(value) or (key.startswith("options.") and key.removeprefix("options.") not in _ALLOWED_OPTIONS)
     ]
 
 

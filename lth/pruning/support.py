@@ -43,11 +43,11 @@ def sampled(
     seed: the pruning seed
     exact: True raises ValueError unless the allocation keeps exactly round(density * total) weights
     """
-    salt = derive("support", seed)
+    support_seed = derive("support", seed)
     allocation = partial(fixing, base=allocation, dense=dense)
 
     def scores(net: nn.Module, masks: Masks, batches: object) -> Scores:
-        return random(net, masks, None, seed=salt)
+        return random(net, masks, None, seed=support_seed)
 
-    drawn = prune(net, masks, density, scores, allocation, placement=partial(placement, seed=salt), exact=exact)
-    return repair(net, drawn, salt)
+    drawn = prune(net, masks, density, scores, allocation, placement=partial(placement, seed=support_seed), exact=exact)
+    return repair(net, drawn, support_seed)

@@ -19,7 +19,7 @@ from lth.storage.packing import Packed, pack
 State = Mapping[str, Tensor]
 
 
-def masked_weights(masks: State, weights: State) -> dict[str, Tensor]:
+def covered_weights(masks: State, weights: State) -> dict[str, Tensor]:
     """The floating-point weights that have a mask of their shape; their values are not multiplied by it."""
     pairs = [(name, mask, weights[name]) for name, mask in masks.items() if name in weights]
     return {name: weight for name, mask, weight in pairs if weight.shape == mask.shape and weight.is_floating_point()}
@@ -33,7 +33,7 @@ def to_tensors(masks: State, weights: State, rest: bool) -> dict[str, Tensor]:
     rest: whether to store the values of pruned places
     """
     tensors = {f"mask/{name}": pack(mask) for name, mask in masks.items()}
-    covered = masked_weights(masks, weights)
+    covered = covered_weights(masks, weights)
     for name, weight in weights.items():
         whole = weight.detach().cpu().contiguous()
         if name not in covered:

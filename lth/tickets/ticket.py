@@ -17,7 +17,7 @@ from lth.storage.atomic import write_with
 from lth.storage.packing import unpack
 from lth.tickets._metadata import headers
 from lth.tickets._shared import find_shared, name_of, read_shared, remove_unneeded, write_shared
-from lth.tickets._stored import masked_weights, to_tensors, to_weights
+from lth.tickets._stored import covered_weights, to_tensors, to_weights
 
 FORMAT = "lth-ticket-2"
 _FORMATS = ("lth-ticket-1", FORMAT)  # the first stores all weights whole
@@ -81,7 +81,7 @@ class Ticket:
         run: folder of the ticket's run. If another ticket of its levels has the same starting weights, those of pruned
             places are stored once, in a file of that folder. None = the ticket file holds all weights
         """
-        covered = masked_weights(self.masks, self.weights)
+        covered = covered_weights(self.masks, self.weights)
         name = self.missing or (name_of(covered) if self.weights else None)
         state = "none" if not self.weights else "kept" if self.missing else "whole"
         if run is not None and state == "whole" and self.kept < self.total and _known(name, run, Path(path)):

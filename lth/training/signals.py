@@ -55,7 +55,7 @@ def stopped_by_signals() -> Iterator[None]:
         raise
 
 
-def answer_for(trainer: Any) -> None:
+def disable_lightning_handlers(trainer: Any) -> None:
     """Disable the signal handlers of Lightning's `trainer`; those of `listen` act instead, also on the ranks it starts.
 
     Under DDP, Lightning broadcasts a tensor before every batch and reads it on the host. Its SIGTERM handler broadcasts

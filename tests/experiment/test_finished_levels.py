@@ -251,7 +251,7 @@ def test_weights_are_removed_once_no_unfinished_level_starts_from_them(tmp_path:
 def test_a_scripts_finished_level_keeps_a_checkpoint_that_loads(tmp_path: Path, monkeypatch):
     torch.manual_seed(0)
     with monkeypatch.context() as patch:
-        patch.setattr("lth.experiment.levels.shrink_alone", lambda *_, **__: None)
+        patch.setattr("lth.experiment.levels.shrink_on_this_rank", lambda *_, **__: None)
         ladder(tmp_path / "run", densities=[1.0, 0.3])
     paths = checkpoints(tmp_path / "run")
     large = [path.stat().st_size for path in paths]

@@ -68,17 +68,17 @@ def test_a_job_tells_its_sweep_why_it_failed_and_prints_nothing(tmp_path, monkey
         (SystemExit(75), 75, None),
     ):
         monkeypatch.setenv(ERROR_FILE, str(path))
-        with pytest.raises(SystemExit) as left, run._told_to_sweep():
+        with pytest.raises(SystemExit) as left, run._error_reported_to_sweep():
             raise raised
         assert ERROR_FILE not in os.environ  # another process that the job starts prints its own errors
         assert left.value.code == code
         assert (path.read_text() if path.is_file() else None) == told
         path.unlink(missing_ok=True)
     monkeypatch.setenv(ERROR_FILE, str(path))
-    with pytest.raises(KeyError), run._told_to_sweep():
+    with pytest.raises(KeyError), run._error_reported_to_sweep():
         raise KeyError("w")
     assert path.read_text() == "KeyError: 'w'"
-    with pytest.raises(SystemExit, match="error: alone"), run._told_to_sweep():
+    with pytest.raises(SystemExit, match="error: alone"), run._error_reported_to_sweep():
         raise SystemExit("error: alone")
     assert capsys.readouterr() == ("", "")
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
+from lth.modules._shrinkage import LINKS, epoch_of_threshold, shift_of_thresholds, soft_threshold
 from lth.training.schedules import Clock, cosine
 
 EPOCH = 196  # steps
@@ -49,7 +49,7 @@ def epochs(start: float, decay: float, length: int, minimum: float, warmup: int)
         return 0.1 * clock(step)
 
     reach = (1e-4, 1e-3, 1e-2)
-    return [epochs_to_threshold(start, decay, 0.9, rate, length * EPOCH, EPOCH, r) for r in reach]
+    return [epoch_of_threshold(start, decay, 0.9, rate, length * EPOCH, EPOCH, r) for r in reach]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from lth.modules._shrinkage import LINKS, epochs_to_threshold, shift_of_thresholds, soft_threshold
+from lth.modules._shrinkage import LINKS, epoch_of_threshold, shift_of_thresholds, soft_threshold
 from tests.parity.plain import MLP, PlainMLP, draw, equal, half, sgd
 from tests.parity.training import LR, Start
 
@@ -69,7 +69,7 @@ def test_weight_decay_alone_lifts_the_thresholds_in_the_epoch_of_a_plain_simulat
         s -= rate(step) * v
         if reached is None and s > -50 and sigmoid(s) > 1e-3:
             reached = step // 196
-    assert epochs_to_threshold(start, decay, 0.9, rate, 100 * 196, 196) == reached == epochs
+    assert epoch_of_threshold(start, decay, 0.9, rate, 100 * 196, 196) == reached == epochs
 
 
 def test_a_controlled_density_moves_all_thresholds_by_one_number():

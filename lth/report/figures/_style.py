@@ -34,7 +34,7 @@ _STYLE = {
     "grid.color": "#808080",
     "legend.frameon": False,
 }
-_WORST_ERROR = 1.01  # the error axis shows -log10(1.01 - accuracy), so that accuracy 1 has a finite position
+_ERROR_OFFSET = 1.01  # the error axis shows -log10(1.01 - accuracy), so that accuracy 1 has a finite position
 _TICKS_Y = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.99, 1)
 _TICKS_X = (0, 0.4, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)  # fewer, because the numbers stand side by side
 
@@ -88,10 +88,10 @@ def error_axis(axes: Any, which: str, top: float) -> None:
 def _height(accuracy: Any) -> Any:
     import numpy as np
 
-    return -np.log10(np.maximum(_WORST_ERROR - np.asarray(accuracy), 1e-4))
+    return -np.log10(np.maximum(_ERROR_OFFSET - np.asarray(accuracy), 1e-4))
 
 
 def _accuracy(height: Any) -> Any:
     import numpy as np
 
-    return _WORST_ERROR - 10.0 ** -np.asarray(height)
+    return _ERROR_OFFSET - 10.0 ** -np.asarray(height)

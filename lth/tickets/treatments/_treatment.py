@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lth.pruning.allocation import Allocation
 from lth.pruning.topk import Scores, largest
-from lth.tickets._stored import masked_weights
+from lth.tickets._stored import covered_weights
 from lth.tickets.ticket import Ticket
 
 State = Mapping[str, Tensor]
@@ -42,7 +42,7 @@ def treated(treatment: Treatment, ticket: Ticket, path: str = "at hand", **given
     are NaN during the treatment, which reveals their use. `none` and treatments that draw all weights do not use them.
     """
     weights = dict(ticket.weights)
-    covered = masked_weights(ticket.masks, weights) if ticket.missing else {}
+    covered = covered_weights(ticket.masks, weights) if ticket.missing else {}
     for name, weight in covered.items():
         weights[name] = torch.where(ticket.masks[name].bool(), weight, torch.nan)
     masks, new = treatment(ticket.masks, weights, **given)
