@@ -45,8 +45,7 @@ class Classifier(pl.LightningModule):
         self._fresh_at = frozenset(start - level.first_step for start in cycle_starts if start > level.first_step)
         self.training_metrics, self.closure = TrainingMetrics(), StepClosure(net)
         self.evaluation = nn.ModuleDict({stage: EvaluationMetrics(stage, classes) for stage in ("val", "test")})
-        self.validation_metrics: dict[str, float] = {}  # of the last validation
-        self.test_metrics: dict[str, float] = {}  # of the last test
+        self.validation_metrics, self.test_metrics = dict[str, float](), dict[str, float]()  # of the last pass
         self.draw: Callable[[int], nn.Module] | None = None  # seed -> a network with initial weights
         self.missing_weights = ""  # the file with the weights of pruned places, where the ticket at hand lacks them
         self.scores_of_ticket: dict[str, Tensor] | None = None  # of the search that found the masks, if one did

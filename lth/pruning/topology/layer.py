@@ -39,7 +39,7 @@ class Layer:
     def dense_gradient(self) -> Tensor:
         """The gradient. Raises ValueError if there is none."""
         if self.gradient is None:
-            raise ValueError("drop, grow or method/new_weights needs a dense gradient, and this layer has none")
+            raise ValueError("drop, grow or new_weights needs the dense gradient, and there is none")
         return self.gradient
 
     def draw(self) -> Tensor:
