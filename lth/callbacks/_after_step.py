@@ -1,11 +1,12 @@
 """A hook that runs after optimizer steps. Lightning's own hook runs after batches, several of which may make a step."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class AfterStep(Callback):
+class AfterStep(Callback, ABC):
     """A callback that acts after optimizer steps: `after_step` is called once for each, with its number.
 
     A batch that only accumulates gradients is not a step. Under manual optimization every batch is one step, however
@@ -23,9 +24,9 @@ class AfterStep(Callback):
             self._step = step
             self.after_step(trainer, pl_module, step)
 
+    @abstractmethod
     def after_step(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Act after optimizer step `step` of the level, counted from 1."""
-        raise NotImplementedError
 
 
 def _steps_taken(trainer: Trainer, pl_module: LightningModule) -> int:

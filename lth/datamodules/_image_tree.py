@@ -60,7 +60,7 @@ class ImageTree:
     def __init__(self, folder: Path, workers: int) -> None:
         self.workers = workers
         self.classes, samples = list_images(folder)
-        # a numpy array: worker processes would copy a list, because reading its strings changes their reference counts
+        # numpy strings have no reference counts, so forked workers share their memory; a list of str would be copied
         self.paths = np.array([path for path, _ in samples])
         self.labels = torch.tensor([label for _, label in samples])
 

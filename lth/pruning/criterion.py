@@ -63,8 +63,11 @@ class GivenBatches(Batches):
         """Find `image_shape`, the shape of one input, at its first use, because finding it reads a batch."""
         if name != "image_shape":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        self.image_shape = tuple(next(iter(self._batches))[0].shape[1:])
+        self.image_shape = self._shape_of_input()
         return self.image_shape
+
+    def _shape_of_input(self) -> Any:
+        return tuple(next(iter(self._batches))[0].shape[1:])
 
     def draw(self, n: int) -> Iterator[Any]:
         return islice(iter(self._batches), n)

@@ -14,7 +14,7 @@ from lth.report._sections import Group, Section
 from lth.report.collect import Run
 
 _SAME = 2e-3  # relative: two densities that are closer differ in rounding only
-_SMALLER = 0.9  # of the prunable weights of a run's largest network: a level with fewer trains a smaller network
+_SMALLER = 0.9  # a network with less than this share of the weights of the run's largest one counts as a smaller one
 _FRACTION = re.compile(r"acc|top_?\d")  # in names of columns that hold fractions
 _OF_LEVELS = ("density", "target_density", "epochs", "seconds")  # columns that say nothing about quality
 _FREE = 0.02  # relative: a density further from its target was chosen by training, not by the configuration

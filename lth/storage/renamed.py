@@ -65,8 +65,8 @@ MOVED_KEYS: dict[str, dict[str, str]] = {
         "stop": "times.end",
     },
 }
-# Keys added since, by the `_target_` of their component ("" = the configuration itself), with the value that gives the
-# results of versions without the key.
+# Keys that stored configurations of earlier versions lack: `_target_` of the component that has the key ("" = the whole
+# configuration) -> key -> the value that gives the results of those versions.
 ADDED: dict[str, dict[str, Any]] = {
     "": {"compute": "dense"},
     "lth.callbacks.Gradual": {

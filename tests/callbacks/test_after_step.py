@@ -52,3 +52,8 @@ def test_the_numbers_go_on_where_a_checkpoint_was_written(module, every, tmp_pat
     steps = Steps()
     trainer([steps], max_epochs=2).fit(module(), points(), ckpt_path=tmp_path / "state.ckpt")
     assert [step for _, step in steps.calls] == list(range(every + 1, 9))
+
+
+def test_a_callback_that_does_not_say_what_to_do_after_a_step_is_refused():
+    with pytest.raises(TypeError, match="after_step"):
+        type("Nothing", (AfterStep,), {})()

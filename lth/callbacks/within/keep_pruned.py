@@ -172,42 +172,39 @@ def masked_module(trainer: Trainer, pl_module: LightningModule, prunes: bool = T
     return keepers[0]
 
 
-class _ScriptBatches(Batches):
+class _ScriptBatches(GivenBatches):
     """Batches and loss of a script: its loader, and its training step or loss function."""
 
-    classes = 0  # not known
-
     def __init__(self, trainer: Trainer, module: LightningModule, loss: Loss | None, loader: Any):
-        self._trainer, self._module, self._own_loss, self._loader = trainer, module, loss, loader
+        super().__init__(loader, loss)
+        self._trainer, self._module = trainer, module
 
-    @property  # a plain attribute in `Batches`; here finding it may read a batch
-    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
-        """The shape of one input without the batch: that of the module's `example_input_array`, or of the data."""
+    def _shape_of_input(self) -> Any:
+        """The shape of the module's `example_input_array`, or of the data, without the batch."""
         example = getattr(self._module, "example_input_array", None)
         if example is None:
             batch = next(self.draw(1))
             example = batch[0] if isinstance(batch, list | tuple) else batch
         if not torch.is_tensor(example):
             raise ValueError("this criterion needs the shape of an input: set the module's `example_input_array`")
-        shape: Any = tuple(example.shape[1:])
-        return shape
+        return tuple(example.shape[1:])
 
-    def _batches(self) -> Any:
-        if self._loader is not None:
-            return self._loader
+    def _loader(self) -> Any:
+        if self._batches is not None:
+            return self._batches
         self._trainer.fit_loop.setup_data()
         return self._trainer.train_dataloader
 
     def draw(self, n: int) -> Iterator[Any]:
-        return (self._trainer.strategy.batch_to_device(batch) for batch in islice(iter(self._batches()), n))
+        return (self._trainer.strategy.batch_to_device(batch) for batch in islice(iter(self._loader()), n))
 
     def per_class(self, k: int) -> tuple[Tensor, Tensor]:
-        moved = (self._trainer.strategy.batch_to_device(batch) for batch in self._batches())
+        moved = (self._trainer.strategy.batch_to_device(batch) for batch in self._loader())
         return GivenBatches(moved).per_class(k)
 
     def loss(self, net: Callable[..., Any], batch: Any) -> Tensor:
-        if self._own_loss is not None:
-            return self._own_loss(net, batch)
+        if self._loss is not None:
+            return self._loss(net, batch)
         if net is not self._module:
             raise ValueError("GraSP scales the network's outputs: give KeepPruned(masks, loss=...) a function")
         module: Any = self._module

@@ -62,7 +62,7 @@ class Freezing:
 
 @dataclass(frozen=True)
 class FreezeBelow:
-    """Freezes all scores at or below a threshold; the density emerges (arXiv 2202.12002).
+    """Freezes all scores at or below a threshold; the density results from the scores (arXiv 2202.12002).
 
     at: the threshold, 0 <= at < 1
     """

@@ -1,4 +1,4 @@
-"""How many units are removed at a density, and which: the lowest scores, among ties the higher unit indices."""
+"""Chooses the units that are removed at a density: the lowest scores, and of equal scores the higher indices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

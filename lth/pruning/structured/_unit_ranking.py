@@ -57,7 +57,7 @@ def _folded(
 ) -> UnitScores:
     """Scores of the weights after folding batch norm into them, which changes `net`.
 
-    Raises ValueError without `batches`, and for a layer that shares its batch norm or has none.
+    Raises ValueError if `batches` is None, and if a layer has no batch norm or shares it with another layer.
     """
     if batches is None:
         raise ValueError("folding batch norm needs the images' shape, and no data was given")

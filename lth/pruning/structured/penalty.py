@@ -26,7 +26,10 @@ class PenaltyGroups:
     removes: tuple[str, Tensor] | None
 
     def masked(self, masks: Mapping[str, Tensor]) -> tuple[str, Tensor]:
-        """Return `removes`. Raises ValueError where it is unknown or its weight is not covered by `masks`."""
+        """The weight that loses elements with a group, and their indices: `removes`.
+
+        Raises ValueError if that weight is unknown or `masks` do not cover it.
+        """
         if self.removes is None:
             raise ValueError(
                 f"which weights the groups of {self.parameter} belong to cannot be told: no threshold there"

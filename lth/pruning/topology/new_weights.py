@@ -1,4 +1,6 @@
-"""Values of newly grown weights: a tensor for the whole layer, of which the new weights' entries are used.
+"""Initial values of newly grown weights.
+
+A function returns a tensor of the layer's shape. Only its entries at the new weights are used.
 
 Standard deviations are those of the weights kept before the update, in which the dropped ones are zero already.
 """
